@@ -1,0 +1,203 @@
+"""The default config, its validation, and the text forms it takes (config.json, error messages)."""
+
+import difflib
+import json
+import pathlib
+from typing import Any
+
+import ml_collections
+from ml_collections import config_dict
+
+from itm_jax.errors import InputError
+
+CHOICES = {
+    "data.source": ("scenes", "precomp"),
+    "model.name": ("afa",),
+    "model.variant": ("paper",),
+    "model.dtype": ("float32", "bfloat16"),
+    "model.selection": ("max", "mean", "gpo"),
+    "model.aggregation.pairing": ("similarity", "random"),
+    "model.text.encoder": ("bert",),
+    "model.text.cache_dtype": ("float16", "float32"),
+    "loss.soft_negatives": ("mixup", "hardest", "none"),
+    "loss.same_image": ("mask", "keep"),
+}
+# Fields that change what a run prints or how fast it runs, not what it computes: a workdir accepts another value.
+FREE_FIELDS = ("train.log_every", "data.cache_dir", "data.dir", "data.eval_batch_size", "data.prefetch", "eval.tile")
+
+
+def default_config() -> ml_collections.ConfigDict:
+    """The recipe of AFA's authors (scripts/train_f30k.sh) on Flickr30K; every config file starts from this."""
+    c = ml_collections.ConfigDict()
+    c.seed = 0
+    c.init_from = config_dict.placeholder(str)  # workdir of a finished run whose best parameters start this one
+
+    c.data = ml_collections.ConfigDict()
+    c.data.source = "precomp"
+    c.data.name = "f30k"  # the `dataset` of results.json
+    c.data.dir = config_dict.placeholder(str)
+    c.data.train_split = "train"
+    c.data.dev_split = "dev"
+    c.data.test_split = "test"
+    c.data.batch_size = 128
+    c.data.eval_batch_size = 256
+    c.data.max_tokens = 96  # longer captions are cut, [SEP] kept
+    c.data.token_buckets = (16, 24, 32, 40, 48, 64)  # padded lengths; captions above the last go to max_tokens
+    c.data.prefetch = 4  # batches read ahead
+    c.data.cache_dir = config_dict.placeholder(str)  # default: $XDG_CACHE_HOME/itm_jax
+    c.data.scenes = ml_collections.ConfigDict(
+        {"train": 2000, "dev": 250, "test": 250, "regions": 16, "features": 128, "noise": 1.0, "seed": 0}
+    )
+    c.data.augment = ml_collections.ConfigDict(
+        {"region_drop": 0.2, "word_touch": 0.2, "word_mask": 0.5, "word_random": 0.1, "word_delete": 0.4}
+    )
+
+    c.model = ml_collections.ConfigDict()
+    c.model.name = "afa"
+    c.model.variant = "paper"
+    c.model.width = 1024  # joint width d
+    c.model.dtype = "float32"  # compute; parameters and losses stay float32
+    c.model.selection = "max"
+    c.model.aggregation = ml_collections.ConfigDict(
+        {"enabled": True, "ratio": 0.05, "pairing": "similarity", "shuffle": True}
+    )
+    c.model.text = ml_collections.ConfigDict()
+    c.model.text.encoder = "bert"
+    c.model.text.pretrained = config_dict.placeholder(str)  # directory or hub name; None: from scratch
+    c.model.text.trainable = True  # False: states encoded once and cached
+    c.model.text.cache_dtype = "float16"
+    c.model.text.vocab = config_dict.placeholder(str)  # WordPiece vocabulary; None: the one of the checkpoint / scenes
+    c.model.text.vocab_size = 0  # filled in from the vocabulary or the checkpoint, as are the next ones for the latter
+    c.model.text.hidden_size = 256
+    c.model.text.num_layers = 4
+    c.model.text.num_heads = 4
+    c.model.text.intermediate_size = 1024
+    c.model.text.max_positions = 128
+    c.model.text.type_vocab_size = 2
+    c.model.text.activation = "gelu"
+    c.model.text.layer_norm_eps = 1e-12
+    c.model.text.dropout = 0.1
+
+    c.loss = ml_collections.ConfigDict()
+    c.loss.margin = 0.2
+    c.loss.soft_negatives = "mixup"  # terms 3-4: mixup; hardest: the negative itself; none: dropped
+    c.loss.tau = 1.0
+    c.loss.fold = True
+    c.loss.stop_gradient = False
+    c.loss.same_image = "mask"
+    c.loss.num_negatives = 0  # negatives per query; 0: all of the batch
+    c.loss.warmup_epochs = 1.0  # epochs in which terms 1-2 sum over all negatives
+
+    c.optim = ml_collections.ConfigDict()
+    c.optim.lr = 5e-4
+    c.optim.text_lr_factor = 0.1
+    c.optim.weight_decay = 1e-4
+    c.optim.clip = 2.0
+    c.optim.decay_epochs = (15,)
+    c.optim.decay_factor = 0.1
+
+    c.train = ml_collections.ConfigDict()
+    c.train.epochs = 30
+    c.train.eval_every_epochs = 1.0
+    c.train.checkpoint_every = 0  # steps between checkpoints besides those at evaluations; 0: none
+    c.train.log_every = 10
+
+    c.eval = ml_collections.ConfigDict()
+    c.eval.tile = 1024
+    return c
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """`{"data.dir": ..., "seed": ...}`: the leaves of a config by their dotted names."""
+    out = {}
+    for key, value in config.items():
+        if isinstance(value, dict | ml_collections.ConfigDict | ml_collections.FrozenConfigDict):
+            out |= flatten(value, f"{prefix}{key}.")
+        else:
+            out[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return out
+
+
+def nearest_field(name: str, config: Any) -> str:
+    """The known field whose dotted name is most like `name`."""
+    fields = list(flatten(config))
+    by_leaf = [f for f in fields if f.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
+    return (difflib.get_close_matches(name, fields, 1, 0.0) if not by_leaf else by_leaf)[0]
+
+
+def validate(config: ml_collections.ConfigDict) -> None:
+    """Raises InputError on the first field whose name or value cannot be meant."""
+    known, given = flatten(default_config()), flatten(config)
+    for name in given:
+        if name not in known:
+            near = nearest_field(name, default_config())
+            raise InputError(f"config.{name}: no such field; the nearest known one is config.{near}")
+    for name in known:
+        if name not in given:
+            raise InputError(f"config.{name}: missing; start the config file from itm_jax.config.default_config()")
+    for name, choices in CHOICES.items():
+        if given[name] not in choices:
+            raise InputError(f"config.{name}={given[name]!r}: must be one of {', '.join(choices)}")
+    positive = ("data.batch_size", "data.eval_batch_size", "data.max_tokens", "data.prefetch", "model.width")
+    positive += ("train.epochs", "train.eval_every_epochs", "train.log_every", "eval.tile", "loss.tau", "optim.lr")
+    for name in positive:
+        if not given[name] > 0:
+            raise InputError(f"config.{name}={given[name]!r}: must be greater than 0")
+    not_negative = ("loss.margin", "loss.warmup_epochs", "optim.weight_decay", "optim.clip", "optim.text_lr_factor")
+    for name in (*not_negative, "train.checkpoint_every", "loss.num_negatives"):
+        if given[name] < 0:
+            raise InputError(f"config.{name}={given[name]!r}: must not be negative")
+    augment = config.data.augment
+    for name in ("region_drop", "word_touch", "word_mask", "word_random", "word_delete"):
+        if not 0 <= augment[name] <= 1:
+            raise InputError(f"config.data.augment.{name}={augment[name]!r}: a probability, must lie in [0, 1]")
+    if abs(augment.word_mask + augment.word_random + augment.word_delete - 1) > 1e-6:
+        raise InputError("config.data.augment: word_mask + word_random + word_delete must be 1")
+    if not 0 <= config.model.aggregation.ratio <= 0.5:
+        raise InputError(f"config.model.aggregation.ratio={config.model.aggregation.ratio!r}: must lie in [0, 0.5]")
+    if config.data.source == "precomp" and not config.data.dir:
+        raise InputError("config.data.dir: not set; pass --config.data.dir=DIR with {split}_ims.npy and {split}_caps.txt")
+    if not config.model.text.trainable and not config.model.text.pretrained:
+        raise InputError("config.model.text.trainable=False needs config.model.text.pretrained: a random encoder is of no use")
+    buckets = list(config.data.token_buckets)
+    if buckets != sorted(set(buckets)) or any(b < 4 for b in buckets):
+        raise InputError(f"config.data.token_buckets={tuple(buckets)}: must be increasing lengths of at least 4")
+
+
+def to_json(config: ml_collections.ConfigDict) -> str:
+    """The config as the text of config.json."""
+    return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
+
+
+def read_json(path: pathlib.Path) -> ml_collections.ConfigDict:
+    """A config.json as a ConfigDict with the default config's types (tuples, optional strings)."""
+    try:
+        values = flatten(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as e:
+        raise InputError(f"{path}: cannot be read ({e.strerror}); is this the workdir of a run?") from None
+    except ValueError as e:
+        raise InputError(f"{path}: not JSON ({e})") from None
+    config = default_config()
+    for name, value in values.items():
+        if name not in flatten(config):
+            raise InputError(f"{path}: field {name} is unknown to this version of itm_jax")
+        set_field(config, name, tuple(value) if isinstance(value, list) else value)
+    return config
+
+
+def set_field(config: ml_collections.ConfigDict, name: str, value: Any) -> None:
+    """Sets a leaf by its dotted name; a value of another type is an InputError."""
+    *path, leaf = name.split(".")
+    node = config
+    for key in path:
+        node = node[key]
+    try:
+        node[leaf] = value
+    except TypeError as e:
+        raise InputError(f"config.{name}={value!r}: {e}") from None
+
+
+def differences(mine: ml_collections.ConfigDict, theirs: ml_collections.ConfigDict) -> list[str]:
+    """`field: theirs -> mine` for every field that decides a run's numbers and differs."""
+    a, b = flatten(mine), flatten(theirs)
+    return [f"{k}: {b.get(k)!r} -> {a.get(k)!r}" for k in a if k not in FREE_FIELDS and a[k] != b.get(k)]

@@ -1,0 +1,1 @@
+"""Readers (`precomp`, `scenes`), text tables, augmentation and the input pipeline."""

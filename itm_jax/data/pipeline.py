@@ -1,0 +1,98 @@
+"""From splits to batches: Grain's shuffled index, whole batches gathered at once, read ahead by a thread."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import grain
+import numpy as np
+
+from itm_jax.data import precomp
+from itm_jax.data.text import TextInput, TokenTable, gather_tokens, padded_length, tokenize
+from itm_jax.data.text_states import cache_dir, frozen_states
+from itm_jax.errors import InputError
+from itm_jax.structs import Batch, Regions, Split
+
+
+@dataclasses.dataclass(frozen=True)
+class TextSplit:
+    """A split with its captions as word pieces, and as frozen states where the text encoder is frozen."""
+
+    split: Split
+    table: TokenTable
+    states: np.ndarray | None
+    buckets: tuple[int, ...]
+    max_tokens: int
+
+    def regions(self, images: np.ndarray) -> Regions:
+        """Regions of the images, all valid, features in their stored dtype."""
+        split = self.split
+        features = split.features[images]
+        precomp.check_finite(features, images, split.source)
+        return Regions(
+            features=features,
+            mask=np.ones(features.shape[:2], bool),
+            boxes=None if split.boxes is None else split.boxes[images],
+            labels=None if split.labels is None else split.labels[images],
+        )
+
+    def tokens(self, captions: np.ndarray):
+        """Captions padded to the smallest bucket that holds the longest of them."""
+        length = padded_length(int(self.table.lengths[captions].max()), self.buckets, self.max_tokens)
+        return gather_tokens(self.table, captions, length, self.states)
+
+    def batch(self, captions: np.ndarray) -> Batch:
+        """The pairs (caption, its image)."""
+        images = captions // self.split.captions_per_image
+        return Batch(regions=self.regions(images), tokens=self.tokens(captions), image=images.astype(np.int32))
+
+
+def read_split(config, name: str) -> Split:
+    """A split of the configured source."""
+    if config.data.source == "scenes":
+        from itm_jax.data import scenes
+
+        return scenes.make_split(config.data.scenes, name)
+    return precomp.read_split(config.data.dir, name)
+
+
+def load_split(config, name: str, text: TextInput) -> TextSplit:
+    """Opens a split, tokenizes its captions and, for a frozen encoder, encodes them or finds their states."""
+    split = read_split(config, name)
+    table = tokenize(split.captions, text.tokenizer)
+    buckets = tuple(b for b in config.data.token_buckets if b <= config.data.max_tokens)
+    states = None
+    if not config.model.text.trainable:
+        directory = cache_dir(config.data.cache_dir)
+        states = frozen_states(text, table, buckets, directory=directory, dtype=config.model.text.cache_dtype)
+    return TextSplit(split, table, states, buckets, config.data.max_tokens)
+
+
+def check_same_width(one: Split, other: Split) -> None:
+    """Raises InputError when two splits' features do not have the same width."""
+    if one.features.shape[-1] != other.features.shape[-1]:
+        raise InputError(
+            f"{other.source}: features are {other.features.shape[-1]} wide, those of {one.source} {one.features.shape[-1]}"
+        )
+
+
+def steps_per_epoch(split: Split, batch_size: int) -> int:
+    """Whole batches of pairs in an epoch."""
+    steps = len(split.captions) // batch_size
+    if not steps:
+        raise InputError(
+            f"config.data.batch_size={batch_size}: more than the {len(split.captions)} pairs of {split.source}"
+        )
+    return steps
+
+
+def train_batches(data: TextSplit, *, batch_size: int, seed: int, start: int, prefetch: int) -> Iterator[Batch]:
+    """Endless batches from step `start` on; batch number s is a pure function of (seed, s).
+
+    Each epoch is a new permutation of the pairs, cut into whole batches.
+    """
+    pairs = grain.MapDataset.range(len(data.split.captions)).seed(seed).shuffle()
+    batches = pairs.batch(batch_size, drop_remainder=True).repeat().map(data.batch)
+    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=prefetch)
+    iterator = iter(batches.to_iter_dataset(options))
+    iterator.set_state({"next_index": start})
+    return iterator

@@ -1,0 +1,134 @@
+"""Captions as word pieces: tokenizers, and a compact table from which padded batches are gathered without a loop."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import ml_collections
+import numpy as np
+from tokenizers import Tokenizer
+from tokenizers.implementations import BertWordPieceTokenizer
+
+from itm_jax.errors import InputError
+from itm_jax.modules.bert import BertConfig
+from itm_jax.structs import Tokens
+
+SCENES_VOCAB = pathlib.Path(__file__).with_name("scenes_vocab.txt")
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+@dataclasses.dataclass(frozen=True)
+class TextInput:
+    """What a run knows of its text side.
+
+    Attributes:
+        tokenizer: splits captions into word pieces, adds [CLS] and [SEP].
+        mask_id: id of [MASK].
+        replacements: ids that may stand in for a word in augmentation: no special and no unused ones.
+        params: parameters of the pretrained encoder, None from scratch.
+        bert: the encoder's architecture.
+    """
+
+    tokenizer: Tokenizer
+    mask_id: int
+    replacements: np.ndarray
+    bert: BertConfig
+    params: Any = None
+
+
+def load_text(config: ml_collections.ConfigDict, *, source: str) -> TextInput:
+    """Tokenizer and encoder of `config.model.text`; fills in the fields that the checkpoint or vocabulary decides."""
+    text = config.model.text
+    if text.pretrained:
+        from itm_jax.pretrained.huggingface import load_bert
+
+        bert, params, wrapped = load_bert(text.pretrained)
+        tokenizer = wrapped.backend_tokenizer
+        if bert.hidden_size != text.hidden_size or text.vocab_size != bert.vocab_size:
+            for field in dataclasses.fields(bert):
+                text[field.name] = getattr(bert, field.name)
+        bert = BertConfig.from_config(text)
+    else:
+        path = pathlib.Path(text.vocab) if text.vocab else SCENES_VOCAB
+        if not text.vocab and source != "scenes":
+            raise InputError(
+                "config.model.text: neither pretrained (directory or hub name of a BERT) nor vocab (a vocab.txt) is set"
+            )
+        tokenizer, params = wordpiece_tokenizer(path), None
+        text.vocab_size = tokenizer.get_vocab_size()
+        bert = BertConfig.from_config(text)
+    if config.data.max_tokens > text.max_positions:
+        raise InputError(
+            f"config.data.max_tokens={config.data.max_tokens}: the text encoder has {text.max_positions} positions"
+        )
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(config.data.max_tokens)
+    vocabulary = tokenizer.get_vocab()
+    if "[MASK]" not in vocabulary:
+        raise InputError(f"{text.pretrained or text.vocab}: the vocabulary has no [MASK] token")
+    usable = [i for token, i in vocabulary.items() if not (token.startswith("[") and token.endswith("]") and len(token) > 1)]
+    return TextInput(tokenizer, vocabulary["[MASK]"], np.sort(np.array(usable, np.int32)), bert, params)
+
+
+def wordpiece_tokenizer(path: pathlib.Path) -> Tokenizer:
+    """A lower-casing BERT tokenizer from a vocab.txt."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as e:
+        raise InputError(f"{path}: cannot be read as a vocabulary ({e})") from None
+    missing = [s for s in SPECIAL if s not in lines]
+    if missing:
+        raise InputError(f"{path}: not a BERT vocabulary: no {', '.join(missing)}")
+    return Tokenizer.from_str(BertWordPieceTokenizer(str(path), lowercase=True).to_str())
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenTable:
+    """All captions of a split, concatenated: caption c is `ids[offsets[c] : offsets[c + 1]]`."""
+
+    ids: np.ndarray
+    word_ids: np.ndarray
+    offsets: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """[t] number of tokens of each caption."""
+        return np.diff(self.offsets)
+
+
+def tokenize(captions: Sequence[str], tokenizer: Tokenizer, chunk: int = 10_000) -> TokenTable:
+    """Tokenizes whitespace words, so that `word_ids` are indices of whitespace words (-1: [CLS], [SEP])."""
+    ids, words, lengths = [], [], []
+    for start in range(0, len(captions), chunk):
+        split = [c.split() for c in captions[start : start + chunk]]
+        for encoding in tokenizer.encode_batch(split, is_pretokenized=True):
+            ids.append(np.array(encoding.ids, np.int32))
+            words.append(np.array([-1 if w is None else w for w in encoding.word_ids], np.int32))
+            lengths.append(len(ids[-1]))
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return TokenTable(np.concatenate(ids), np.concatenate(words), offsets)
+
+
+def padded_length(longest: int, buckets: Sequence[int], limit: int) -> int:
+    """The smallest bucket that holds `longest` tokens, else `limit`."""
+    return min(next((b for b in buckets if b >= longest), limit), limit)
+
+
+def gather_tokens(
+    table: TokenTable, rows: np.ndarray, length: int, states: np.ndarray | None = None
+) -> Tokens:
+    """Captions `rows` padded to `length`; `states` are the frozen encoder's states of the whole table, [sum l, e]."""
+    position = np.arange(length)[None, :]
+    mask = position < table.lengths[rows][:, None]
+    index = np.minimum(table.offsets[rows][:, None] + position, len(table.ids) - 1)
+    gathered = None
+    if states is not None:
+        gathered = np.zeros((*mask.shape, states.shape[1]), states.dtype)
+        gathered[mask] = states[index[mask]]
+    return Tokens(
+        ids=np.where(mask, table.ids[index], 0).astype(np.int32),
+        mask=mask,
+        word_ids=np.where(mask, table.word_ids[index], -1).astype(np.int32),
+        states=gathered,
+    )

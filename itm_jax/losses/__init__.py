@@ -1,0 +1,1 @@
+"""Matching losses: hinge triplet and mixed negatives."""

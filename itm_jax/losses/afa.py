@@ -1,0 +1,78 @@
+"""AFA's objective (paper section 2.4): hinge triplet terms 1-2 and half-margin terms 3-4 on mixed negatives."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from itm_jax.losses.negatives import hardest_negative, mixup_negatives
+from itm_jax.losses.triplet import triplet_loss
+
+
+def soft_negatives(
+    key: PRNGKeyArray, positives: Float[Array, "b d"], negatives: Float[Array, "b d"], config
+) -> Float[Array, "b d"]:
+    """The negatives of terms 3-4: mixed with the positive (`mixup`), or the hardest one itself (`hardest`)."""
+    if config.soft_negatives == "hardest":
+        return negatives
+    mixed = mixup_negatives(key, positives, negatives, tau=config.tau, fold=config.fold)
+    return jax.lax.stop_gradient(mixed) if config.stop_gradient else mixed
+
+
+def half_margin_terms(
+    key: PRNGKeyArray,
+    images: Float[Array, "b d"],
+    captions: Float[Array, "b d"],
+    scores: Float[Array, "b b"],
+    excluded: Bool[Array, "b b"],
+    config,
+) -> Float[Array, ""]:
+    """Terms 3 and 4: `[α/2 - s(x,t) + s(x,t̃)]₊ + [α/2 - s(x,t) + s(x̃,t)]₊`, summed over the batch."""
+    positive = jnp.diagonal(scores)
+    total = jnp.zeros((), scores.dtype)
+    directions = ((images, captions, scores, excluded), (captions, images, scores.T, excluded.T))
+    for direction_key, (query, gallery, s, out) in zip(jax.random.split(key), directions, strict=True):
+        negative = gallery[hardest_negative(s, out)]
+        soft = soft_negatives(direction_key, gallery, negative, config)
+        cost = config.margin / 2 - positive + jnp.sum(query * soft, axis=1)
+        total += jnp.sum(jnp.where(jnp.any(~out, axis=1), jnp.maximum(cost, 0.0), 0.0))
+    return total
+
+
+def afa_loss(
+    key: PRNGKeyArray,
+    images: Float[Array, "b d"],
+    captions: Float[Array, "b d"],
+    excluded: Bool[Array, "b b"],
+    *,
+    warmup: Bool[Array, ""],
+    config,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """The four terms of the objective, in float32, and the value they have on constant embeddings.
+
+    Args:
+        key: draws the mixing weights.
+        images: unit vectors, row k matching row k of `captions`.
+        captions: unit vectors.
+        excluded: True where column j is no negative of row i (`losses.negatives.excluded_pairs`).
+        warmup: True in the warm-up epoch, where terms 1-2 sum over all negatives instead of the hardest.
+        config: the `loss` section of the config.
+
+    Returns:
+        (loss, plateau): the plateau is where a collapsed model sits: α for every negative that counts, α/2 for every
+        query of terms 3-4 (2·b·α for the hardest triplet alone, 3·b·α with terms 3-4).
+    """
+    images, captions = (x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in (images, captions))
+    scores = images @ captions.T
+    loss, plateau = (
+        jnp.where(
+            warmup,
+            triplet_loss(s, margin=config.margin, hardest=False, same_image=excluded),
+            triplet_loss(s, margin=config.margin, hardest=True, same_image=excluded),
+        )
+        for s in (scores, jnp.ones_like(scores))
+    )
+    if config.soft_negatives != "none":
+        loss += half_margin_terms(key, images, captions, scores, excluded, config)
+        queries = jnp.sum(jnp.any(~excluded, axis=1)) + jnp.sum(jnp.any(~excluded, axis=0))
+        plateau += config.margin / 2 * queries.astype(plateau.dtype)
+    return loss, plateau

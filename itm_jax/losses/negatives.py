@@ -1,0 +1,58 @@
+"""Which in-batch items are negatives, and AFA's mixed negatives (paper section 2.4)."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from itm_jax.modules.numerics import NEG, l2_normalize
+
+
+def excluded_pairs(image: Int[Array, " b"], *, same_image: str, num_negatives: int) -> Bool[Array, "b b"]:
+    """True where column j is no negative of row i.
+
+    Args:
+        image: index of the image of each pair.
+        same_image: "mask" excludes all captions of the query's image, "keep" only its own pair.
+        num_negatives: m > 0 leaves each query of either direction the m items that follow it cyclically in the batch
+            (a random subset, since batches are shuffled); 0 leaves all.
+    """
+    b = image.shape[0]
+    out = jnp.eye(b, dtype=bool)
+    if same_image == "mask":
+        out |= image[:, None] == image[None, :]
+    if num_negatives:
+        ahead = (jnp.arange(b)[None, :] - jnp.arange(b)[:, None]) % b
+        out |= ahead > num_negatives
+    return out
+
+
+def hardest_negative(scores: Float[Array, "q g"], excluded: Bool[Array, "q g"]) -> Int[Array, " q"]:
+    """Index of the highest-scored item of each row that is not excluded (ties: the lowest)."""
+    return jnp.argmax(jnp.where(excluded, jnp.asarray(NEG, scores.dtype), scores), axis=1)
+
+
+def mixup_negatives(
+    key: PRNGKeyArray,
+    positives: Float[Array, "b d"],
+    negatives: Float[Array, "b d"],
+    *,
+    tau: float,
+    fold: bool = True,
+) -> Float[Array, "b d"]:
+    """`norm(λ·positive + (1-λ)·negative)` with λ ~ Beta(τ, τ) for each example.
+
+    Args:
+        key: draws λ.
+        positives: embeddings of the matching items.
+        negatives: embeddings of their negatives.
+        tau: both parameters of the Beta distribution; 1 is uniform.
+        fold: take min(λ, 1-λ), so that the negative keeps the larger weight.
+
+    Returns:
+        Mixed embeddings of unit norm, the gradient flowing to both.
+    """
+    weight = jax.random.beta(key, tau, tau, (positives.shape[0], 1), dtype=jnp.float32)
+    if fold:
+        weight = jnp.minimum(weight, 1 - weight)
+    weight = weight.astype(positives.dtype)
+    return l2_normalize(weight * positives + (1 - weight) * negatives)

@@ -1,0 +1,44 @@
+"""Hinge triplet loss with in-batch negatives (VSE++, Faghri et al., BMVC 2018; terms 1-2 of AFA's equation for L)."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from itm_jax.modules.numerics import NEG
+
+
+def negatives_mask(b: int, same_image: Bool[Array, "b b"] | None = None) -> Bool[Array, "b b"]:
+    """True where item j of the columns is a negative of item i of the rows."""
+    diagonal = jnp.eye(b, dtype=bool)
+    return ~(diagonal if same_image is None else diagonal | same_image)
+
+
+def triplet_loss(
+    scores: Float[Array, "b b"],
+    *,
+    margin: float,
+    hardest: bool,
+    same_image: Bool[Array, "b b"] | None = None,
+) -> Float[Array, ""]:
+    """Sum over the queries of both directions of `[margin - s(positive) + s(negative)]₊`.
+
+    Args:
+        scores: image i against caption j; the positives are on the diagonal.
+        margin: α, in units of the score.
+        hardest: only the negative with the highest score counts; otherwise all of them are summed.
+        same_image: True where image i also owns caption j: never a negative. The diagonal is always excluded.
+
+    Returns:
+        The loss, at least float32. A query without negatives adds 0.
+    """
+    scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
+    negative = negatives_mask(scores.shape[0], same_image)
+    positive = jnp.diagonal(scores)
+    total = jnp.zeros((), scores.dtype)
+    for s, ok in ((scores, negative), (scores.T, negative.T)):
+        if hardest:
+            cost = margin - positive + jnp.max(jnp.where(ok, s, NEG), axis=1)
+            total += jnp.sum(jnp.where(jnp.any(ok, axis=1), jnp.maximum(cost, 0.0), 0.0))
+        else:
+            cost = jnp.maximum(margin - positive[:, None] + s, 0.0)
+            total += jnp.sum(jnp.where(ok, cost, 0.0))
+    return total

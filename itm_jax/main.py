@@ -1,0 +1,77 @@
+"""Train a model, select it on dev, evaluate it on test.
+
+    python -m itm_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
+    python -m itm_jax.main --config=configs/afa_f30k.py --workdir=runs/f30k --config.data.dir=DIR --config.seed=3
+    python -m itm_jax.main --mode=evaluate --workdir=runs/f30k --config.data.test_split=testall
+
+Run it again after any stop: it continues. Any config field can be set as --config.FIELD=VALUE.
+"""
+
+import pathlib
+import sys
+
+if __name__ == "__main__" and not __package__:  # run as a file: its folder would shadow other packages
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
+
+from absl import flags
+from ml_collections import config_flags
+
+from itm_jax import commands, config as config_lib
+from itm_jax.errors import InputError
+
+FLAGS = flags.FLAGS
+MODES = ("all", "train", "evaluate")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "config file (Python with get_config())", lock_config=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "directory for everything the run writes")
+_MODE = flags.DEFINE_enum("mode", "all", MODES, "all: train, then evaluate; or one half")
+FROM_RUN = pathlib.Path(__file__).with_name("config_of_run.py")
+
+
+def main() -> None:
+    """Flags -> training and evaluation."""
+    if not _WORKDIR.value:
+        raise InputError("--workdir: not given; pass --workdir=DIR, the directory the run writes to")
+    if _CONFIG.value is None:
+        raise InputError("--config: not given; pass --config=configs/quickstart.py, say")
+    config, workdir = _CONFIG.value, pathlib.Path(_WORKDIR.value).expanduser()
+    config_lib.validate(config)
+
+    from itm_jax.evaluate import summary
+    from itm_jax.train import evaluate, train
+
+    if _MODE.value != "evaluate":
+        train(config, workdir)
+        if _MODE.value == "train":
+            return
+    out = workdir / "results.json"
+    if _MODE.value == "evaluate":
+        out = workdir / results_name(config, config_lib.read_json(workdir / "config.json"))
+    print(summary(evaluate(config, workdir, out)))
+    print(f"written: {out}")
+
+
+def results_name(config, trained) -> str:
+    """`results.json`, or another name where the data fields are not those of the training run.
+
+    Raises:
+        InputError: a field that decides the model differs from the run's.
+    """
+    changed = config_lib.differences(config, trained)
+    other = [c for c in changed if c.split(".", 1)[0] in ("model",)]
+    if other:
+        raise InputError(f"the run's model is another one ({'; '.join(other[:4])}); evaluation may change data fields only")
+    data_changed = [c for c in changed if c.startswith("data.")] or config.data.dir != trained.data.dir
+    return f"results-{config.data.name}-{config.data.test_split}.json" if data_changed else "results.json"
+
+
+def arguments(argv: list[str]) -> list[str]:
+    """In evaluate mode without --config: the config of the run itself."""
+    names = {a.lstrip("-").split("=", 1)[0] for a in argv[1:]}
+    workdir = next((a.split("=", 1)[1] for a in argv if a.lstrip("-").startswith("workdir=")), None)
+    if "config" in names or not workdir or not any(a.lstrip("-") == "mode=evaluate" for a in argv):
+        return argv
+    return [argv[0], f"--config={FROM_RUN}:{workdir}", *argv[1:]]
+
+
+if __name__ == "__main__":
+    sys.exit(commands.run(main, arguments(sys.argv)))

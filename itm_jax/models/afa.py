@@ -1,0 +1,102 @@
+"""AFA: adaptive feature aggregation (Wang, Yin, Ramakrishnan, ICASSP 2024, arXiv 2401.09725)."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from itm_jax.modules.aggregation import aggregate
+from itm_jax.modules.bert import Bert, BertConfig
+from itm_jax.modules.enhancement import Enhancement
+from itm_jax.modules.numerics import l2_normalize
+from itm_jax.modules.selection import GPO, select_max, select_mean
+from itm_jax.structs import Regions, Tokens
+
+
+class Branch(nn.Module):
+    """Enhancement, aggregation and selection: from the rows of a modality to one unit vector per item."""
+
+    width: int
+    dtype: jnp.dtype
+    variant: str
+    aggregation: bool
+    ratio: float
+    pairing: str
+    shuffle: bool
+    selection: str
+
+    @nn.compact
+    def __call__(
+        self, rows: Float[Array, "b n f"], mask: Bool[Array, "b n"], *, train: bool
+    ) -> Float[Array, "b d"]:
+        """Returns float32 unit vectors, 0 for an item without valid rows. `train` needs the rng `aggregation`."""
+        rows = Enhancement(self.width, self.dtype, name="enhancement")(rows, mask, train=train)
+        if self.aggregation:
+            key = self.make_rng("aggregation") if train else None
+            rows, mask = aggregate(
+                rows,
+                mask,
+                ratio=self.ratio,
+                key=key,
+                variant=self.variant,
+                shuffle=self.shuffle,
+                pairing=self.pairing,
+            )
+        select = {"max": select_max, "mean": select_mean}.get(self.selection) or GPO(name="gpo")
+        return l2_normalize(select(rows, mask).astype(jnp.promote_types(rows.dtype, jnp.float32)))
+
+
+class AFA(nn.Module):
+    """Two branches over region features and text states; the score is the cosine.
+
+    Attributes:
+        bert: architecture of a text encoder that is part of the model, None where captions come with frozen states.
+        branch: arguments of both branches.
+        dtype: compute dtype.
+    """
+
+    bert: BertConfig | None
+    branch: tuple[tuple[str, object], ...]
+    dtype: jnp.dtype = jnp.float32
+
+    @classmethod
+    def from_config(cls, c) -> "AFA":
+        """From the `model` section of a config."""
+        branch = {
+            "width": c.width,
+            "variant": c.variant,
+            "aggregation": c.aggregation.enabled,
+            "ratio": c.aggregation.ratio,
+            "pairing": c.aggregation.pairing,
+            "shuffle": c.aggregation.shuffle,
+            "selection": c.selection,
+        }
+        bert = BertConfig.from_config(c.text) if c.text.trainable else None
+        return cls(bert=bert, branch=tuple(branch.items()), dtype=jnp.dtype(c.dtype))
+
+    def setup(self):
+        """Submodules."""
+        self.image_branch = Branch(**dict(self.branch), dtype=self.dtype)
+        self.text_branch = Branch(**dict(self.branch), dtype=self.dtype)
+        if self.bert is not None:
+            self.text_encoder = Bert(self.bert, self.dtype)
+
+    def encode_images(self, regions: Regions, *, train: bool) -> Float[Array, "b d"]:
+        """Unit vectors of images."""
+        return self.image_branch(regions.features, regions.mask, train=train)
+
+    def encode_captions(self, tokens: Tokens, *, train: bool) -> Float[Array, "b d"]:
+        """Unit vectors of captions, from `tokens.states` where given, else through the text encoder."""
+        states = tokens.states
+        if states is None:
+            if self.bert is None:
+                raise ValueError("this model has a frozen text encoder: give tokens.states (data.text_states)")
+            states = self.text_encoder(tokens.ids, tokens.mask, train=train)
+        return self.text_branch(states, tokens.mask, train=train)
+
+    def score(self, images: Float[Array, "i d"], captions: Float[Array, "t d"]) -> Float[Array, "i t"]:
+        """Cosine of every image with every caption."""
+        return images @ captions.T
+
+    def __call__(self, regions: Regions, tokens: Tokens, *, train: bool) -> tuple[Array, Array]:
+        """Both encodings; what `init` runs."""
+        return self.encode_images(regions, train=train), self.encode_captions(tokens, train=train)

@@ -1,0 +1,147 @@
+"""AFA step 2, feature aggregation (paper section 2.2): merge each item's most similar pairs of rows.
+
+In the order of the paper: shuffle the rows, split them into sources and destinations, pair each source with its most
+similar destination, merge the most similar pairs, keep the rest. All items of a batch at once, static shapes, and
+an item's result depends neither on its padding nor on the other items.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from itm_jax.modules.numerics import NEG, l2_normalize, take_rows, zero_invalid
+
+HIGHEST = jax.lax.Precision.HIGHEST
+VARIANTS = ("paper",)
+PAIRINGS = ("similarity", "random")
+
+
+def split_sizes(n: int, shuffle: bool) -> tuple[Int[np.ndarray, " n+1"], Int[np.ndarray, " n+1"]]:
+    """Numbers of sources and of destinations for every number v = 0..n of valid rows."""
+    half = np.arange(n + 1, dtype=np.int32) // 2
+    rest = np.arange(n + 1, dtype=np.int32) - half
+    return (half, rest) if shuffle else (rest, half)
+
+
+def num_merges(n: int, ratio: float, shuffle: bool = True) -> Int[np.ndarray, " n+1"]:
+    """`k = min(⌊ratio·v + 1e-6⌋, number of sources)` for every number v = 0..n of valid rows."""
+    sources, destinations = split_sizes(n, shuffle)
+    wanted = np.floor(ratio * np.arange(n + 1) + 1e-6).astype(np.int32)
+    return np.where(destinations > 0, np.minimum(wanted, sources), 0).astype(np.int32)
+
+
+def item_keys(key: PRNGKeyArray | None, batch: int) -> PRNGKeyArray:
+    """One key per item: `fold_in(key, b)`; without a key the same one for every item."""
+    if key is None:
+        return jnp.broadcast_to(jax.random.key(0), (batch,))
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(batch))
+
+
+def _draws(keys: PRNGKeyArray, n: int, stream: int = 0) -> Int[Array, "b n"]:
+    """31 random bits for each rank 0..n-1 of each item, from `fold_in(key_b, rank)`, whatever n is."""
+    fold = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)), in_axes=(0, None))
+    ranked = fold(keys, jnp.arange(n))
+    if stream:
+        ranked = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(0, None)), in_axes=(0, None))(ranked, stream)
+    bits = jax.vmap(jax.vmap(lambda k: jax.random.bits(k, dtype=jnp.uint32)))(ranked)
+    return (bits >> 1).astype(jnp.int32)
+
+
+def _order(mask: Bool[Array, "b n"], keys: PRNGKeyArray, shuffle: bool) -> Int[Array, "b n"]:
+    """Row indices: the sources first, then the destinations, then the invalid rows."""
+    n = mask.shape[1]
+    rank = jnp.cumsum(mask, axis=1, dtype=jnp.int32) - 1
+    if shuffle:
+        priority = jnp.take_along_axis(_draws(keys, n), jnp.maximum(rank, 0), axis=1)
+    else:  # even ranks are sources
+        priority = rank % 2
+    position = jnp.broadcast_to(jnp.arange(n, dtype=jnp.int32), mask.shape)
+    *_, order = jax.lax.sort(((~mask).astype(jnp.int32), priority, position, position), dimension=1, num_keys=3)
+    return order
+
+
+def _best_destination(
+    sources: Float[Array, "b s d"], destinations: Float[Array, "b t d"], is_source: Array, is_destination: Array
+) -> tuple[Float[Array, "b s"], Int[Array, "b s"]]:
+    """Cosine of each source with its most similar destination, and which one that is (ties: the lowest)."""
+    cosine = jnp.einsum("bsd,btd->bst", sources, destinations, precision=HIGHEST)
+    cosine = jnp.where(is_source[:, :, None] & is_destination[:, None, :], cosine, NEG)
+    return jnp.max(cosine, axis=2), jnp.argmax(cosine, axis=2).astype(jnp.int32)
+
+
+def aggregate(
+    rows: Float[Array, "b n d"],
+    mask: Bool[Array, "b n"],
+    *,
+    ratio: float,
+    key: PRNGKeyArray | None = None,
+    variant: str = "paper",
+    shuffle: bool = True,
+    pairing: str = "similarity",
+) -> tuple[Float[Array, "b n d"], Bool[Array, "b n"]]:
+    """Merges the `k = min(⌊ratio·v + 1e-6⌋, number of sources)` most similar pairs of each item's v valid rows.
+
+    Args:
+        rows: features, any scale: they are L2-normalised before the merge.
+        mask: which rows are valid.
+        ratio: fraction of the valid rows that is merged away.
+        key: draws the shuffle (and random pairs), differently for each item. None, as in evaluation: one fixed
+            draw for every item, so that its result never depends on its batch.
+        variant: "paper".
+        shuffle: True: the first ⌊v/2⌋ rows of the drawn order are sources, the rest destinations. False: rows of
+            even rank are sources, those of odd rank destinations.
+        pairing: "random" merges random sources into random destinations (the paper's ablation).
+
+    Returns:
+        Unmerged sources, then destinations (a destination is the mean of itself and all sources merged into it), then
+        zeros; and the mask of the v - k valid ones. Same shapes as the arguments; rows in float32 or wider.
+
+    Raises:
+        ValueError: unknown variant or pairing.
+    """
+    if variant not in VARIANTS:
+        raise ValueError(f"variant={variant!r}: must be one of {VARIANTS}")
+    if pairing not in PAIRINGS:
+        raise ValueError(f"pairing={pairing!r}: must be one of {PAIRINGS}")
+    b, n, _ = rows.shape
+    if n < 2:
+        return zero_invalid(l2_normalize(_float(rows)), mask), mask
+    keys = item_keys(key, b)
+    count = jnp.sum(mask, axis=1, dtype=jnp.int32)[:, None]
+    source_table, destination_table = split_sizes(n, shuffle)
+    num_sources = jnp.asarray(source_table)[count]
+    k = jnp.asarray(num_merges(n, ratio, shuffle))[count]
+
+    order = _order(mask, keys, shuffle)
+    rows = l2_normalize(_float(rows))
+    s, t = int(source_table[n]), int(destination_table[n])
+    source_slot, destination_slot = jnp.arange(s)[None, :], jnp.arange(t)[None, :]
+    is_source, is_destination = source_slot < num_sources, destination_slot < count - num_sources
+    sources = take_rows(rows, order[:, :s])
+    destination_order = jnp.minimum(num_sources + destination_slot, n - 1)
+    destinations = take_rows(rows, jnp.take_along_axis(order, destination_order, axis=1))
+
+    if pairing == "random":
+        closeness = jnp.where(is_source, _draws(keys, s, stream=1), -1)
+        partner = _draws(keys, s, stream=2) % jnp.maximum(count - num_sources, 1)
+    else:
+        closeness, partner = _best_destination(*map(jax.lax.stop_gradient, (sources, destinations)), is_source, is_destination)
+    by_closeness = jnp.argsort(-closeness, axis=1, stable=True)
+    place = jnp.argsort(by_closeness, axis=1)  # a source's place when sorted by falling similarity
+    merged = is_source & (place < k)
+
+    into = (merged[:, :, None] & (partner[:, :, None] == destination_slot[:, None, :])).astype(rows.dtype)
+    received = jnp.einsum("bst,bsd->btd", into, sources, precision=HIGHEST)
+    destinations = (destinations + received) / (1 + jnp.sum(into, axis=1))[..., None]
+
+    keep = jnp.concatenate([is_source & ~merged, is_destination], axis=1)
+    slots = jnp.argsort(~keep, axis=1, stable=True)
+    out_mask = jnp.arange(n)[None, :] < count - k
+    out = take_rows(jnp.concatenate([sources, destinations], axis=1), slots)
+    return zero_invalid(out, out_mask), out_mask
+
+
+def _float(rows: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
+    """At least float32: merging decides which rows live, so it does not run in bfloat16."""
+    return rows.astype(jnp.promote_types(rows.dtype, jnp.float32))

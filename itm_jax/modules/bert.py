@@ -1,0 +1,134 @@
+"""BERT encoder (Devlin et al., 2019) whose parameters come from Hugging Face checkpoints (pretrained/huggingface.py)."""
+
+import dataclasses
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from itm_jax.modules.numerics import NEG
+
+ACTIVATIONS = {
+    "gelu": functools.partial(nn.gelu, approximate=False),
+    "gelu_new": nn.gelu,
+    "gelu_pytorch_tanh": nn.gelu,
+    "relu": nn.relu,
+    "silu": nn.silu,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class BertConfig:
+    """Architecture of a BERT encoder; the names are those of the `model.text` section of the config."""
+
+    vocab_size: int
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    intermediate_size: int
+    max_positions: int
+    type_vocab_size: int = 2
+    activation: str = "gelu"
+    layer_norm_eps: float = 1e-12
+    dropout: float = 0.1
+
+    @classmethod
+    def from_config(cls, text) -> "BertConfig":
+        """The fields of this class that a `model.text` config section has."""
+        return cls(**{f.name: text[f.name] for f in dataclasses.fields(cls)})
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; a token attends to valid tokens only."""
+
+    config: BertConfig
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b l e"], mask: Bool[Array, "b l"], *, train: bool) -> Float[Array, "b l e"]:
+        """Returns the attended values, projected."""
+        c = self.config
+        heads, width = c.num_heads, c.hidden_size // c.num_heads
+        q, k, v = (
+            nn.DenseGeneral((heads, width), dtype=self.dtype, kernel_init=normal_init, name=name)(x)
+            for name in ("query", "key", "value")
+        )
+        logits = jnp.einsum("blhd,bmhd->bhlm", q, k).astype(jnp.float32) * width**-0.5
+        weights = nn.softmax(jnp.where(mask[:, None, None, :], logits, NEG), axis=-1).astype(self.dtype)
+        weights = Dropout(c.dropout)(weights, train=train)
+        values = jnp.einsum("bhlm,bmhd->blhd", weights, v)
+        out = nn.DenseGeneral(c.hidden_size, axis=(-2, -1), dtype=self.dtype, kernel_init=normal_init, name="output")
+        return out(values)
+
+
+class Layer(nn.Module):
+    """One post-norm Transformer layer."""
+
+    config: BertConfig
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b l e"], mask: Bool[Array, "b l"], *, train: bool) -> Float[Array, "b l e"]:
+        """Returns the layer's output."""
+        c = self.config
+        norm = functools.partial(nn.LayerNorm, epsilon=c.layer_norm_eps, dtype=self.dtype)
+        dense = functools.partial(nn.Dense, dtype=self.dtype, kernel_init=normal_init)
+        attended = Attention(c, self.dtype, name="attention")(x, mask, train=train)
+        x = norm(name="attention_norm")(x + Dropout(c.dropout)(attended, train=train))
+        hidden = ACTIVATIONS[c.activation](dense(c.intermediate_size, name="intermediate")(x))
+        hidden = Dropout(c.dropout)(dense(c.hidden_size, name="output")(hidden), train=train)
+        return norm(name="output_norm")(x + hidden)
+
+
+class Bert(nn.Module):
+    """Word, position and type embeddings, then the layers.
+
+    Attributes:
+        config: architecture.
+        dtype: compute dtype; parameters are float32.
+    """
+
+    config: BertConfig
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, ids: Int[Array, "b l"], mask: Bool[Array, "b l"], *, train: bool = False
+    ) -> Float[Array, "b l e"]:
+        """Last hidden states; those of invalid tokens mean nothing. `train` needs the rng `dropout`.
+
+        Raises:
+            ValueError: more tokens than the checkpoint has positions.
+        """
+        c = self.config
+        if ids.shape[1] > c.max_positions:
+            raise ValueError(f"{ids.shape[1]} tokens, but the text encoder has {c.max_positions} positions")
+        embed = functools.partial(nn.Embed, features=c.hidden_size, dtype=self.dtype, embedding_init=normal_init)
+        x = embed(c.vocab_size, name="word")(ids)
+        x += embed(c.max_positions, name="position")(jnp.arange(ids.shape[1]))[None]
+        x += embed(c.type_vocab_size, name="type")(jnp.zeros((1, 1), jnp.int32))
+        x = nn.LayerNorm(epsilon=c.layer_norm_eps, dtype=self.dtype, name="norm")(x)
+        x = Dropout(c.dropout)(x, train=train)
+        for i in range(c.num_layers):
+            x = Layer(c, self.dtype, name=f"layer_{i}")(x, mask, train=train)
+        return x
+
+
+class Dropout(nn.Module):
+    """Dropout that draws 8 random bits per value, a quarter of what a float draw costs; the rate is kept to 1/256."""
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        """Returns x with a fraction `rate` of its values zeroed and the others scaled up; x itself in evaluation."""
+        dropped = round(self.rate * 256)
+        if not train or not dropped:
+            return x
+        keep = jax.random.bits(self.make_rng("dropout"), x.shape, jnp.uint8) >= dropped
+        return jnp.where(keep, x / (1 - dropped / 256), jnp.zeros((), x.dtype))
+
+
+normal_init = nn.initializers.normal(0.02)

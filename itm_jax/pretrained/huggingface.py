@@ -1,0 +1,195 @@
+"""Hugging Face BERT checkpoints (safetensors) as parameters of `modules.bert.Bert`, strictly, without PyTorch.
+
+The names and shapes on the Hugging Face side are those of transformers' BertModel.
+"""
+
+import json
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from itm_jax.errors import InputError
+from itm_jax.modules.bert import ACTIVATIONS, BertConfig
+
+# Parts of a checkpoint that are not the encoder: pretraining and task heads, the pooler, the stored position index.
+NOT_ENCODER = re.compile(r"^(cls|pooler|classifier|qa_outputs|lm_head|dropout)\.|^embeddings\.position_ids$")
+FILES = ("config.json", "*.safetensors", "model.safetensors.index.json", "tokenizer*", "vocab.txt", "special_tokens_map.json")
+CONFIG_KEYS = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "hidden_size",
+    "num_hidden_layers": "num_layers",
+    "num_attention_heads": "num_heads",
+    "intermediate_size": "intermediate_size",
+    "max_position_embeddings": "max_positions",
+}
+
+
+def checkpoint_dir(path_or_name: str) -> pathlib.Path:
+    """The local directory of a checkpoint: the path itself, or the hub's snapshot, downloaded when needed."""
+    path = pathlib.Path(path_or_name).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_absolute() or path_or_name.startswith((".", "~")) or path_or_name.count("/") > 1 or path.exists():
+        raise InputError(f"{path_or_name}: no such directory; config.model.text.pretrained is a directory or a hub name")
+    import huggingface_hub
+
+    try:
+        return pathlib.Path(huggingface_hub.snapshot_download(path_or_name, allow_patterns=list(FILES)))
+    except Exception as e:  # the hub raises many kinds: no network, no such name, no access
+        reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
+        raise InputError(
+            f"{path_or_name}: neither a local directory nor a checkpoint that the Hugging Face hub gives ({reason}); "
+            "download it and pass its directory as config.model.text.pretrained"
+        ) from None
+
+
+def read_config(directory: pathlib.Path) -> BertConfig:
+    """The architecture in `config.json`; one that this encoder does not implement is an InputError."""
+    path = directory / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise InputError(f"{path}: cannot be read ({e.strerror})") from None
+    except ValueError as e:
+        raise InputError(f"{path}: not JSON ({e})") from None
+    if values.get("model_type", "bert") != "bert":
+        raise InputError(f"{path}: model_type is {values['model_type']!r}; only BERT-type encoders can be loaded")
+    if values.get("position_embedding_type", "absolute") != "absolute":
+        raise InputError(f"{path}: position_embedding_type {values['position_embedding_type']!r} is not supported")
+    missing = [k for k in CONFIG_KEYS if k not in values]
+    if missing:
+        raise InputError(f"{path}: missing {', '.join(missing)}")
+    activation = values.get("hidden_act", "gelu")
+    if activation not in ACTIVATIONS:
+        raise InputError(f"{path}: hidden_act {activation!r} is not one of {', '.join(ACTIVATIONS)}")
+    return BertConfig(
+        **{ours: values[theirs] for theirs, ours in CONFIG_KEYS.items()},
+        type_vocab_size=values.get("type_vocab_size", 2),
+        activation=activation,
+        layer_norm_eps=values.get("layer_norm_eps", 1e-12),
+        dropout=values.get("hidden_dropout_prob", 0.1),
+    )
+
+
+def expected_tensors(c: BertConfig) -> dict[str, tuple[tuple[str, ...], tuple[int, ...], bool]]:
+    """Hugging Face name -> (path in our parameters, our shape, transposed?)."""
+    e, h, w = c.hidden_size, c.num_heads, c.hidden_size // c.num_heads
+    out: dict[str, tuple[tuple[str, ...], tuple[int, ...], bool]] = {}
+
+    def norm(theirs: str, *ours: str) -> None:
+        out[f"{theirs}.weight"] = ((*ours, "scale"), (e,), False)
+        out[f"{theirs}.bias"] = ((*ours, "bias"), (e,), False)
+
+    def dense(theirs: str, kernel: tuple[int, ...], bias: tuple[int, ...], *ours: str) -> None:
+        out[f"{theirs}.weight"] = ((*ours, "kernel"), kernel, True)
+        out[f"{theirs}.bias"] = ((*ours, "bias"), bias, False)
+
+    tables = {"word": c.vocab_size, "position": c.max_positions, "token_type": c.type_vocab_size}
+    for name, rows in tables.items():
+        ours = "type" if name == "token_type" else name
+        out[f"embeddings.{name}_embeddings.weight"] = ((ours, "embedding"), (rows, e), False)
+    norm("embeddings.LayerNorm", "norm")
+    for i in range(c.num_layers):
+        theirs, ours = f"encoder.layer.{i}", f"layer_{i}"
+        for name in ("query", "key", "value"):
+            dense(f"{theirs}.attention.self.{name}", (e, h, w), (h, w), ours, "attention", name)
+        dense(f"{theirs}.attention.output.dense", (h, w, e), (e,), ours, "attention", "output")
+        norm(f"{theirs}.attention.output.LayerNorm", ours, "attention_norm")
+        dense(f"{theirs}.intermediate.dense", (e, c.intermediate_size), (c.intermediate_size,), ours, "intermediate")
+        dense(f"{theirs}.output.dense", (c.intermediate_size, e), (e,), ours, "output")
+        norm(f"{theirs}.output.LayerNorm", ours, "output_norm")
+    return out
+
+
+def read_tensors(directory: pathlib.Path) -> dict[str, np.ndarray]:
+    """All tensors of the directory's safetensors files, under BertModel's names (legacy spellings mapped)."""
+    paths = sorted(directory.glob("model*.safetensors"))
+    if not paths:
+        others = sorted(p.name for p in directory.glob("pytorch_model*.bin"))
+        hint = f"; {others[0]} is a pickle and is not read: save it as safetensors" if others else ""
+        raise InputError(f"{directory}: no model.safetensors{hint}")
+    out = {}
+    for path in paths:
+        try:
+            with safe_open(path, framework="numpy") as file:
+                for name in file.keys():  # noqa: SIM118 (not a dict)
+                    out[_plain_name(name)] = file.get_tensor(name)
+        except (SafetensorError, OSError, TypeError) as e:
+            raise InputError(f"{path}: cannot be read as safetensors ({e})") from None
+    return out
+
+
+def _plain_name(name: str) -> str:
+    name = name.removeprefix("bert.")
+    return re.sub(r"LayerNorm\.(gamma|beta)$", lambda m: "LayerNorm." + {"gamma": "weight", "beta": "bias"}[m[1]], name)
+
+
+def convert(tensors: Mapping[str, np.ndarray], config: BertConfig, source: str) -> dict[str, Any]:
+    """BertModel's tensors as our parameter tree, float32.
+
+    Raises:
+        InputError: a parameter is missing, unexpected or of another shape; names all of them.
+    """
+    expected = expected_tensors(config)
+    missing = sorted(set(expected) - set(tensors))
+    unexpected = sorted(n for n in set(tensors) - set(expected) if not NOT_ENCODER.match(n))
+    problems = [f"missing {n}" for n in missing] + [f"unexpected {n}" for n in unexpected]
+    params: dict[str, Any] = {}
+    for name, (path, shape, transposed) in expected.items():
+        if name not in tensors:
+            continue
+        value = np.asarray(tensors[name]).astype(np.float32)
+        value = value.T if transposed and value.ndim == 2 else value
+        if value.size != np.prod(shape) or (len(shape) <= 2 and value.ndim == len(shape) and value.shape != shape):
+            problems.append(f"{name} has shape {tensors[name].shape}, the config wants {shape}")
+            continue
+        node = params
+        for key in path[:-1]:
+            node = node.setdefault(key, {})
+        node[path[-1]] = np.ascontiguousarray(value.reshape(shape))
+    if problems:
+        raise InputError(f"{source}: the weights do not fit its config.json: " + "; ".join(problems))
+    return params
+
+
+def load_tokenizer(directory: pathlib.Path):
+    """The checkpoint's own tokenizer (transformers, fast kind); needs its files and a [MASK] token."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
+    except Exception as e:  # transformers raises many kinds for broken or missing files
+        reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
+        raise InputError(f"{directory}: no usable tokenizer (tokenizer.json or vocab.txt): {reason}") from None
+    if not getattr(tokenizer, "is_fast", False):
+        raise InputError(f"{directory}: its tokenizer has no fast form (tokenizer.json or vocab.txt)")
+    for role in ("mask_token_id", "cls_token_id", "sep_token_id", "pad_token_id"):
+        if getattr(tokenizer, role) is None:
+            raise InputError(f"{directory}: its tokenizer has no {role.removesuffix('_token_id').upper()} token")
+    return tokenizer
+
+
+def load_bert(path_or_name: str):
+    """Loads a BERT-type checkpoint from a directory or by hub name.
+
+    Args:
+        path_or_name: directory with config.json, model.safetensors and tokenizer files, or a hub name.
+
+    Returns:
+        (config, params, tokenizer): a `BertConfig`, the float32 parameters of `Bert(config)` as NumPy arrays, and the
+        checkpoint's transformers tokenizer.
+
+    Raises:
+        InputError: files are missing or damaged, or a parameter is missing, unexpected or of another shape.
+    """
+    directory = checkpoint_dir(path_or_name)
+    config = read_config(directory)
+    params = convert(read_tensors(directory), config, str(directory))
+    tokenizer = load_tokenizer(directory)
+    if len(tokenizer) > config.vocab_size:
+        raise InputError(f"{directory}: the tokenizer has {len(tokenizer)} entries, the embedding table {config.vocab_size}")
+    return config, params, tokenizer

@@ -1,0 +1,89 @@
+"""What flows between the parts of the library.
+
+Dimension glossary, used in every shape of the package:
+
+    b  batch (image-caption pairs)      i  images          t  captions
+    r  regions of an image              l  tokens          n  rows of either kind (regions or tokens)
+    f  input feature width              e  width of text states
+    d  joint width                      h  heads
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import flax.struct
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+
+@flax.struct.dataclass
+class Regions:
+    """Regions of a batch of images. `boxes` are (x1, y1, x2, y2) as fractions of the image size."""
+
+    features: Float[Array, "b r f"]
+    mask: Bool[Array, "b r"]
+    boxes: Float[Array, "b r 4"] | None = None
+    labels: Int[Array, "b r"] | None = None
+
+
+@flax.struct.dataclass
+class Tokens:
+    """Word pieces of a batch of captions, [CLS] and [SEP] included.
+
+    `word_ids` is the index of the whitespace word a piece belongs to, -1 for special tokens and padding.
+    `states`, where given, are the frozen text encoder's last hidden states, and the model does not run its encoder.
+    """
+
+    ids: Int[Array, "b l"]
+    mask: Bool[Array, "b l"]
+    word_ids: Int[Array, "b l"] | None = None
+    edges: Int[Array, "b k 2"] | None = None
+    states: Float[Array, "b l e"] | None = None
+
+
+@flax.struct.dataclass
+class Batch:
+    """Matching pairs: row k of `regions` is described by row k of `tokens`; equal `image` means the same image."""
+
+    regions: Regions
+    tokens: Tokens
+    image: Int[Array, " b"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """One split of a dataset on the host. Caption c describes image `c // captions_per_image`.
+
+    Attributes:
+        name: `train`, `dev`, `test`, `testall`, ...
+        features: [i, r, f] float16 or float32, memory-mapped where it comes from a file.
+        captions: t strings, grouped by image, in the images' order.
+        captions_per_image: t / i.
+        ids: i strings that name the images.
+        boxes: [i, r, 4] fractions of the image size, or None.
+        labels: [i, r] indices into `label_names`, or None.
+        label_names: the label vocabulary, sorted.
+        edges: per caption a list of (head, dependent) indices of whitespace words, or None.
+        source: where it was read from, for messages.
+    """
+
+    name: str
+    features: np.ndarray
+    captions: Sequence[str]
+    captions_per_image: int
+    ids: Sequence[str]
+    boxes: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    label_names: tuple[str, ...] = ()
+    edges: Sequence[Sequence[tuple[int, int]]] | None = None
+    source: str = ""
+
+    @property
+    def num_images(self) -> int:
+        """Number of images, i."""
+        return len(self.features)
+
+    @property
+    def caption_image_index(self) -> np.ndarray:
+        """[t] index of the image that each caption describes."""
+        return np.arange(len(self.captions)) // self.captions_per_image

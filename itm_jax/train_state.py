@@ -1,0 +1,91 @@
+"""The state of training, its initialisation on a mesh, and the optimiser chain."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from itm_jax.mesh import replicated
+from itm_jax.structs import Batch
+
+TEXT_ENCODER = "text_encoder"
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything a step changes.
+
+    Attributes:
+        step: number of steps done.
+        params: parameters, float32.
+        batch_stats: running statistics of BatchNorm.
+        opt_state: the optimiser's.
+        skipped: steps left out so far because their gradient was not finite.
+    """
+
+    step: Int[Array, ""]
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    skipped: Int[Array, ""]
+
+
+def learning_rate(config, steps_per_epoch: int) -> optax.Schedule:
+    """Step decay: `lr · decay_factor^(number of decay_epochs passed)`."""
+    boundaries = {int(epoch * steps_per_epoch): config.decay_factor for epoch in config.decay_epochs}
+    return optax.piecewise_constant_schedule(config.lr, boundaries)
+
+
+def text_encoder_factor(factor: float) -> optax.GradientTransformation:
+    """Scales the updates of the pretrained text encoder (BERT learns at a tenth of the rate in the recipe)."""
+
+    def scale(updates, params=None):
+        del params
+        return {k: jax.tree.map(lambda u: u * factor, v) if k == TEXT_ENCODER else v for k, v in updates.items()}
+
+    return optax.stateless(scale)
+
+
+def make_optimizer(config, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """AdamW after clipping by the global norm; the `optim` section of the config."""
+    chain = [optax.clip_by_global_norm(config.clip)] if config.clip else []
+    chain += [
+        optax.scale_by_adam(),
+        optax.add_decayed_weights(config.weight_decay),
+        text_encoder_factor(config.text_lr_factor),
+        optax.scale_by_learning_rate(schedule),
+    ]
+    return optax.chain(*chain)
+
+
+def init_state(key: PRNGKeyArray, model, optimizer, batch: Batch, *, bert_params=None, mesh) -> TrainState:
+    """A fresh state, replicated over the mesh.
+
+    Args:
+        key: draws the parameters.
+        model: from `models.build`.
+        optimizer: from `make_optimizer`.
+        batch: an example batch; only its shapes and dtypes matter.
+        bert_params: pretrained parameters that replace those of the text encoder.
+        mesh: from `mesh.make_mesh`.
+    """
+    small = jax.tree.map(lambda x: jnp.zeros((2, *x.shape[1:]), x.dtype), batch)
+
+    def init(key):
+        variables = model.init(key, small.regions, small.tokens, train=False)
+        return variables["params"], variables["batch_stats"]
+
+    params, batch_stats = jax.jit(init, out_shardings=replicated(mesh))(key)
+    if bert_params is not None and TEXT_ENCODER in params:
+        params = dict(params) | {TEXT_ENCODER: jax.device_put(bert_params, replicated(mesh))}
+    opt_state = jax.jit(optimizer.init, out_shardings=replicated(mesh))(params)
+    zeros = jax.device_put((jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)), replicated(mesh))
+    return TrainState(zeros[0], params, batch_stats, opt_state, zeros[1])
+
+
+def count_params(params: Any) -> int:
+    """Number of scalars in a parameter tree."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

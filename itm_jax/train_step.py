@@ -1,0 +1,72 @@
+"""One step of training: a pure function (state, batch, key) -> (state, metrics)."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import PRNGKeyArray
+
+from itm_jax.data.augment import AugmentConstants, augment
+from itm_jax.losses.afa import afa_loss
+from itm_jax.losses.negatives import excluded_pairs
+from itm_jax.structs import Batch
+from itm_jax.train_state import TrainState
+
+Metrics = dict[str, jax.Array]
+
+
+def make_train_step(
+    model, optimizer: optax.GradientTransformation, constants: AugmentConstants, config, *, warmup_steps: int
+) -> Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, Metrics]]:
+    """The step for `jit`.
+
+    Args:
+        model: from `models.build`.
+        optimizer: from `train_state.make_optimizer`.
+        constants: what word augmentation needs.
+        config: the whole config; read here: `data.augment`, `loss`.
+        warmup_steps: steps in which the triplet terms sum over all negatives.
+
+    Returns:
+        A function of the state, a host-independent batch and the run's key; the step's randomness is
+        `fold_in(key, state.step)`. Its metrics: `loss`, `plateau` (the loss of a collapsed model), `grad_norm`,
+        `skipped`; scalars.
+    """
+
+    def loss_fn(params, batch_stats, batch: Batch, step, key):
+        augment_key, aggregation_key, dropout_key, loss_key = jax.random.split(key, 4)
+        batch = augment(augment_key, batch, constants, config.data.augment)
+        (images, captions), updates = model.apply(
+            {"params": params, "batch_stats": batch_stats},
+            batch.regions,
+            batch.tokens,
+            train=True,
+            rngs={"aggregation": aggregation_key, "dropout": dropout_key},
+            mutable=["batch_stats"],
+        )
+        excluded = excluded_pairs(
+            batch.image, same_image=config.loss.same_image, num_negatives=config.loss.num_negatives
+        )
+        loss, plateau = afa_loss(
+            loss_key, images, captions, excluded, warmup=step < warmup_steps, config=config.loss
+        )
+        return loss, (updates["batch_stats"], plateau)
+
+    def train_step(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
+        grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+        step_key = jax.random.fold_in(key, state.step)
+        (loss, (batch_stats, plateau)), grads = grad_fn(
+            state.params, state.batch_stats, batch, state.step, step_key
+        )
+        norm = optax.global_norm(grads)
+        finite = jnp.isfinite(norm) & jnp.isfinite(loss)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        new = (optax.apply_updates(state.params, updates), batch_stats, opt_state)
+        old = (state.params, state.batch_stats, state.opt_state)
+        params, batch_stats, opt_state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
+        skipped = state.skipped + jnp.where(finite, 0, 1)
+        metrics = {"loss": loss, "plateau": plateau, "grad_norm": norm, "skipped": skipped}
+        return TrainState(state.step + 1, params, batch_stats, opt_state, skipped), metrics
+
+    return train_step

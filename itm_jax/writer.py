@@ -1,0 +1,93 @@
+"""What a run writes while it runs: metrics.jsonl, TensorBoard events, and its progress on the terminal."""
+
+import json
+import pathlib
+import sys
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from tensorboardX import SummaryWriter
+
+METRICS = "metrics.jsonl"
+PLAIN_EVERY = 10.0  # seconds between lines where the output is no terminal
+
+
+class MetricsWriter:
+    """Appends objects to metrics.jsonl and scalars to TensorBoard; drops what lies after the step resumed from."""
+
+    def __init__(self, workdir: pathlib.Path, resumed_at: int):
+        """Opens the files of `workdir`; lines of steps after `resumed_at` will be written again and are removed."""
+        self._path = workdir / METRICS
+        if self._path.exists():
+            kept = [line for line in self._path.read_text(encoding="utf-8").splitlines() if _step(line) <= resumed_at]
+            temporary = self._path.with_suffix(".tmp")
+            temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+            temporary.replace(self._path)
+        self._file = self._path.open("a", encoding="utf-8")
+        self._events = SummaryWriter(str(workdir), purge_step=resumed_at + 1 if resumed_at else None)
+
+    def write(self, step: int, split: str, values: dict[str, Any]) -> None:
+        """One line `{"step", "split", values}`; its numbers also go to TensorBoard as `split/name`."""
+        self._file.write(json.dumps({"step": step, "split": split} | values) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                self._events.add_scalar(f"{split}/{name}", value, step)
+
+    def close(self) -> None:
+        """Closes both files."""
+        self._file.close()
+        self._events.close()
+
+
+def _step(line: str) -> float:
+    """The step of a line; a half-written last line belongs to no step and is dropped."""
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+class Display:
+    """Loss, examples per second, time left and dev rSum: a live bar on a terminal, lines elsewhere, on stderr."""
+
+    def __init__(self, total: int, start: int):
+        """A run from step `start` to `total`."""
+        console = Console(stderr=True)
+        self._live = console.is_terminal
+        self._total, self._start, self._began, self._last = total, start, time.monotonic(), 0.0
+        self._text = ""
+        self._rsum = ""
+        columns = [TextColumn("step {task.completed}/{task.total}"), BarColumn(), TextColumn("{task.description}")]
+        columns += [TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()]
+        self._bar = Progress(*columns, console=console, disable=not self._live)
+        self._task = self._bar.add_task("compiling", total=total, completed=start)
+        self._bar.start()
+
+    def update(self, step: int, loss: float, examples_per_second: float) -> None:
+        """Shows a training step."""
+        self._text = f"loss {loss:.2f}  {examples_per_second:,.0f} examples/s{self._rsum}"
+        self._bar.update(self._task, completed=step, description=self._text)
+        now = time.monotonic()
+        if not self._live and (now - self._last > PLAIN_EVERY or step == self._total):
+            self._last = now
+            left = (now - self._began) / max(1, step - self._start) * (self._total - step)
+            print(f"step {step}/{self._total}  {self._text}  left {left:.0f} s", file=sys.stderr, flush=True)
+
+    def evaluated(self, step: int, rsum: float, best: bool) -> None:
+        """Shows a dev evaluation."""
+        self._rsum = f"  dev rSum {rsum:.1f}"
+        self.say(f"step {step}: dev rSum {rsum:.1f}{' (best so far)' if best else ''}")
+
+    def say(self, message: str) -> None:
+        """Prints a line above the bar."""
+        if self._live:
+            self._bar.console.print(message, highlight=False, markup=False)
+        else:
+            print(message, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Ends the bar."""
+        self._bar.stop()
