@@ -80,7 +80,10 @@ def restore_variables(workdir: pathlib.Path, like: TrainState) -> tuple[dict[str
 
 def _shape_problems(saved: dict[str, Any], like: TrainState) -> list[str]:
     def shapes(tree):
-        return {jax.tree_util.keystr(p, simple=True, separator="/"): tuple(x.shape) for p, x in jax.tree_util.tree_leaves_with_path(tree)}
+        return {
+            jax.tree_util.keystr(p, simple=True, separator="/"): tuple(x.shape)
+            for p, x in jax.tree_util.tree_leaves_with_path(tree)
+        }
 
     theirs, ours = shapes(saved), shapes({"params": like.params, "batch_stats": like.batch_stats})
     out = [f"missing {n}" for n in sorted(set(ours) - set(theirs))]

@@ -45,7 +45,9 @@ def _flag_message(error: Exception, argv: Sequence[str]) -> str:
     known = config_lib.flatten(config_lib.default_config())
     for name in (m[1] for a in argv if (m := re.match(r"--?config\.([^=]+)", a))):
         if name not in known:
-            return f"config.{name}: no such field; the nearest known one is config.{config_lib.nearest_field(name, known)}"
+            return (
+                f"config.{name}: no such field; the nearest known one is config.{config_lib.nearest_field(name, known)}"
+            )
     path = next((a.split("=", 1)[1] for a in argv if re.match(r"--?config=", a)), None)
     if isinstance(error, FileNotFoundError) or "No such file" in text:
         return f"{path or text}: no such config file"

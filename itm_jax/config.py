@@ -46,7 +46,7 @@ def default_config() -> ml_collections.ConfigDict:
     c.data.prefetch = 4  # batches read ahead
     c.data.cache_dir = config_dict.placeholder(str)  # default: $XDG_CACHE_HOME/itm_jax
     c.data.scenes = ml_collections.ConfigDict(
-        {"train": 2000, "dev": 250, "test": 250, "regions": 16, "features": 128, "noise": 1.0, "seed": 0}
+        {"train": 2000, "dev": 500, "test": 500, "regions": 16, "features": 128, "noise": 1.5, "seed": 0}
     )
     c.data.augment = ml_collections.ConfigDict(
         {"region_drop": 0.2, "word_touch": 0.2, "word_mask": 0.5, "word_random": 0.1, "word_delete": 0.4}
@@ -156,9 +156,13 @@ def validate(config: ml_collections.ConfigDict) -> None:
     if not 0 <= config.model.aggregation.ratio <= 0.5:
         raise InputError(f"config.model.aggregation.ratio={config.model.aggregation.ratio!r}: must lie in [0, 0.5]")
     if config.data.source == "precomp" and not config.data.dir:
-        raise InputError("config.data.dir: not set; pass --config.data.dir=DIR with {split}_ims.npy and {split}_caps.txt")
+        raise InputError(
+            "config.data.dir: not set; pass --config.data.dir=DIR with {split}_ims.npy and {split}_caps.txt"
+        )
     if not config.model.text.trainable and not config.model.text.pretrained:
-        raise InputError("config.model.text.trainable=False needs config.model.text.pretrained: a random encoder is of no use")
+        raise InputError(
+            "config.model.text.trainable=False needs config.model.text.pretrained: a random encoder is of no use"
+        )
     buckets = list(config.data.token_buckets)
     if buckets != sorted(set(buckets)) or any(b < 4 for b in buckets):
         raise InputError(f"config.data.token_buckets={tuple(buckets)}: must be increasing lengths of at least 4")

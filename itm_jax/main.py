@@ -16,7 +16,8 @@ if __name__ == "__main__" and not __package__:  # run as a file: its folder woul
 from absl import flags
 from ml_collections import config_flags
 
-from itm_jax import commands, config as config_lib
+from itm_jax import commands
+from itm_jax import config as config_lib
 from itm_jax.errors import InputError
 
 FLAGS = flags.FLAGS
@@ -59,7 +60,9 @@ def results_name(config, trained) -> str:
     changed = config_lib.differences(config, trained)
     other = [c for c in changed if c.split(".", 1)[0] in ("model",)]
     if other:
-        raise InputError(f"the run's model is another one ({'; '.join(other[:4])}); evaluation may change data fields only")
+        raise InputError(
+            f"the run's model is another one ({'; '.join(other[:4])}); evaluation may change data fields only"
+        )
     data_changed = [c for c in changed if c.startswith("data.")] or config.data.dir != trained.data.dir
     return f"results-{config.data.name}-{config.data.test_split}.json" if data_changed else "results.json"
 

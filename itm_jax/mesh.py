@@ -1,5 +1,7 @@
 """One mesh with a `data` axis over all devices; parameters replicated, batches split."""
 
+from collections.abc import Sequence
+
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -7,12 +9,13 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from itm_jax.errors import InputError
 
 
-def make_mesh(batch_size: int) -> Mesh:
-    """A mesh over all devices; the batch must divide evenly."""
-    n = jax.device_count()
+def make_mesh(batch_size: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh over the devices (default: all); the batch must divide evenly."""
+    devices = jax.devices() if devices is None else devices
+    n = len(devices)
     if batch_size % n:
         raise InputError(f"config.data.batch_size={batch_size}: not a multiple of the {n} devices")
-    return jax.make_mesh((n,), ("data",), axis_types=(AxisType.Auto,))
+    return jax.make_mesh((n,), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from itm_jax import checkpoints, config as config_lib
+from itm_jax import checkpoints
+from itm_jax import config as config_lib
 from itm_jax.data import pipeline
 from itm_jax.data.augment import AugmentConstants
 from itm_jax.data.text import TextInput, load_text
@@ -63,9 +64,7 @@ def build_run(config, text: TextInput, data: pipeline.TextSplit) -> tuple[Run, i
     model = build(config.model)
     optimizer = make_optimizer(config.optim, learning_rate(config.optim, steps))
     example = data.batch(np.arange(2))
-    state = init_state(
-        jax.random.key(config.seed), model, optimizer, example, bert_params=text.params, mesh=mesh
-    )
+    state = init_state(jax.random.key(config.seed), model, optimizer, example, bert_params=text.params, mesh=mesh)
     return Run(config, text, mesh, model, optimizer, state), steps
 
 
@@ -154,7 +153,9 @@ def train(config, workdir: pathlib.Path) -> None:
                 checkpoints.save(manager, state, dict(meta), rsum)
             if stop.requested and step < total:
                 manager.wait_until_finished()
-                raise TerminatedError(f"{workdir}: stopped by SIGTERM at step {step}, saved; the same command continues")
+                raise TerminatedError(
+                    f"{workdir}: stopped by SIGTERM at step {step}, saved; the same command continues"
+                )
     finally:
         display.close()
         writer.close()

@@ -48,17 +48,13 @@ def make_train_step(
         excluded = excluded_pairs(
             batch.image, same_image=config.loss.same_image, num_negatives=config.loss.num_negatives
         )
-        loss, plateau = afa_loss(
-            loss_key, images, captions, excluded, warmup=step < warmup_steps, config=config.loss
-        )
+        loss, plateau = afa_loss(loss_key, images, captions, excluded, warmup=step < warmup_steps, config=config.loss)
         return loss, (updates["batch_stats"], plateau)
 
     def train_step(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
         grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
         step_key = jax.random.fold_in(key, state.step)
-        (loss, (batch_stats, plateau)), grads = grad_fn(
-            state.params, state.batch_stats, batch, state.step, step_key
-        )
+        (loss, (batch_stats, plateau)), grads = grad_fn(state.params, state.batch_stats, batch, state.step, step_key)
         norm = optax.global_norm(grads)
         finite = jnp.isfinite(norm) & jnp.isfinite(loss)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)

@@ -37,7 +37,9 @@ def open_array(path: pathlib.Path) -> np.ndarray:
         raise InputError(f"{path}: cannot be read ({e.strerror or e})") from None
     except (ValueError, EOFError) as e:
         if "Python objects" in str(e) or "allow_pickle" in str(e) or "pickle" in str(e):
-            raise InputError(f"{path}: holds pickled Python objects, which are never loaded; save a plain numeric array") from None
+            raise InputError(
+                f"{path}: holds pickled Python objects, which are never loaded; save a plain numeric array"
+            ) from None
         raise InputError(f"{path}: not a whole .npy file ({e}); it may be truncated, fetch or write it again") from None
     except SyntaxError:
         raise InputError(f"{path}: damaged .npy header; fetch or write it again") from None
@@ -84,7 +86,9 @@ def row_repeats(features: np.ndarray, ids: list[str] | None, num_captions: int, 
     if ids is not None and len(ids) == rows:
         for start in range(0, rows, k):
             if len(set(ids[start : start + k])) > 1:
-                raise InputError(f"{path}: rows {start}..{start + k - 1} should be one image {k} times, but their ids differ")
+                raise InputError(
+                    f"{path}: rows {start}..{start + k - 1} should be one image {k} times, but their ids differ"
+                )
     groups = np.unique(np.linspace(0, rows // k - 1, 64).astype(int)) * k
     same = np.array([all(np.array_equal(features[g], features[g + j]) for j in range(1, k)) for g in groups])
     if same.all():
@@ -102,7 +106,9 @@ def check_finite(features: np.ndarray, rows: np.ndarray, source: str) -> None:
             return
     bad = ~np.isfinite(features).reshape(len(features), -1).all(axis=1)
     if bad.any():
-        raise InputError(f"{source}: row {int(np.asarray(rows)[bad][0])}: NaN or Inf ({int(bad.sum())} such rows seen); extract it again")
+        raise InputError(
+            f"{source}: row {int(np.asarray(rows)[bad][0])}: NaN or Inf ({int(bad.sum())} such rows seen); extract it again"
+        )
 
 
 def read_boxes(directory: pathlib.Path, split: str, shape: tuple[int, int], repeats: int) -> np.ndarray | None:
@@ -202,7 +208,9 @@ def read_split(directory: str, split: str) -> Split:
     path = root / f"{split}_ims.npy"
     features = open_array(path)
     if features.ndim != 3 or features.dtype not in (np.float16, np.float32):
-        raise InputError(f"{path}: {features.dtype} {features.shape}; expected float16 or float32 [rows, regions, width]")
+        raise InputError(
+            f"{path}: {features.dtype} {features.shape}; expected float16 or float32 [rows, regions, width]"
+        )
     if 0 in features.shape:
         raise InputError(f"{path}: shape {features.shape} holds nothing")
     captions = read_captions(root / f"{split}_caps.txt")

@@ -67,7 +67,9 @@ def load_text(config: ml_collections.ConfigDict, *, source: str) -> TextInput:
     vocabulary = tokenizer.get_vocab()
     if "[MASK]" not in vocabulary:
         raise InputError(f"{text.pretrained or text.vocab}: the vocabulary has no [MASK] token")
-    usable = [i for token, i in vocabulary.items() if not (token.startswith("[") and token.endswith("]") and len(token) > 1)]
+    usable = [
+        i for token, i in vocabulary.items() if not (token.startswith("[") and token.endswith("]") and len(token) > 1)
+    ]
     return TextInput(tokenizer, vocabulary["[MASK]"], np.sort(np.array(usable, np.int32)), bert, params)
 
 
@@ -115,9 +117,7 @@ def padded_length(longest: int, buckets: Sequence[int], limit: int) -> int:
     return min(next((b for b in buckets if b >= longest), limit), limit)
 
 
-def gather_tokens(
-    table: TokenTable, rows: np.ndarray, length: int, states: np.ndarray | None = None
-) -> Tokens:
+def gather_tokens(table: TokenTable, rows: np.ndarray, length: int, states: np.ndarray | None = None) -> Tokens:
     """Captions `rows` padded to `length`; `states` are the frozen encoder's states of the whole table, [sum l, e]."""
     position = np.arange(length)[None, :]
     mask = position < table.lengths[rows][:, None]

@@ -25,9 +25,7 @@ class Branch(nn.Module):
     selection: str
 
     @nn.compact
-    def __call__(
-        self, rows: Float[Array, "b n f"], mask: Bool[Array, "b n"], *, train: bool
-    ) -> Float[Array, "b d"]:
+    def __call__(self, rows: Float[Array, "b n f"], mask: Bool[Array, "b n"], *, train: bool) -> Float[Array, "b d"]:
         """Returns float32 unit vectors, 0 for an item without valid rows. `train` needs the rng `aggregation`."""
         rows = Enhancement(self.width, self.dtype, name="enhancement")(rows, mask, train=train)
         if self.aggregation:

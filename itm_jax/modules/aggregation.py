@@ -126,7 +126,9 @@ def aggregate(
         closeness = jnp.where(is_source, _draws(keys, s, stream=1), -1)
         partner = _draws(keys, s, stream=2) % jnp.maximum(count - num_sources, 1)
     else:
-        closeness, partner = _best_destination(*map(jax.lax.stop_gradient, (sources, destinations)), is_source, is_destination)
+        closeness, partner = _best_destination(
+            *map(jax.lax.stop_gradient, (sources, destinations)), is_source, is_destination
+        )
     by_closeness = jnp.argsort(-closeness, axis=1, stable=True)
     place = jnp.argsort(by_closeness, axis=1)  # a source's place when sorted by falling similarity
     merged = is_source & (place < k)

@@ -22,13 +22,13 @@ class Enhancement(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, rows: Float[Array, "b n f"], mask: Bool[Array, "b n"], *, train: bool
-    ) -> Float[Array, "b n d"]:
+    def __call__(self, rows: Float[Array, "b n f"], mask: Bool[Array, "b n"], *, train: bool) -> Float[Array, "b n d"]:
         """Args: rows and their validity; `train` uses and updates batch statistics. Returns [b n d] in `dtype`."""
         rows = rows.astype(self.dtype)
         hidden = nn.Dense(self.width // 2, dtype=self.dtype, name="mlp_in")(rows)
-        norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=self.dtype, name="mlp_norm")
+        norm = nn.BatchNorm(
+            use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=self.dtype, name="mlp_norm"
+        )
         hidden = nn.relu(norm(hidden, mask=mask[..., None]))
         hidden = nn.Dense(self.width, dtype=self.dtype, name="mlp_out")(hidden)
         linear = nn.Dense(self.width, dtype=self.dtype, name="linear")(rows)

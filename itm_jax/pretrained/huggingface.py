@@ -17,7 +17,14 @@ from itm_jax.modules.bert import ACTIVATIONS, BertConfig
 
 # Parts of a checkpoint that are not the encoder: pretraining and task heads, the pooler, the stored position index.
 NOT_ENCODER = re.compile(r"^(cls|pooler|classifier|qa_outputs|lm_head|dropout)\.|^embeddings\.position_ids$")
-FILES = ("config.json", "*.safetensors", "model.safetensors.index.json", "tokenizer*", "vocab.txt", "special_tokens_map.json")
+FILES = (
+    "config.json",
+    "*.safetensors",
+    "model.safetensors.index.json",
+    "tokenizer*",
+    "vocab.txt",
+    "special_tokens_map.json",
+)
 CONFIG_KEYS = {
     "vocab_size": "vocab_size",
     "hidden_size": "hidden_size",
@@ -34,7 +41,9 @@ def checkpoint_dir(path_or_name: str) -> pathlib.Path:
     if path.is_dir():
         return path
     if path.is_absolute() or path_or_name.startswith((".", "~")) or path_or_name.count("/") > 1 or path.exists():
-        raise InputError(f"{path_or_name}: no such directory; config.model.text.pretrained is a directory or a hub name")
+        raise InputError(
+            f"{path_or_name}: no such directory; config.model.text.pretrained is a directory or a hub name"
+        )
     import huggingface_hub
 
     try:
@@ -191,5 +200,7 @@ def load_bert(path_or_name: str):
     params = convert(read_tensors(directory), config, str(directory))
     tokenizer = load_tokenizer(directory)
     if len(tokenizer) > config.vocab_size:
-        raise InputError(f"{directory}: the tokenizer has {len(tokenizer)} entries, the embedding table {config.vocab_size}")
+        raise InputError(
+            f"{directory}: the tokenizer has {len(tokenizer)} entries, the embedding table {config.vocab_size}"
+        )
     return config, params, tokenizer
