@@ -35,8 +35,6 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     except Exception as e:  # the config file itself failed: it is Python code
         path = next((a.split("=", 1)[1] for a in argv if a.startswith("--config=")), "the config file")
         raise InputError(f"{path}: {type(e).__name__}: {e}") from None
-    if len(rest) > 1:
-        raise InputError(f"{rest[1]!r}: not understood; arguments have the form --name=value")
     return rest
 
 
@@ -54,8 +52,10 @@ def _flag_message(error: Exception, argv: Sequence[str]) -> str:
     return text
 
 
-def run(main: Callable[[], None], argv: Sequence[str] | None = None) -> int:
+def run(main: Callable[..., None], argv: Sequence[str] | None = None, *, words: Sequence[str] = ()) -> int:
     """Runs a command and returns its exit code.
+
+    A command with `words` takes one of them as its first argument and hands it to `main`.
 
     0 done; 2 wrong usage or bad input; 3 diverged; 130 Ctrl-C; 143 SIGTERM. Anything else is a defect of the
     library and ends with its traceback.
@@ -67,8 +67,12 @@ def run(main: Callable[[], None], argv: Sequence[str] | None = None) -> int:
         print("\nflags:\n" + _own_flags(main))
         return 0
     try:
-        parse_flags(argv)
-        main()
+        rest = parse_flags(argv)[1:]
+        if words and (not rest or rest[0] not in words):
+            raise InputError(f"{rest[0] if rest else 'no word given'!r}: say one of {', '.join(words)}")
+        if rest[len(words[:1]) :]:
+            raise InputError(f"{rest[-1]!r}: not understood; arguments have the form --name=value")
+        main(*rest)
     except (InputError, DivergedError, TerminatedError) as e:
         print(f"error: {' '.join(str(e).split())}", file=sys.stderr, flush=True)
         return e.exit_code

@@ -131,8 +131,8 @@ def train(config, workdir: pathlib.Path) -> None:
                 display.update(step, values["loss"], rate)
                 if values["skipped"] > MAX_SKIPPED:
                     raise DivergedError(
-                        f"{workdir}: step {step}: {values['skipped']:.0f} steps had a non-finite loss or gradient; lower "
-                        f"config.optim.lr (now {config.optim.lr}); last checkpoint: {manager.latest_step()}"
+                        f"{workdir}: step {step}: {values['skipped']:.0f} steps had a non-finite loss or gradient; "
+                        f"lower config.optim.lr (now {config.optim.lr}); last checkpoint: {manager.latest_step()}"
                     )
                 if message := alarm.check(step, values):
                     writer.write(step, "alarm", {"message": message})

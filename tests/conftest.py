@@ -19,6 +19,13 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 F8K = pathlib.Path(os.environ.get("ITM_JAX_F8K", ROOT.parent / "shared" / "data" / "f8k"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compile_once(tmp_path_factory):
+    """A compilation cache of this session: tests that build the same program compile it once."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
 @pytest.fixture
 def rng():
     """A NumPy generator with a fixed seed."""

@@ -6,6 +6,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from itm_jax.losses.negatives import hardest_negative, mixup_negatives
 from itm_jax.losses.triplet import triplet_loss
+from itm_jax.modules.numerics import at_least_f32
 
 
 def soft_negatives(
@@ -61,7 +62,7 @@ def afa_loss(
         (loss, plateau): the plateau is where a collapsed model sits: α for every negative that counts, α/2 for every
         query of terms 3-4 (2·b·α for the hardest triplet alone, 3·b·α with terms 3-4).
     """
-    images, captions = (x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in (images, captions))
+    images, captions = at_least_f32(images), at_least_f32(captions)
     scores = images @ captions.T
     loss, plateau = (
         jnp.where(

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from itm_jax.modules.numerics import NEG
+from itm_jax.modules.numerics import NEG, at_least_f32
 
 
 def negatives_mask(b: int, same_image: Bool[Array, "b b"] | None = None) -> Bool[Array, "b b"]:
@@ -30,7 +30,7 @@ def triplet_loss(
     Returns:
         The loss, at least float32. A query without negatives adds 0.
     """
-    scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
+    scores = at_least_f32(scores)
     negative = negatives_mask(scores.shape[0], same_image)
     positive = jnp.diagonal(scores)
     total = jnp.zeros((), scores.dtype)

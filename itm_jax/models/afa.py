@@ -7,7 +7,7 @@ from jaxtyping import Array, Bool, Float
 from itm_jax.modules.aggregation import aggregate
 from itm_jax.modules.bert import Bert, BertConfig
 from itm_jax.modules.enhancement import Enhancement
-from itm_jax.modules.numerics import l2_normalize
+from itm_jax.modules.numerics import at_least_f32, l2_normalize
 from itm_jax.modules.selection import GPO, select_max, select_mean
 from itm_jax.structs import Regions, Tokens
 
@@ -40,7 +40,7 @@ class Branch(nn.Module):
                 pairing=self.pairing,
             )
         select = {"max": select_max, "mean": select_mean}.get(self.selection) or GPO(name="gpo")
-        return l2_normalize(select(rows, mask).astype(jnp.promote_types(rows.dtype, jnp.float32)))
+        return l2_normalize(at_least_f32(select(rows, mask)))
 
 
 class AFA(nn.Module):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from itm_jax.modules.numerics import NEG, l2_normalize, take_rows, zero_invalid
+from itm_jax.modules.numerics import NEG, at_least_f32, l2_normalize, take_rows, zero_invalid
 
 HIGHEST = jax.lax.Precision.HIGHEST
 VARIANTS = ("paper",)
@@ -106,7 +106,7 @@ def aggregate(
         raise ValueError(f"pairing={pairing!r}: must be one of {PAIRINGS}")
     b, n, _ = rows.shape
     if n < 2:
-        return zero_invalid(l2_normalize(_float(rows)), mask), mask
+        return zero_invalid(l2_normalize(at_least_f32(rows)), mask), mask
     keys = item_keys(key, b)
     count = jnp.sum(mask, axis=1, dtype=jnp.int32)[:, None]
     source_table, destination_table = split_sizes(n, shuffle)
@@ -114,7 +114,7 @@ def aggregate(
     k = jnp.asarray(num_merges(n, ratio, shuffle))[count]
 
     order = _order(mask, keys, shuffle)
-    rows = l2_normalize(_float(rows))
+    rows = l2_normalize(at_least_f32(rows))  # merging decides which rows live: never in bfloat16
     s, t = int(source_table[n]), int(destination_table[n])
     source_slot, destination_slot = jnp.arange(s)[None, :], jnp.arange(t)[None, :]
     is_source, is_destination = source_slot < num_sources, destination_slot < count - num_sources
@@ -142,8 +142,3 @@ def aggregate(
     out_mask = jnp.arange(n)[None, :] < count - k
     out = take_rows(jnp.concatenate([sources, destinations], axis=1), slots)
     return zero_invalid(out, out_mask), out_mask
-
-
-def _float(rows: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
-    """At least float32: merging decides which rows live, so it does not run in bfloat16."""
-    return rows.astype(jnp.promote_types(rows.dtype, jnp.float32))

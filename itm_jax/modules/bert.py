@@ -1,4 +1,4 @@
-"""BERT encoder (Devlin et al., 2019) whose parameters come from Hugging Face checkpoints (pretrained/huggingface.py)."""
+"""BERT encoder (Devlin et al., 2019); pretrained parameters come through pretrained/huggingface.py."""
 
 import dataclasses
 import functools

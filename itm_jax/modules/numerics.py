@@ -13,6 +13,11 @@ def l2_normalize(x: Float[Array, "... d"], eps: float = EPS) -> Float[Array, "..
     return x * jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + eps * eps)
 
 
+def at_least_f32(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """In float32, or float64 where it is that already: for what bfloat16 must not decide."""
+    return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
+
+
 def zero_invalid(rows: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Float[Array, "b n d"]:
     """Rows with the invalid ones set to 0."""
     return jnp.where(mask[..., None], rows, jnp.zeros((), rows.dtype))

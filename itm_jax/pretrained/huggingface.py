@@ -167,6 +167,9 @@ def convert(tensors: Mapping[str, np.ndarray], config: BertConfig, source: str) 
 
 def load_tokenizer(directory: pathlib.Path):
     """The checkpoint's own tokenizer (transformers, fast kind); needs its files and a [MASK] token."""
+    if not any((directory / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
+        # transformers would quietly make up a tokenizer that maps everything to [UNK]
+        raise InputError(f"{directory}: no tokenizer (tokenizer.json or vocab.txt)")
     from transformers import AutoTokenizer
 
     try:

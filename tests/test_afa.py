@@ -1,0 +1,188 @@
+"""AFA: an item's embedding is its own, and every ablation field changes what it names."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from itm_jax.config import default_config
+from itm_jax.errors import InputError
+from itm_jax.models import build
+from itm_jax.modules.enhancement import Enhancement
+from itm_jax.modules.selection import GPO, select_max, select_mean
+from itm_jax.structs import Regions, Tokens
+
+
+def small(**changes):
+    """The default model, shrunk; changes by dotted field name."""
+    config = default_config().model
+    config.width = 16
+    config.text.update(
+        {"vocab_size": 40, "hidden_size": 8, "num_layers": 1, "num_heads": 2, "intermediate_size": 16, "max_positions": 40}
+    )
+    for name, value in changes.items():
+        node, leaf = (config, name) if "__" not in name else (config[name.split("__")[0]], name.split("__")[1])
+        node[leaf] = value
+    return config
+
+
+def inputs(rng, b=4, r=12, length=24, f=10):
+    """Random regions and tokens with different numbers of valid ones."""
+    regions = Regions(
+        jnp.array(rng.standard_normal((b, r, f)), jnp.float32), jnp.arange(r)[None] < jnp.array([r, 5, 1, 9])[:b, None]
+    )
+    mask = jnp.arange(length)[None] < jnp.array([length, 3, 21, 8])[:b, None]
+    ids = jnp.where(mask, jnp.array(rng.integers(5, 40, (b, length)), jnp.int32), 0)
+    return regions, Tokens(ids, mask)
+
+
+def model_and_variables(config, regions, tokens):
+    """Initialised, with running statistics that are not the initial ones."""
+    model = build(config)
+    variables = model.init(jax.random.key(0), regions, tokens, train=False)
+    stats = jax.tree.map(lambda x: x + 0.3, variables["batch_stats"])
+    return model, {"params": variables["params"], "batch_stats": stats}
+
+
+@pytest.mark.parametrize("selection", ["max", "mean", "gpo"])
+def test_an_embedding_is_the_same_alone_in_any_batch_with_any_padding(rng, selection):
+    regions, tokens = inputs(rng)
+    model, variables = model_and_variables(small(selection=selection), regions, tokens)
+    images = model.apply(variables, regions, train=False, method="encode_images")
+    captions = model.apply(variables, tokens, train=False, method="encode_captions")
+    assert images.dtype == jnp.float32
+    np.testing.assert_allclose(jnp.linalg.norm(images, axis=1), 1.0, atol=1e-5)
+    for k in range(4):
+        v, n = int(regions.mask[k].sum()), int(tokens.mask[k].sum())
+        noise = jnp.array(rng.standard_normal((1, 7, 10)), jnp.float32)
+        alone = Regions(
+            jnp.concatenate([regions.features[k : k + 1, :v], noise], axis=1), jnp.arange(v + 7)[None] < v
+        )
+        np.testing.assert_allclose(
+            model.apply(variables, alone, train=False, method="encode_images")[0], images[k], atol=1e-5
+        )
+        junk = jnp.full((1, 9), 39, jnp.int32)
+        alone = Tokens(jnp.concatenate([tokens.ids[k : k + 1, :n], junk], axis=1), jnp.arange(n + 9)[None] < n)
+        np.testing.assert_allclose(
+            model.apply(variables, alone, train=False, method="encode_captions")[0], captions[k], atol=1e-5
+        )
+
+
+def test_nothing_valid_encodes_to_zero_and_gives_no_gradient(rng):
+    regions, tokens = inputs(rng)
+    model, variables = model_and_variables(small(), regions, tokens)
+    empty = regions.replace(mask=jnp.zeros_like(regions.mask))
+
+    def total(features):
+        out = model.apply(variables, empty.replace(features=features), train=False, method="encode_images")
+        return jnp.sum(out * jnp.arange(16.0)[None]), out
+
+    grad, out = jax.grad(total, has_aux=True)(regions.features)
+    assert not np.asarray(out).any()
+    assert not np.asarray(grad).any()
+
+
+def test_score_is_the_cosine(rng):
+    regions, tokens = inputs(rng)
+    model, variables = model_and_variables(small(), regions, tokens)
+    images, captions = model.apply(variables, regions, tokens, train=False)
+    np.testing.assert_allclose(model.apply(variables, images, captions, method="score"), images @ captions.T, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"aggregation__enabled": False},
+        {"aggregation__ratio": 0.4},
+        {"aggregation__pairing": "random"},
+        {"aggregation__shuffle": False},
+        {"selection": "mean"},
+        {"selection": "gpo"},
+    ],
+)
+def test_each_ablation_field_changes_the_embedding(rng, change):
+    regions, tokens = inputs(rng)
+    base = {"aggregation__ratio": 0.2}
+    model, variables = model_and_variables(small(**base), regions, tokens)
+    changed, extra = model_and_variables(small(**(base | change)), regions, tokens)
+    if change.get("selection") != "gpo":  # gpo has parameters of its own
+        assert jax.tree.structure(extra) == jax.tree.structure(variables)
+        extra = variables
+    a = model.apply(variables, regions, tokens, train=False)
+    b = changed.apply(extra, regions, tokens, train=False)
+    assert not np.allclose(a[0], b[0])
+    assert not np.allclose(a[1], b[1])
+
+
+def test_training_draws_the_shuffle_from_its_key(rng):
+    regions, tokens = inputs(rng)
+    model, variables = model_and_variables(small(aggregation__ratio=0.3), regions, tokens)
+
+    def run(aggregation, dropout):
+        rngs = {"aggregation": jax.random.key(aggregation), "dropout": jax.random.key(dropout)}
+        return model.apply(variables, regions, tokens, train=True, rngs=rngs, mutable=["batch_stats"])[0]
+
+    assert np.array_equal(run(0, 0)[0], run(0, 1)[0])  # dropout is the text encoder's
+    assert not np.allclose(run(0, 0)[0], run(1, 0)[0])
+    assert not np.allclose(run(0, 0)[1], run(0, 1)[1])
+
+
+def test_frozen_text_needs_states_and_uses_them(rng):
+    regions, tokens = inputs(rng)
+    model = build(small(text__trainable=False))
+    with pytest.raises(ValueError, match=r"tokens\.states"):
+        model.init(jax.random.key(0), regions, tokens, train=False)
+    states = jnp.array(rng.standard_normal((4, 24, 8)), jnp.float16)
+    variables = model.init(jax.random.key(0), regions, tokens.replace(states=states), train=False)
+    assert "text_encoder" not in variables["params"]
+
+
+def test_bfloat16_computes_near_float32_and_keeps_float32_parameters(rng):
+    regions, tokens = inputs(rng)
+    model, variables = model_and_variables(small(aggregation__enabled=False), regions, tokens)
+    half = build(small(aggregation__enabled=False, dtype="bfloat16"))
+    with jax.numpy_dtype_promotion("standard"):
+        parameters = half.init(jax.random.key(0), regions, tokens, train=False)
+    assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(parameters))
+    with jax.numpy_dtype_promotion("standard"):  # Flax's norms mix bfloat16 and float32 on purpose
+        a, b = (m.apply(variables, regions, tokens, train=False) for m in (model, half))
+    np.testing.assert_allclose(b[0], a[0], atol=0.03)
+    assert b[0].dtype == jnp.float32
+    assert not np.array_equal(a[0], b[0])
+
+
+def test_enhancement_statistics_are_those_of_the_valid_rows(rng):
+    rows = jnp.array(rng.standard_normal((3, 6, 5)), jnp.float32)
+    mask = jnp.arange(6)[None] < jnp.array([2, 6, 4])[:, None]
+    layer = Enhancement(8)
+    variables = layer.init(jax.random.key(0), rows, mask, train=False)
+    out, updated = layer.apply(variables, rows, mask, train=True, mutable=["batch_stats"])
+    polluted = jnp.where(mask[..., None], rows, 1e3)
+    again, same = layer.apply(variables, polluted, mask, train=True, mutable=["batch_stats"])
+    np.testing.assert_allclose(out, again, atol=1e-5)
+    np.testing.assert_allclose(
+        updated["batch_stats"]["mlp_norm"]["mean"], same["batch_stats"]["mlp_norm"]["mean"], atol=1e-6
+    )
+    assert not np.asarray(out)[~np.asarray(mask)].any()
+
+
+def test_selection_by_hand():
+    rows = jnp.array([[[1.0, -5.0], [3.0, -7.0], [99.0, 99.0]]])
+    mask = jnp.array([[True, True, False]])
+    assert select_max(rows, mask).tolist() == [[3.0, -5.0]]
+    assert select_mean(rows, mask).tolist() == [[2.0, -6.0]]
+    for select in (select_max, select_mean):
+        assert select(rows, jnp.zeros((1, 3), bool)).tolist() == [[0.0, 0.0]]
+
+
+def test_gpo_weights_sum_to_one_over_valid_rows():
+    rows = jnp.broadcast_to(jnp.array([2.0, -3.0]), (2, 5, 2))
+    mask = jnp.arange(5)[None] < jnp.array([3, 0])[:, None]
+    pool = GPO()
+    out = pool.apply(pool.init(jax.random.key(0), rows, mask), rows, mask)
+    np.testing.assert_allclose(out, [[2.0, -3.0], [0.0, 0.0]], atol=1e-5)
+
+
+def test_unknown_model_is_refused():
+    with pytest.raises(InputError, match="afa"):
+        build(small(name="nothing"))

@@ -1,0 +1,158 @@
+"""BERT: strict loading of checkpoints, and equality with PyTorch on real weights (extra `parity`)."""
+
+import json
+import pathlib
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from itm_jax.data.text import SCENES_VOCAB
+from itm_jax.errors import InputError
+from itm_jax.modules.bert import Bert, BertConfig
+from itm_jax.pretrained.huggingface import convert, expected_tensors, load_bert, read_config
+
+VOCAB = len(SCENES_VOCAB.read_text().splitlines())
+
+
+@pytest.fixture
+def checkpoint(tmp_path, rng):
+    """A random tiny checkpoint in Hugging Face form."""
+    config = {
+        "model_type": "bert", "vocab_size": VOCAB, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "intermediate_size": 16, "max_position_embeddings": 12, "type_vocab_size": 2, "hidden_act": "gelu",
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    shutil.copy(SCENES_VOCAB, tmp_path / "vocab.txt")
+    tensors = {}
+    for name, (_, shape, transposed) in expected_tensors(read_config(tmp_path)).items():
+        flat = {3: (shape[0], -1) if "output" not in name else (-1, shape[-1])}.get(len(shape))
+        value = rng.standard_normal(shape).astype(np.float32).reshape(flat or (np.prod(shape) if "self" in name else shape))
+        tensors["bert." + name] = np.ascontiguousarray(value.T if transposed else value)
+    tensors["cls.predictions.bias"] = np.zeros(VOCAB, np.float32)
+    save_file(tensors, tmp_path / "model.safetensors")
+    return tmp_path
+
+
+def rewrite(directory: pathlib.Path, change) -> None:
+    """Loads, changes and saves the checkpoint's tensors."""
+    tensors = load_file(directory / "model.safetensors")
+    change(tensors)
+    save_file(tensors, directory / "model.safetensors")
+
+
+def test_loads_and_runs(checkpoint):
+    config, params, tokenizer = load_bert(str(checkpoint))
+    assert config.num_layers == 2
+    ids = jnp.array([tokenizer("a red circle on the snow")["input_ids"]])
+    states = Bert(config).apply({"params": params}, ids, jnp.ones_like(ids, bool))
+    assert states.shape == (1, 8, 8)
+    init = Bert(config).init(jax.random.key(0), ids, jnp.ones_like(ids, bool))["params"]
+    assert jax.tree.structure(init) == jax.tree.structure(params)
+    assert jax.tree.map(jnp.shape, init) == jax.tree.map(np.shape, params)
+
+
+def test_legacy_names_of_layer_norm(checkpoint):
+    _, before, _ = load_bert(str(checkpoint))
+    rewrite(checkpoint, lambda t: t.update({"bert.embeddings.LayerNorm.gamma": t.pop("bert.embeddings.LayerNorm.weight")}))
+    _, after, _ = load_bert(str(checkpoint))
+    assert np.array_equal(before["norm"]["scale"], after["norm"]["scale"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("bert.encoder.layer.1.output.dense.bias"), "missing encoder.layer.1.output.dense.bias"),
+        (lambda t: t.update(extra=np.zeros(3, np.float32)), "unexpected extra"),
+        (lambda t: t.update({"bert.embeddings.LayerNorm.bias": np.zeros(5, np.float32)}), r"has shape \(5,\)"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_named(checkpoint, change, message):
+    rewrite(checkpoint, change)
+    with pytest.raises(InputError, match=message):
+        load_bert(str(checkpoint))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("config.json", None, "config.json: cannot be read"),
+        ("config.json", "{", "not JSON"),
+        ("config.json", '{"model_type": "gpt2"}', "gpt2"),
+        ("config.json", '{"model_type": "bert"}', "missing vocab_size"),
+        ("model.safetensors", None, "no model.safetensors"),
+        ("model.safetensors", "damaged", "cannot be read as safetensors"),
+        ("vocab.txt", None, "tokenizer"),
+    ],
+)
+def test_broken_directories(checkpoint, file, content, message):
+    (checkpoint / file).unlink()
+    if content is not None:
+        (checkpoint / file).write_text(content)
+    with pytest.raises(InputError, match=message):
+        load_bert(str(checkpoint))
+
+
+def test_a_pickle_is_never_read(checkpoint):
+    (checkpoint / "model.safetensors").rename(checkpoint / "pytorch_model.bin")
+    with pytest.raises(InputError, match="is a pickle and is not read"):
+        load_bert(str(checkpoint))
+
+
+def test_missing_directory():
+    with pytest.raises(InputError, match="no such directory"):
+        load_bert("./nowhere/at/all")
+
+
+def test_more_tokens_than_positions(checkpoint):
+    config, params, _ = load_bert(str(checkpoint))
+    with pytest.raises(ValueError, match="13 tokens"):
+        Bert(config).apply({"params": params}, jnp.zeros((1, 13), jnp.int32), jnp.ones((1, 13), bool))
+
+
+def test_padding_does_not_matter_and_nothing_valid_is_finite():
+    config = BertConfig(30, 16, 2, 2, 32, 12)
+    ids = jnp.arange(6)[None]
+    params = Bert(config).init(jax.random.key(0), ids, jnp.ones((1, 6), bool))
+    alone = Bert(config).apply(params, ids, jnp.ones((1, 6), bool))
+    padded = jnp.concatenate([ids, jnp.full((1, 5), 7)], axis=1)
+    wide = Bert(config).apply(params, padded, jnp.arange(11)[None] < 6)
+    np.testing.assert_allclose(wide[:, :6], alone, atol=1e-5)
+    assert np.isfinite(Bert(config).apply(params, ids, jnp.zeros((1, 6), bool))).all()
+
+
+def test_dropout_keeps_the_mean_and_needs_a_key():
+    config = BertConfig(30, 16, 1, 2, 32, 12, dropout=0.5)
+    ids, mask = jnp.zeros((64, 6), jnp.int32), jnp.ones((64, 6), bool)
+    params = Bert(config).init(jax.random.key(0), ids, mask)
+    run = lambda seed: Bert(config).apply(params, ids, mask, train=True, rngs={"dropout": jax.random.key(seed)})  # noqa: E731
+    assert np.array_equal(run(0), run(0))
+    assert not np.array_equal(run(0), run(1))
+    np.testing.assert_allclose(np.mean(run(0)), np.mean(Bert(config).apply(params, ids, mask)), atol=0.1)
+
+
+def test_convert_refuses_another_architecture(checkpoint):
+    tensors = {k.removeprefix("bert."): v for k, v in load_file(checkpoint / "model.safetensors").items()}
+    with pytest.raises(InputError, match="missing encoder.layer.2"):
+        convert(tensors, BertConfig(VOCAB, 8, 3, 2, 16, 12), "here")
+
+
+@pytest.mark.parity
+def test_equals_pytorch_on_real_weights(minilm):
+    torch = pytest.importorskip("torch", reason="pip install 'itm_jax[parity]'")
+    from transformers import BertModel
+
+    config, params, tokenizer = load_bert(minilm)
+    text = ["A dog runs.", "Two men in red shirts play the guitar in a park , near an unbelievably re-used fountain .", "x"]
+    batch = tokenizer(text, padding=True, return_tensors="np")
+    reference = BertModel.from_pretrained(minilm, attn_implementation="eager").eval()
+    with torch.no_grad():
+        theirs = reference(**{k: torch.tensor(v) for k, v in batch.items()}).last_hidden_state.numpy()
+    mask = batch["attention_mask"].astype(bool)
+    ours = Bert(config).apply({"params": params}, jnp.array(batch["input_ids"], jnp.int32), jnp.array(mask))
+    difference = np.abs(np.asarray(ours) - theirs)[mask].max()
+    print(f"max abs difference on valid tokens: {difference:.2e}")
+    assert difference <= 1e-5

@@ -1,0 +1,93 @@
+"""Config files load and validate; mistakes in fields are named."""
+
+import importlib.util
+
+import pytest
+from conftest import ROOT
+
+from itm_jax import config as config_lib
+from itm_jax.config import default_config, differences, read_json, to_json, validate
+from itm_jax.errors import InputError
+
+FILES = sorted((ROOT / "configs").glob("*.py"))
+
+
+def load(path):
+    """`get_config()` of a config file."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_every_config_validates_and_opens_with_its_command(path):
+    module = load(path)
+    config = module.get_config()
+    config.data.dir = config.data.dir or "somewhere"
+    validate(config)
+    assert f"--config=configs/{path.name}" in module.__doc__
+
+
+def test_json_round_trip(tmp_path):
+    config = default_config()
+    config.data.dir = "x"
+    config.optim.decay_epochs = (3, 5)
+    (tmp_path / "config.json").write_text(to_json(config))
+    again = read_json(tmp_path / "config.json")
+    assert differences(config, again) == []
+    assert again.optim.decay_epochs == (3, 5)
+    again.seed = 4
+    again.train.log_every = 99  # of no effect on numbers
+    assert differences(again, config) == ["seed: 0 -> 4"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("data.source", "hdf5", "must be one of scenes, precomp"),
+        ("model.selection", "median", "max, mean, gpo"),
+        ("data.batch_size", 0, "greater than 0"),
+        ("loss.margin", -0.1, "must not be negative"),
+        ("data.augment.region_drop", 1.2, r"\[0, 1\]"),
+        ("data.augment.word_mask", 0.9, "must be 1"),
+        ("model.aggregation.ratio", 0.8, r"\[0, 0.5\]"),
+        ("model.text.trainable", False, "pretrained"),
+        ("data.token_buckets", (32, 16), "increasing"),
+        ("data.dir", None, "--config.data.dir"),
+    ],
+)
+def test_bad_values_are_named(field, value, message):
+    config = default_config()
+    config.data.dir = "x"
+    config_lib.set_field(config, field, value)
+    with pytest.raises(InputError, match=message) as e:
+        validate(config)
+    assert field.rsplit(".", 1)[0] in str(e.value)
+
+
+def test_unknown_and_missing_fields():
+    config = default_config()
+    config.data.dir = "x"
+    with config.unlocked():
+        config.data.batchsize = 3
+    with pytest.raises(InputError, match=r"data\.batchsize: no such field; the nearest known one is config\.data\.batch_size"):
+        validate(config)
+    del config.data.batchsize
+    with config.unlocked():
+        del config.optim.lr
+    with pytest.raises(InputError, match=r"optim\.lr: missing"):
+        validate(config)
+
+
+def test_wrong_type_is_an_input_error():
+    with pytest.raises(InputError, match=r"config\.seed"):
+        config_lib.set_field(default_config(), "seed", "three")
+
+
+def test_config_json_of_nothing(tmp_path):
+    with pytest.raises(InputError, match="is this the workdir of a run"):
+        read_json(tmp_path / "config.json")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match="not JSON"):
+        read_json(tmp_path / "config.json")

@@ -1,0 +1,236 @@
+"""One-step training on a shrunk real config, resume, init_from, evaluation, devices, alarms."""
+
+import json
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import ROOT
+from test_configs import load
+
+from itm_jax import checkpoints
+from itm_jax import config as config_lib
+from itm_jax import train as training
+from itm_jax.data import pipeline
+from itm_jax.data.text import load_text
+from itm_jax.errors import DivergedError, InputError, TerminatedError
+from itm_jax.mesh import make_mesh, put_batch, replicated
+from itm_jax.train_step import make_train_step
+from itm_jax.watch import COLLAPSE_STEPS, CollapseAlarm
+
+
+@pytest.fixture(autouse=True)
+def one_device(monkeypatch):
+    """Runs use one of the virtual devices; the test of several builds its own meshes."""
+    monkeypatch.setattr(training, "make_mesh", lambda batch_size: make_mesh(batch_size, jax.devices()[:1]))
+
+
+def shrunk(**changes):
+    """configs/quickstart.py with a tiny model on tiny scenes; changes by dotted name with `__` for the dot."""
+    config = load(ROOT / "configs" / "quickstart.py").get_config()
+    values = {
+        "data.batch_size": 8, "data.scenes.train": 16, "data.scenes.dev": 4, "data.scenes.test": 4,
+        "data.scenes.regions": 6, "data.scenes.features": 12, "data.eval_batch_size": 8, "model.width": 16,
+        "model.text.hidden_size": 16, "model.text.num_layers": 1, "model.text.num_heads": 2,
+        "model.text.intermediate_size": 16, "train.epochs": 2, "train.log_every": 1, "optim.decay_epochs": (1,),
+    }  # fmt: skip
+    for name, value in (values | {k.replace("__", "."): v for k, v in changes.items()}).items():
+        config_lib.set_field(config, name, value)
+    return config
+
+
+def lines(workdir):
+    """metrics.jsonl."""
+    return [json.loads(x) for x in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def final_state(config, workdir):
+    """The newest checkpoint's parameters."""
+    text = load_text(config, source="scenes")
+    run, _ = training.build_run(config, text, pipeline.load_split(config, "train", text))
+    with checkpoints.open_manager(workdir, read_only=True) as manager:
+        return checkpoints.restore(manager, manager.latest_step(), run.state)[0]
+
+
+def same(a, b):
+    """Bit-identical trees."""
+    return all(jax.tree.leaves(jax.tree.map(lambda x, y: np.array_equal(x, y), a, b)))
+
+
+def test_trains_evaluates_and_writes_everything(tmp_path):
+    config = shrunk()
+    training.train(config, tmp_path)
+    out = training.evaluate(config, tmp_path, tmp_path / "results.json")
+    assert json.loads((tmp_path / "results.json").read_text()) == out
+    written = {p.name.split(".")[0] for p in tmp_path.iterdir()}
+    assert {"config", "metrics", "checkpoints", "results", "events"} <= written
+    train_lines = [x for x in lines(tmp_path) if x["split"] == "train"]
+    assert [x["step"] for x in train_lines] == list(range(1, 21))
+    assert all(np.isfinite(x["loss"]) for x in train_lines)
+    assert [x["step"] for x in lines(tmp_path) if x["split"] == "dev"] == [10, 20]
+    assert out["selected_on"] == "dev"
+    assert out["counts"] == {"images": 4, "captions": 20, "params": out["counts"]["params"]}
+    assert set(out["seconds"]) == {"train", "encode", "score", "rank"}
+    assert len(out["protocols"]["full"]) == 11
+    dev = {x["step"]: x["rsum"] for x in lines(tmp_path) if x["split"] == "dev"}
+    assert out["step"] == max(dev, key=lambda s: (dev[s], s))
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        training.train(shrunk(seed=seed, train__epochs=1), tmp_path / name)
+    a, b, c = ([x["loss"] for x in lines(tmp_path / n) if "loss" in x] for n in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_sigterm_saves_and_the_same_command_ends_bit_identical(tmp_path, monkeypatch):
+    config = shrunk()
+    training.train(config, tmp_path / "whole")
+    original, calls = training.put_batch, []
+
+    def stop_at_the_seventh(batch, mesh):
+        calls.append(1)
+        if len(calls) == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(batch, mesh)
+
+    monkeypatch.setattr(training, "put_batch", stop_at_the_seventh)
+    with pytest.raises(TerminatedError, match="step 7, saved"):
+        training.train(config, tmp_path / "cut")
+    monkeypatch.setattr(training, "put_batch", original)
+    training.train(config, tmp_path / "cut")
+    assert same(final_state(config, tmp_path / "whole"), final_state(config, tmp_path / "cut"))
+    assert lines(tmp_path / "whole") == lines(tmp_path / "cut")
+
+
+def test_lines_after_the_restored_step_are_written_again(tmp_path):
+    config = shrunk(train__epochs=1)
+    training.train(config, tmp_path)
+    before = (tmp_path / "metrics.jsonl").read_text()
+    longer = before + '{"step": 11, "split": "train", "loss": 1}\n{"step": 12, "spl'
+    (tmp_path / "metrics.jsonl").write_text(longer)
+    from itm_jax.writer import MetricsWriter
+
+    MetricsWriter(tmp_path, 10).close()
+    assert (tmp_path / "metrics.jsonl").read_text() == before
+
+
+def test_init_from_takes_the_best_parameters_and_refuses_others(tmp_path):
+    training.train(shrunk(train__epochs=1), tmp_path / "first")
+    second = shrunk(train__epochs=1, init_from=str(tmp_path / "first"), optim__lr=1e-30, optim__weight_decay=0.0)
+    training.train(second, tmp_path / "second")
+    a, b = (final_state(second, tmp_path / n).params for n in ("first", "second"))
+    assert jax.tree.all(jax.tree.map(lambda x, y: np.allclose(x, y, atol=1e-6), a, b))
+    with pytest.raises(InputError, match=r"another architecture.*is \("):
+        training.train(shrunk(model__width=32, init_from=str(tmp_path / "first")), tmp_path / "third")
+    with pytest.raises(InputError, match="no checkpoints"):
+        training.train(shrunk(init_from=str(tmp_path / "nowhere")), tmp_path / "fourth")
+
+
+def test_a_workdir_of_another_config_is_refused(tmp_path):
+    training.open_workdir(shrunk(), tmp_path)
+    training.open_workdir(shrunk(train__log_every=7), tmp_path)
+    with pytest.raises(InputError, match="loss.margin: 0.2 -> 0.3"):
+        training.open_workdir(shrunk(loss__margin=0.3), tmp_path)
+
+
+def test_batch_larger_than_the_data(tmp_path):
+    with pytest.raises(InputError, match="batch_size=96: more than the 80 pairs"):
+        training.train(shrunk(data__batch_size=96), tmp_path)
+
+
+def test_batches_are_a_pure_function_of_seed_and_step():
+    config = shrunk()
+    text = load_text(config, source="scenes")
+    data = pipeline.load_split(config, "train", text)
+    stream = pipeline.train_batches(data, batch_size=8, seed=0, start=0, prefetch=2)
+    batches = [next(stream) for _ in range(21)]
+    later = next(pipeline.train_batches(data, batch_size=8, seed=0, start=13, prefetch=2))
+    assert same(later, batches[13])
+    assert not np.array_equal(batches[0].tokens.ids, batches[10].tokens.ids)  # the second epoch is shuffled anew
+    assert sorted(np.concatenate([b.image for b in batches[:10]])) == sorted(list(range(16)) * 5)
+
+
+def test_one_and_four_devices_take_the_same_step():
+    config = shrunk()
+    text = load_text(config, source="scenes")
+    data = pipeline.load_split(config, "train", text)
+    run, _ = training.build_run(config, text, data)
+    constants = training.augment_constants(config, text)
+    step = jax.jit(make_train_step(run.model, run.optimizer, constants, config, warmup_steps=0))
+    losses = []
+    for devices in (jax.devices()[:1], jax.devices()):
+        mesh = make_mesh(8, devices)
+        state = jax.device_put(run.state, replicated(mesh))
+        key = jax.device_put(jax.random.key(3), replicated(mesh))
+        trail = []
+        for i in range(3):
+            state, metrics = step(state, put_batch(data.batch(np.arange(8) + 8 * i), mesh), key)
+            trail.append([float(metrics["loss"]), float(metrics["grad_norm"])])
+        losses.append(trail)
+    assert len(jax.devices()) == 4
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+
+
+def test_text_encoder_learns_at_its_factor(tmp_path):
+    config = shrunk(train__epochs=1, optim__text_lr_factor=0.0)
+    training.train(config, tmp_path)
+    text = load_text(config, source="scenes")
+    fresh, _ = training.build_run(config, text, pipeline.load_split(config, "train", text))
+    after = final_state(config, tmp_path).params
+    assert same(after["text_encoder"], fresh.state.params["text_encoder"])
+    assert not same(after["text_branch"], fresh.state.params["text_branch"])
+
+
+def test_non_finite_steps_are_skipped_then_end_the_run(tmp_path, monkeypatch):
+    original = training.put_batch
+
+    def poisoned(batch, mesh):
+        features = np.asarray(batch.regions.features) * np.float32(np.nan)
+        return original(batch.replace(regions=batch.regions.replace(features=jnp.asarray(features))), mesh)
+
+    monkeypatch.setattr(training, "put_batch", poisoned)
+    with pytest.raises(DivergedError, match="non-finite"):
+        training.train(shrunk(train__epochs=4, train__eval_every_epochs=4.0), tmp_path)
+    skipped = [x["skipped"] for x in lines(tmp_path)]
+    assert skipped == list(range(1, training.MAX_SKIPPED + 2))
+
+
+def test_collapse_alarm_goes_off_once_and_says_what_to_try():
+    alarm = CollapseAlarm()
+    flat = {"loss": 76.5, "plateau": 76.8}
+    said = [alarm.check(step, flat) for step in range(10, COLLAPSE_STEPS + 200, 10)]
+    messages = [m for m in said if m]
+    assert len(messages) == 1
+    assert "76.50" in messages[0]
+    assert "config.optim.lr" in messages[0]
+    assert alarm.check(1000, {"loss": 60.0, "plateau": 76.8}) is None
+    assert not any(alarm.check(1010 + s, flat) for s in range(0, COLLAPSE_STEPS, 10))
+
+
+def test_frozen_and_fine_tuned_on_real_data(tmp_path, f8k, minilm):
+    for trainable in (False, True):
+        config = load(ROOT / "configs" / "afa_f8k.py").get_config()
+        values = {
+            "data.dir": str(f8k), "data.cache_dir": str(tmp_path / "cache"), "data.train_split": "dev",
+            "data.dev_split": "test", "data.batch_size": 8, "model.text.trainable": trainable, "model.width": 32,
+            "model.text.pretrained": minilm,
+        }  # fmt: skip
+        for name, value in values.items():
+            config_lib.set_field(config, name, value)
+        text = load_text(config, source="precomp")
+        data = pipeline.load_split(config, "dev", text)
+        run, _ = training.build_run(config, text, data)
+        step = make_train_step(run.model, run.optimizer, training.augment_constants(config, text), config, warmup_steps=0)
+        batch = put_batch(data.batch(np.arange(0, 40, 5)), run.mesh)
+        step, state, seen = jax.jit(step), run.state, []
+        for _ in range(4):
+            state, metrics = step(state, batch, jax.random.key(0))
+            seen.append(float(metrics["loss"]))
+        assert np.isfinite(seen).all()
+        assert seen[-1] < seen[0]
+        assert (data.states is None) == trainable
