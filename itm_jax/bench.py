@@ -1,7 +1,7 @@
 """Speed and memory, beside the limit of the machine measured in the same run.
 
-    python -m itm_jax.bench train --config=configs/afa_f8k.py --width=1280 --tokens=32
-    python -m itm_jax.bench rank --images=5000 --captions=25000
+python -m itm_jax.bench train --config=configs/afa_f8k.py --width=1280 --tokens=32
+python -m itm_jax.bench rank --images=5000 --captions=25000
 """
 
 import json
@@ -15,7 +15,8 @@ _PROCESS_BEGAN = time.perf_counter()
 from absl import flags
 from ml_collections import config_flags
 
-from itm_jax import commands, config as config_lib
+from itm_jax import commands
+from itm_jax import config as config_lib
 from itm_jax.errors import InputError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "train: config file of the model")
@@ -72,9 +73,7 @@ def anonymous_bytes() -> int | None:
 
 def bench_train() -> dict:
     """One training step of the config on random features and captions of the configured shapes."""
-    if _CONFIG.value is None:
-        raise InputError("--config: not given; pass --config=configs/afa_f8k.py, say")
-    config = _CONFIG.value
+    config = commands.config_of(_CONFIG)
     config.data.token_buckets = (_TOKENS.value,)
     config.data.max_tokens = _TOKENS.value
     config.data.dir = config.data.dir or "unused"

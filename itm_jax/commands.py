@@ -2,12 +2,14 @@
 
 import logging
 import os
+import pathlib
 import re
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 
+import ml_collections
 from absl import flags
 
 from itm_jax import config as config_lib
@@ -27,28 +29,38 @@ def quiet_libraries() -> None:
 def parse_flags(argv: Sequence[str]) -> list[str]:
     """Parses flags; a mistake in them is an InputError that names the nearest known config field."""
     try:
-        rest = flags.FLAGS(list(argv))
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as e:
-        raise InputError(_flag_message(e, argv)) from None
+        return flags.FLAGS(list(argv))
     except InputError:
         raise
-    except Exception as e:  # the config file itself failed: it is Python code
-        path = next((a.split("=", 1)[1] for a in argv if a.startswith("--config=")), "the config file")
-        raise InputError(f"{path}: {type(e).__name__}: {e}") from None
-    return rest
+    except Exception as e:  # absl's errors, and whatever the config file raises: it is Python code
+        raise InputError(_flag_message(e, argv)) from None
+
+
+def config_of(flag: flags.FlagHolder) -> ml_collections.ConfigDict:
+    """The value of a config-file flag; a missing or broken file is an InputError."""
+    if flag.value is None:
+        raise InputError("--config: not given; pass --config=configs/quickstart.py, say")
+    try:
+        flag.value.items()  # ml_collections reports a file that it could not load at the first use
+    except OSError as e:
+        raise InputError(_flag_message(e, sys.argv)) from None
+    return flag.value
 
 
 def _flag_message(error: Exception, argv: Sequence[str]) -> str:
-    text = " ".join(str(error).split())
     known = config_lib.flatten(config_lib.default_config())
     for name in (m[1] for a in argv if (m := re.match(r"--?config\.([^=]+)", a))):
         if name not in known:
-            return (
-                f"config.{name}: no such field; the nearest known one is config.{config_lib.nearest_field(name, known)}"
-            )
-    path = next((a.split("=", 1)[1] for a in argv if re.match(r"--?config=", a)), None)
-    if isinstance(error, FileNotFoundError) or "No such file" in text:
-        return f"{path or text}: no such config file"
+            near = config_lib.nearest_field(name, known)
+            return f"config.{name}: no such field; the nearest known one is config.{near}"
+    path = next((a.split("=", 1)[1].split(".py:")[0] for a in argv if re.match(r"--?config=", a)), None)
+    if path and not isinstance(error, flags.Error):
+        if not pathlib.Path(path).exists():
+            return f"{path}: no such config file"
+        return f"{path}: {type(error).__name__}: {error}"
+    text = str(error).strip()
+    if path and "Traceback" in text:  # what the config file raised, as absl hands it on
+        return f"{path}: {text.splitlines()[-1]}"
     return text
 
 

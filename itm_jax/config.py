@@ -122,7 +122,7 @@ def nearest_field(name: str, config: Any) -> str:
     """The known field whose dotted name is most like `name`."""
     fields = list(flatten(config))
     by_leaf = [f for f in fields if f.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
-    return (difflib.get_close_matches(name, fields, 1, 0.0) if not by_leaf else by_leaf)[0]
+    return (by_leaf or difflib.get_close_matches(name, fields, 1, 0.0))[0]
 
 
 def validate(config: ml_collections.ConfigDict) -> None:

@@ -32,39 +32,17 @@ def main() -> None:
     """Flags -> training and evaluation."""
     if not _WORKDIR.value:
         raise InputError("--workdir: not given; pass --workdir=DIR, the directory the run writes to")
-    if _CONFIG.value is None:
-        raise InputError("--config: not given; pass --config=configs/quickstart.py, say")
-    config, workdir = _CONFIG.value, pathlib.Path(_WORKDIR.value).expanduser()
+    config, workdir = commands.config_of(_CONFIG), pathlib.Path(_WORKDIR.value).expanduser()
     config_lib.validate(config)
 
     from itm_jax.evaluate import summary
     from itm_jax.train import evaluate, train
 
     if _MODE.value != "evaluate":
-        train(config, workdir)
-        if _MODE.value == "train":
-            return
-    out = workdir / "results.json"
-    if _MODE.value == "evaluate":
-        out = workdir / results_name(config, config_lib.read_json(workdir / "config.json"))
-    print(summary(evaluate(config, workdir, out)))
-    print(f"written: {out}")
-
-
-def results_name(config, trained) -> str:
-    """`results.json`, or another name where the data fields are not those of the training run.
-
-    Raises:
-        InputError: a field that decides the model differs from the run's.
-    """
-    changed = config_lib.differences(config, trained)
-    other = [c for c in changed if c.split(".", 1)[0] in ("model",)]
-    if other:
-        raise InputError(
-            f"the run's model is another one ({'; '.join(other[:4])}); evaluation may change data fields only"
-        )
-    data_changed = [c for c in changed if c.startswith("data.")] or config.data.dir != trained.data.dir
-    return f"results-{config.data.name}-{config.data.test_split}.json" if data_changed else "results.json"
+        train(config, workdir, check_test=_MODE.value == "all")
+    if _MODE.value != "train":
+        content, path = evaluate(config, workdir)
+        print(f"{summary(content)}\nwritten: {path}")
 
 
 def arguments(argv: list[str]) -> list[str]:

@@ -39,20 +39,22 @@ class Run:
     state: TrainState
 
 
-def open_workdir(config, workdir: pathlib.Path) -> None:
-    """Creates the workdir with its config.json; one that belongs to another config is an InputError."""
+def check_workdir(config, workdir: pathlib.Path) -> None:
+    """Raises InputError where the workdir belongs to a run with another config."""
     path = workdir / "config.json"
-    if path.exists():
-        changed = config_lib.differences(config, config_lib.read_json(path))
-        if changed:
-            raise InputError(
-                f"{workdir}: belongs to a run with another config ({'; '.join(changed[:4])}); "
-                "take another --workdir, or the same config to continue"
-            )
-        return
+    changed = config_lib.differences(config, config_lib.read_json(path)) if path.exists() else []
+    if changed:
+        raise InputError(
+            f"{workdir}: belongs to a run with another config ({'; '.join(changed[:4])}); "
+            "take another --workdir, or the same config to continue"
+        )
+
+
+def write_config(config, workdir: pathlib.Path) -> None:
+    """Creates the workdir with its config.json."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        path.write_text(config_lib.to_json(config), encoding="utf-8")
+        (workdir / "config.json").write_text(config_lib.to_json(config), encoding="utf-8")
     except OSError as e:
         raise InputError(f"{workdir}: cannot be written ({e.strerror})") from None
 
@@ -68,20 +70,26 @@ def build_run(config, text: TextInput, data: pipeline.TextSplit) -> tuple[Run, i
     return Run(config, text, mesh, model, optimizer, state), steps
 
 
-def train(config, workdir: pathlib.Path) -> None:
+def train(config, workdir: pathlib.Path, *, check_test: bool = False) -> None:
     """Trains, or continues, the run of `workdir` to its last epoch; checkpoints are selected by dev rSum.
+
+    Args:
+        config: the run's config; fields that the text encoder decides are filled in.
+        workdir: where everything is written.
+        check_test: open the test split too before training, so that a mistake in it does not show hours later.
 
     Raises:
         InputError: data, config or workdir are not usable.
         DivergedError: more than MAX_SKIPPED steps had a non-finite gradient.
         TerminatedError: SIGTERM arrived; a checkpoint was saved.
     """
-    open_workdir(config, workdir)
+    names = [config.data.train_split, config.data.dev_split] + [config.data.test_split] * check_test
+    splits = pipeline.read_splits(config, names)
     text = load_text(config, source=config.data.source)
-    train_data = pipeline.load_split(config, config.data.train_split, text)
-    dev_data = pipeline.load_split(config, config.data.dev_split, text)
-    pipeline.check_same_width(train_data.split, dev_data.split)
+    check_workdir(config, workdir)
+    train_data, dev_data = (pipeline.with_text(config, split, text) for split in splits[:2])
     run, epoch = build_run(config, text, train_data)
+    write_config(config, workdir)
 
     manager = checkpoints.open_manager(workdir)
     state, meta = run.state, {"best_rsum": -1.0, "best_step": 0, "train_seconds": 0.0}
@@ -164,16 +172,25 @@ def train(config, workdir: pathlib.Path) -> None:
         manager.close()
 
 
-def evaluate(config, run_workdir: pathlib.Path, out: pathlib.Path) -> dict:
-    """Evaluates the best checkpoint of a run on the config's test split, writes `out` and returns its content."""
+def evaluate(config, workdir: pathlib.Path) -> tuple[dict, pathlib.Path]:
+    """Evaluates the best checkpoint of a run on the config's test split.
+
+    Returns:
+        (content, path) of the results file: results.json, or results-<dataset>-<split>.json where the data fields
+        are not those of the run.
+
+    Raises:
+        InputError: the workdir holds no run, or one of another model.
+    """
     text = load_text(config, source=config.data.source)
-    data = pipeline.load_split(config, config.data.test_split, text)
+    out = workdir / results_name(config, config_lib.read_json(workdir / "config.json"))
+    data = pipeline.with_text(config, pipeline.read_split(config, config.data.test_split), text)
     config = config.copy_and_resolve_references()
     config.data.batch_size = jax.device_count()  # of no effect here: no training step is built
     run, _ = build_run(config, text, data)
-    variables, step = checkpoints.restore_variables(run_workdir, run.state)
+    variables, step = checkpoints.restore_variables(workdir, run.state)
     metrics, seconds = evaluate_split(run.model, make_encoders(run.model), variables, data, config, run.mesh)
-    with checkpoints.open_manager(run_workdir, read_only=True) as manager:
+    with checkpoints.open_manager(workdir, read_only=True) as manager:
         latest = manager.latest_step()
         meta = checkpoints.restore(manager, latest, run.state)[1]
     content = results(
@@ -185,7 +202,20 @@ def evaluate(config, run_workdir: pathlib.Path, out: pathlib.Path) -> dict:
         params=count_params(variables["params"]),
     )
     write_results(out, content)
-    return content
+    return content, out
+
+
+def results_name(config, trained) -> str:
+    """The name of the results file of a run trained with `trained` and evaluated with `config`."""
+    changed = config_lib.differences(config, trained)
+    other = [c for c in changed if c.startswith("model.")]
+    if other:
+        raise InputError(
+            f"the run's model is another one ({'; '.join(other[:4])}); evaluation may change data fields only"
+        )
+    if [c for c in changed if c.startswith("data.")] or config.data.dir != trained.data.dir:
+        return f"results-{config.data.name}-{config.data.test_split}.json"
+    return "results.json"
 
 
 def augment_constants(config, text: TextInput) -> AugmentConstants:

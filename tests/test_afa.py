@@ -18,7 +18,14 @@ def small(**changes):
     config = default_config().model
     config.width = 16
     config.text.update(
-        {"vocab_size": 40, "hidden_size": 8, "num_layers": 1, "num_heads": 2, "intermediate_size": 16, "max_positions": 40}
+        {
+            "vocab_size": 40,
+            "hidden_size": 8,
+            "num_layers": 1,
+            "num_heads": 2,
+            "intermediate_size": 16,
+            "max_positions": 40,
+        }
     )
     for name, value in changes.items():
         node, leaf = (config, name) if "__" not in name else (config[name.split("__")[0]], name.split("__")[1])
@@ -55,9 +62,7 @@ def test_an_embedding_is_the_same_alone_in_any_batch_with_any_padding(rng, selec
     for k in range(4):
         v, n = int(regions.mask[k].sum()), int(tokens.mask[k].sum())
         noise = jnp.array(rng.standard_normal((1, 7, 10)), jnp.float32)
-        alone = Regions(
-            jnp.concatenate([regions.features[k : k + 1, :v], noise], axis=1), jnp.arange(v + 7)[None] < v
-        )
+        alone = Regions(jnp.concatenate([regions.features[k : k + 1, :v], noise], axis=1), jnp.arange(v + 7)[None] < v)
         np.testing.assert_allclose(
             model.apply(variables, alone, train=False, method="encode_images")[0], images[k], atol=1e-5
         )

@@ -30,7 +30,9 @@ def checkpoint(tmp_path, rng):
     tensors = {}
     for name, (_, shape, transposed) in expected_tensors(read_config(tmp_path)).items():
         flat = {3: (shape[0], -1) if "output" not in name else (-1, shape[-1])}.get(len(shape))
-        value = rng.standard_normal(shape).astype(np.float32).reshape(flat or (np.prod(shape) if "self" in name else shape))
+        value = (
+            rng.standard_normal(shape).astype(np.float32).reshape(flat or (np.prod(shape) if "self" in name else shape))
+        )
         tensors["bert." + name] = np.ascontiguousarray(value.T if transposed else value)
     tensors["cls.predictions.bias"] = np.zeros(VOCAB, np.float32)
     save_file(tensors, tmp_path / "model.safetensors")
@@ -57,7 +59,9 @@ def test_loads_and_runs(checkpoint):
 
 def test_legacy_names_of_layer_norm(checkpoint):
     _, before, _ = load_bert(str(checkpoint))
-    rewrite(checkpoint, lambda t: t.update({"bert.embeddings.LayerNorm.gamma": t.pop("bert.embeddings.LayerNorm.weight")}))
+    rewrite(
+        checkpoint, lambda t: t.update({"bert.embeddings.LayerNorm.gamma": t.pop("bert.embeddings.LayerNorm.weight")})
+    )
     _, after, _ = load_bert(str(checkpoint))
     assert np.array_equal(before["norm"]["scale"], after["norm"]["scale"])
 
@@ -136,7 +140,7 @@ def test_dropout_keeps_the_mean_and_needs_a_key():
 
 def test_convert_refuses_another_architecture(checkpoint):
     tensors = {k.removeprefix("bert."): v for k, v in load_file(checkpoint / "model.safetensors").items()}
-    with pytest.raises(InputError, match="missing encoder.layer.2"):
+    with pytest.raises(InputError, match=r"missing encoder\.layer\.2"):
         convert(tensors, BertConfig(VOCAB, 8, 3, 2, 16, 12), "here")
 
 
@@ -146,7 +150,11 @@ def test_equals_pytorch_on_real_weights(minilm):
     from transformers import BertModel
 
     config, params, tokenizer = load_bert(minilm)
-    text = ["A dog runs.", "Two men in red shirts play the guitar in a park , near an unbelievably re-used fountain .", "x"]
+    text = [
+        "A dog runs.",
+        "Two men in red shirts play the guitar in a park , near an unbelievably re-used fountain .",
+        "x",
+    ]
     batch = tokenizer(text, padding=True, return_tensors="np")
     reference = BertModel.from_pretrained(minilm, attn_implementation="eager").eval()
     with torch.no_grad():

@@ -71,7 +71,9 @@ def test_unknown_and_missing_fields():
     config.data.dir = "x"
     with config.unlocked():
         config.data.batchsize = 3
-    with pytest.raises(InputError, match=r"data\.batchsize: no such field; the nearest known one is config\.data\.batch_size"):
+    with pytest.raises(
+        InputError, match=r"data\.batchsize: no such field; the nearest known one is config\.data\.batch_size"
+    ):
         validate(config)
     del config.data.batchsize
     with config.unlocked():

@@ -123,7 +123,9 @@ def test_afa_loss_with_the_negative_itself_equals_loops(rng):
 def test_half_margin_terms_draw_a_weight_per_direction(rng):
     x, t = jnp.array(unit(rng, 6, 4)), jnp.array(unit(rng, 6, 4))
     losses = [
-        float(afa_loss(jax.random.key(s), x, t, jnp.eye(6, dtype=bool), warmup=jnp.array(False), config=loss_config())[0])
+        float(
+            afa_loss(jax.random.key(s), x, t, jnp.eye(6, dtype=bool), warmup=jnp.array(False), config=loss_config())[0]
+        )
         for s in range(3)
     ]
     assert len(set(losses)) == 3
@@ -133,9 +135,18 @@ def test_half_margin_terms_draw_a_weight_per_direction(rng):
 
 def test_plateau_is_the_loss_of_constant_embeddings():
     same = jnp.zeros((8, 4)).at[:, 0].set(1.0)
-    for kind, warmup, expected in (("none", False, 2 * 8 * 0.2), ("mixup", False, 3 * 8 * 0.2), ("none", True, 2 * 56 * 0.2)):
+    for kind, warmup, expected in (
+        ("none", False, 2 * 8 * 0.2),
+        ("mixup", False, 3 * 8 * 0.2),
+        ("none", True, 2 * 56 * 0.2),
+    ):
         loss, plateau = afa_loss(
-            jax.random.key(0), same, same, jnp.eye(8, dtype=bool), warmup=jnp.array(warmup), config=loss_config(soft_negatives=kind)
+            jax.random.key(0),
+            same,
+            same,
+            jnp.eye(8, dtype=bool),
+            warmup=jnp.array(warmup),
+            config=loss_config(soft_negatives=kind),
         )
         np.testing.assert_allclose([loss, plateau], expected, rtol=1e-5)
 

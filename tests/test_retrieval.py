@@ -12,7 +12,9 @@ from itm_jax.scoring import score_matrix
 
 def slow_ranks(scores, owner):
     """Rank by loops: wrong items scored at least as high as the best right one."""
-    image = [sum(scores[i, t] >= max(scores[i, owner == i]) for t in np.flatnonzero(owner != i)) for i in range(len(scores))]
+    image = [
+        sum(scores[i, t] >= max(scores[i, owner == i]) for t in np.flatnonzero(owner != i)) for i in range(len(scores))
+    ]
     caption = [
         sum(scores[i, t] >= scores[owner[t], t] for i in range(len(scores)) if i != owner[t])
         for t in range(scores.shape[1])
@@ -76,7 +78,9 @@ def test_wrong_shapes_and_owners_are_refused():
 
 
 def test_chance(rng):
-    simulated = np.mean([retrieval_metrics(rng.standard_normal((40, 200)), np.arange(200) // 5)["rsum"] for _ in range(60)])
+    simulated = np.mean(
+        [retrieval_metrics(rng.standard_normal((40, 200)), np.arange(200) // 5)["rsum"] for _ in range(60)]
+    )
     assert chance_rsum(40, 5) == pytest.approx(simulated, rel=0.1)
 
 

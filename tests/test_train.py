@@ -50,7 +50,7 @@ def lines(workdir):
 def final_state(config, workdir):
     """The newest checkpoint's parameters."""
     text = load_text(config, source="scenes")
-    run, _ = training.build_run(config, text, pipeline.load_split(config, "train", text))
+    run, _ = training.build_run(config, text, pipeline.with_text(config, pipeline.read_split(config, "train"), text))
     with checkpoints.open_manager(workdir, read_only=True) as manager:
         return checkpoints.restore(manager, manager.latest_step(), run.state)[0]
 
@@ -63,7 +63,8 @@ def same(a, b):
 def test_trains_evaluates_and_writes_everything(tmp_path):
     config = shrunk()
     training.train(config, tmp_path)
-    out = training.evaluate(config, tmp_path, tmp_path / "results.json")
+    out, path = training.evaluate(config, tmp_path)
+    assert path == tmp_path / "results.json"
     assert json.loads((tmp_path / "results.json").read_text()) == out
     written = {p.name.split(".")[0] for p in tmp_path.iterdir()}
     assert {"config", "metrics", "checkpoints", "results", "events"} <= written
@@ -132,10 +133,19 @@ def test_init_from_takes_the_best_parameters_and_refuses_others(tmp_path):
 
 
 def test_a_workdir_of_another_config_is_refused(tmp_path):
-    training.open_workdir(shrunk(), tmp_path)
-    training.open_workdir(shrunk(train__log_every=7), tmp_path)
-    with pytest.raises(InputError, match="loss.margin: 0.2 -> 0.3"):
-        training.open_workdir(shrunk(loss__margin=0.3), tmp_path)
+    training.write_config(shrunk(), tmp_path)
+    training.check_workdir(shrunk(train__log_every=7), tmp_path)
+    with pytest.raises(InputError, match=r"loss\.margin: 0\.2 -> 0\.3"):
+        training.check_workdir(shrunk(loss__margin=0.3), tmp_path)
+
+
+def test_evaluation_on_other_data_has_a_name_of_its_own():
+    trained = shrunk()
+    assert training.results_name(shrunk(), trained) == "results.json"
+    assert training.results_name(shrunk(data__test_split="dev"), trained) == "results-scenes-dev.json"
+    assert training.results_name(shrunk(data__dir="elsewhere"), trained) == "results-scenes-test.json"
+    with pytest.raises(InputError, match="data fields only"):
+        training.results_name(shrunk(model__selection="mean"), trained)
 
 
 def test_batch_larger_than_the_data(tmp_path):
@@ -146,7 +156,7 @@ def test_batch_larger_than_the_data(tmp_path):
 def test_batches_are_a_pure_function_of_seed_and_step():
     config = shrunk()
     text = load_text(config, source="scenes")
-    data = pipeline.load_split(config, "train", text)
+    data = pipeline.with_text(config, pipeline.read_split(config, "train"), text)
     stream = pipeline.train_batches(data, batch_size=8, seed=0, start=0, prefetch=2)
     batches = [next(stream) for _ in range(21)]
     later = next(pipeline.train_batches(data, batch_size=8, seed=0, start=13, prefetch=2))
@@ -158,7 +168,7 @@ def test_batches_are_a_pure_function_of_seed_and_step():
 def test_one_and_four_devices_take_the_same_step():
     config = shrunk()
     text = load_text(config, source="scenes")
-    data = pipeline.load_split(config, "train", text)
+    data = pipeline.with_text(config, pipeline.read_split(config, "train"), text)
     run, _ = training.build_run(config, text, data)
     constants = training.augment_constants(config, text)
     step = jax.jit(make_train_step(run.model, run.optimizer, constants, config, warmup_steps=0))
@@ -180,7 +190,7 @@ def test_text_encoder_learns_at_its_factor(tmp_path):
     config = shrunk(train__epochs=1, optim__text_lr_factor=0.0)
     training.train(config, tmp_path)
     text = load_text(config, source="scenes")
-    fresh, _ = training.build_run(config, text, pipeline.load_split(config, "train", text))
+    fresh, _ = training.build_run(config, text, pipeline.with_text(config, pipeline.read_split(config, "train"), text))
     after = final_state(config, tmp_path).params
     assert same(after["text_encoder"], fresh.state.params["text_encoder"])
     assert not same(after["text_branch"], fresh.state.params["text_branch"])
@@ -223,9 +233,11 @@ def test_frozen_and_fine_tuned_on_real_data(tmp_path, f8k, minilm):
         for name, value in values.items():
             config_lib.set_field(config, name, value)
         text = load_text(config, source="precomp")
-        data = pipeline.load_split(config, "dev", text)
+        data = pipeline.with_text(config, pipeline.read_split(config, "dev"), text)
         run, _ = training.build_run(config, text, data)
-        step = make_train_step(run.model, run.optimizer, training.augment_constants(config, text), config, warmup_steps=0)
+        step = make_train_step(
+            run.model, run.optimizer, training.augment_constants(config, text), config, warmup_steps=0
+        )
         batch = put_batch(data.batch(np.arange(0, 40, 5)), run.mesh)
         step, state, seen = jax.jit(step), run.state, []
         for _ in range(4):

@@ -67,7 +67,7 @@ def other_caption_states(draws: Float[Array, "b l"], tokens: Tokens) -> Float[Ar
     step = jnp.floor(scaled)
     other = (jnp.arange(b)[:, None] + 1 + step.astype(jnp.int32)) % b
     words = jnp.maximum(jnp.sum(tokens.mask, axis=1, dtype=jnp.int32) - 2, 1)[other]
-    return tokens.states[other, 1 + ((scaled - step) * words).astype(jnp.int32)]
+    return tokens.states[other, 1 + ((scaled - step) * words.astype(jnp.float32)).astype(jnp.int32)]
 
 
 def touch_words(key: PRNGKeyArray, tokens: Tokens, constants: AugmentConstants, config) -> Tokens:

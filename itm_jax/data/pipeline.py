@@ -1,7 +1,7 @@
 """From splits to batches: Grain's shuffled index, whole batches gathered at once, read ahead by a thread."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import grain
 import numpy as np
@@ -55,9 +55,21 @@ def read_split(config, name: str) -> Split:
     return precomp.read_split(config.data.dir, name)
 
 
-def load_split(config, name: str, text: TextInput) -> TextSplit:
-    """Opens a split, tokenizes its captions and, for a frozen encoder, encodes them or finds their states."""
-    split = read_split(config, name)
+def read_splits(config, names: Sequence[str]) -> list[Split]:
+    """Opens several splits of one data set; features of different widths are an InputError."""
+    splits = [read_split(config, name) for name in names]
+    first = splits[0]
+    for other in splits[1:]:
+        if other.features.shape[-1] != first.features.shape[-1]:
+            raise InputError(
+                f"{other.source}: features are {other.features.shape[-1]} wide, "
+                f"those of {first.source} {first.features.shape[-1]}"
+            )
+    return splits
+
+
+def with_text(config, split: Split, text: TextInput) -> TextSplit:
+    """Tokenizes a split's captions and, for a frozen encoder, encodes them or finds their states."""
     table = tokenize(split.captions, text.tokenizer)
     buckets = tuple(b for b in config.data.token_buckets if b <= config.data.max_tokens)
     states = None
@@ -65,14 +77,6 @@ def load_split(config, name: str, text: TextInput) -> TextSplit:
         directory = cache_dir(config.data.cache_dir)
         states = frozen_states(text, table, buckets, directory=directory, dtype=config.model.text.cache_dtype)
     return TextSplit(split, table, states, buckets, config.data.max_tokens)
-
-
-def check_same_width(one: Split, other: Split) -> None:
-    """Raises InputError when two splits' features do not have the same width."""
-    if one.features.shape[-1] != other.features.shape[-1]:
-        raise InputError(
-            f"{other.source}: features are {other.features.shape[-1]} wide, those of {one.source} {one.features.shape[-1]}"
-        )
 
 
 def steps_per_epoch(split: Split, batch_size: int) -> int:

@@ -6,6 +6,7 @@ Features stay on disk (memory-mapped): opening COCO's 33 GB train file costs no 
 import json
 import mmap
 import pathlib
+import tokenize
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from itm_jax.structs import Split
 
 FULL_SCAN_BYTES = 2 << 30  # smaller feature files are scanned for NaN when opened, larger ones batch by batch
 BOX_LIMIT = 1.001
+# What NumPy lets through from a damaged header, whose text goes to a tokenizer and to ast.literal_eval.
+DAMAGED = (ValueError, EOFError, SyntaxError, TypeError, OverflowError, RecursionError, tokenize.TokenError)
 
 
 def find_directory(directory: str, split: str) -> pathlib.Path:
@@ -32,18 +35,16 @@ def find_directory(directory: str, split: str) -> pathlib.Path:
 def open_array(path: pathlib.Path) -> np.ndarray:
     """Memory-maps an .npy file with random-access advice; never unpickles."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.lib.format.open_memmap(path, mode="r")  # np.load would also open .npz archives
     except OSError as e:
         raise InputError(f"{path}: cannot be read ({e.strerror or e})") from None
-    except (ValueError, EOFError) as e:
-        if "Python objects" in str(e) or "allow_pickle" in str(e) or "pickle" in str(e):
+    except DAMAGED as e:
+        if "Python objects" in str(e):
             raise InputError(
-                f"{path}: holds pickled Python objects, which are never loaded; save a plain numeric array"
+                f"{path}: holds pickled Python objects, never loaded; save a plain numeric array"
             ) from None
-        raise InputError(f"{path}: not a whole .npy file ({e}); it may be truncated, fetch or write it again") from None
-    except SyntaxError:
-        raise InputError(f"{path}: damaged .npy header; fetch or write it again") from None
-    if isinstance(array, np.memmap) and hasattr(mmap, "MADV_RANDOM"):
+        raise InputError(f"{path}: not a whole .npy file ({str(e)[:200]}); fetch or write it again") from None
+    if hasattr(mmap, "MADV_RANDOM"):
         array._mmap.madvise(mmap.MADV_RANDOM)
     return array
 
@@ -55,7 +56,7 @@ def read_lines(path: pathlib.Path) -> list[str]:
     except OSError as e:
         raise InputError(f"{path}: cannot be read ({e.strerror})") from None
     except UnicodeDecodeError as e:
-        line = path.read_bytes()[: e.start].count(b"\n") + 1
+        line = e.object[: e.start].count(b"\n") + 1
         raise InputError(f"{path}: line {line}: not UTF-8 (byte {e.object[e.start]:#04x})") from None
     lines = text.replace("\r\n", "\n").split("\n")
     return lines[:-1] if lines and lines[-1] == "" else lines
@@ -77,24 +78,24 @@ def row_repeats(features: np.ndarray, ids: list[str] | None, num_captions: int, 
     rows = len(features)
     if rows != num_captions:
         return 1
-    if ids is not None and len(ids) == rows:
-        k = next((j for j in range(1, rows) if ids[j] != ids[0]), rows)
-    else:
-        k = 5
-    if k == 1 or rows % k:
+    named = ids is not None and len(ids) == rows
+    k = next((j for j in range(1, rows) if ids[j] != ids[0]), rows) if named else 5
+    if k == 1 or (rows % k and not named):
         return 1
-    if ids is not None and len(ids) == rows:
-        for start in range(0, rows, k):
-            if len(set(ids[start : start + k])) > 1:
-                raise InputError(
-                    f"{path}: rows {start}..{start + k - 1} should be one image {k} times, but their ids differ"
-                )
+    for start in range(0, rows, k) if named else ():
+        group = ids[start : start + k]
+        if len(group) < k or len(set(group)) > 1:
+            lines = (
+                f"{path.with_name(path.name.replace('_ims.npy', '_ids.txt'))}: lines {start + 1}..{start + len(group)}"
+            )
+            raise InputError(f"{lines}: not one id {k} times, as at the file's start")
     groups = np.unique(np.linspace(0, rows // k - 1, 64).astype(int)) * k
     same = np.array([all(np.array_equal(features[g], features[g + j]) for j in range(1, k)) for g in groups])
     if same.all():
         return k
-    if ids is not None and len(ids) == rows:
+    if named:
         row = int(groups[~same][0])
+        check_finite(features[row : row + k], np.arange(row, row + k), str(path))  # NaN differs from itself
         raise InputError(f"{path}: rows {row}..{row + k - 1} have one id but different features")
     return 1
 
@@ -106,9 +107,17 @@ def check_finite(features: np.ndarray, rows: np.ndarray, source: str) -> None:
             return
     bad = ~np.isfinite(features).reshape(len(features), -1).all(axis=1)
     if bad.any():
-        raise InputError(
-            f"{source}: row {int(np.asarray(rows)[bad][0])}: NaN or Inf ({int(bad.sum())} such rows seen); extract it again"
-        )
+        row, count = int(np.asarray(rows)[bad][0]), int(bad.sum())
+        raise InputError(f"{source}: row {row}: NaN or Inf ({count} such rows seen); extract it again")
+
+
+def read_rows(path: pathlib.Path, shape: tuple[int, ...], repeats: int) -> tuple[np.ndarray, int]:
+    """Numbers of the images, of this shape, as float32, and how many rows of the file there are per image."""
+    array = open_array(path)
+    if array.shape not in (shape, (shape[0] * repeats, *shape[1:])) or array.dtype.kind not in "fiu":
+        raise InputError(f"{path}: {array.dtype} {array.shape}; expected numbers {shape}, to go with the features")
+    stride = len(array) // shape[0]
+    return np.asarray(array[::stride], np.float32), stride
 
 
 def read_boxes(directory: pathlib.Path, split: str, shape: tuple[int, int], repeats: int) -> np.ndarray | None:
@@ -116,57 +125,61 @@ def read_boxes(directory: pathlib.Path, split: str, shape: tuple[int, int], repe
     path = directory / f"{split}_boxes.npy"
     if not path.exists():
         return None
-    boxes = open_array(path)
     images, regions = shape
-    if boxes.shape not in ((images, regions, 4), (images * repeats, regions, 4)):
-        raise InputError(f"{path}: shape {boxes.shape}, expected {(images, regions, 4)} to go with {split}_ims.npy")
-    boxes = np.asarray(boxes[:: len(boxes) // images], np.float32)
+    boxes, stride = read_rows(path, (images, regions, 4), repeats)
+    bad = ~np.isfinite(boxes).all(axis=(1, 2))
+    if bad.any():
+        raise InputError(f"{path}: row {int(np.argmax(bad)) * stride}: NaN or Inf")
     sizes_path = directory / f"{split}_img_sizes.npy"
     if sizes_path.exists():
-        sizes = np.asarray(open_array(sizes_path), np.float32)
-        if sizes.shape not in ((images, 2), (images * repeats, 2)):
-            raise InputError(f"{sizes_path}: shape {sizes.shape}, expected {(images, 2)}: width, height")
-        sizes = sizes[:: len(sizes) // images]
+        sizes, sizes_stride = read_rows(sizes_path, (images, 2), repeats)
+        bad = ~((sizes > 0) & np.isfinite(sizes)).all(axis=1)
+        if bad.any():
+            row = int(np.argmax(bad)) * sizes_stride
+            raise InputError(f"{sizes_path}: row {row}: width and height must be greater than 0")
         boxes = boxes / np.concatenate([sizes, sizes], axis=1)[:, None, :]
     outside = ~((boxes >= 0) & (boxes <= BOX_LIMIT)).all(axis=(1, 2))
     if outside.any():
-        row = int(np.argmax(outside))
         hint = "" if sizes_path.exists() else f"; boxes in pixels need {sizes_path.name} [n, 2] (width, height)"
-        if not sizes_path.exists() and (directory / f"{split}_ims_size.npy").exists():
+        if hint and (directory / f"{split}_ims_size.npy").exists():
             hint += f"; {split}_ims_size.npy is a pickle and is not read, {sizes_path.name} replaces it"
-        raise InputError(f"{path}: row {row}: values outside [0, {BOX_LIMIT}] ({int(outside.sum())} such rows){hint}")
+        row, count = int(np.argmax(outside)) * stride, int(outside.sum())
+        raise InputError(f"{path}: row {row}: values outside [0, {BOX_LIMIT}] ({count} such rows){hint}")
     inverted = ((boxes[..., 2] < boxes[..., 0]) | (boxes[..., 3] < boxes[..., 1])).any(axis=1)
     if inverted.any():
-        raise InputError(f"{path}: row {int(np.argmax(inverted))}: a box with x2 < x1 or y2 < y1")
+        raise InputError(f"{path}: row {int(np.argmax(inverted)) * stride}: a box with x2 < x1 or y2 < y1")
     return boxes
 
 
-def read_json(path: pathlib.Path):
-    """A JSON file, or None where there is none."""
+def read_list(path: pathlib.Path) -> list | None:
+    """The list in a JSON file, or None where there is no file."""
     if not path.exists():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as e:
         raise InputError(f"{path}: cannot be read ({e.strerror})") from None
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise InputError(f"{path}: not JSON ({e})") from None
+    if not isinstance(value, list):
+        raise InputError(f"{path}: holds a {type(value).__name__}, expected a list")
+    return value
 
 
 def read_labels(directory: pathlib.Path, split: str, shape: tuple[int, int], repeats: int):
     """`{split}_labels.json` as ([i, r] int32 indices, sorted label names), or (None, ())."""
     path = directory / f"{split}_labels.json"
-    names = read_json(path)
+    names = read_list(path)
     if names is None:
         return None, ()
     images, regions = shape
-    if not isinstance(names, list) or len(names) not in (images, images * repeats):
-        got = f"{len(names)} rows" if isinstance(names, list) else type(names).__name__
-        raise InputError(f"{path}: {got}, expected a list of {images} lists of {regions} label names")
-    names = names[:: len(names) // images]
+    if len(names) not in (images, images * repeats):
+        raise InputError(f"{path}: {len(names)} rows, expected {images} lists of {regions} label names")
+    stride = len(names) // images
+    names = names[::stride]
     for i, row in enumerate(names):
         if not isinstance(row, list) or len(row) != regions or not all(isinstance(x, str) for x in row):
-            raise InputError(f"{path}: row {i}: expected a list of {regions} label names")
+            raise InputError(f"{path}: row {i * stride}: expected a list of {regions} label names")
     vocabulary = tuple(sorted({x for row in names for x in row}))
     index = {x: j for j, x in enumerate(vocabulary)}
     return np.array([[index[x] for x in row] for row in names], np.int32), vocabulary
@@ -175,17 +188,17 @@ def read_labels(directory: pathlib.Path, split: str, shape: tuple[int, int], rep
 def read_edges(directory: pathlib.Path, split: str, captions: list[str]):
     """`{split}_dependencies.json`: per caption a list of [head, dependent] indices of whitespace words, or None."""
     path = directory / f"{split}_dependencies.json"
-    edges = read_json(path)
+    edges = read_list(path)
     if edges is None:
         return None
-    if not isinstance(edges, list) or len(edges) != len(captions):
-        raise InputError(f"{path}: expected a list of {len(captions)} entries, one per caption")
+    if len(edges) != len(captions):
+        raise InputError(f"{path}: {len(edges)} entries, expected {len(captions)}, one per caption")
     for i, (row, caption) in enumerate(zip(edges, captions, strict=True)):
         words = len(caption.split())
-        try:
-            fits = all(len(edge) == 2 and all(isinstance(w, int) and 0 <= w < words for w in edge) for edge in row)
-        except TypeError:
-            fits = False
+        fits = isinstance(row, list) and all(
+            isinstance(edge, list) and len(edge) == 2 and all(type(w) is int and 0 <= w < words for w in edge)
+            for edge in row
+        )
         if not fits:
             raise InputError(f"{path}: entry {i}: expected [head, dependent] indices below its caption's {words} words")
     return edges
@@ -208,9 +221,8 @@ def read_split(directory: str, split: str) -> Split:
     path = root / f"{split}_ims.npy"
     features = open_array(path)
     if features.ndim != 3 or features.dtype not in (np.float16, np.float32):
-        raise InputError(
-            f"{path}: {features.dtype} {features.shape}; expected float16 or float32 [rows, regions, width]"
-        )
+        got = f"{features.dtype} {features.shape}"
+        raise InputError(f"{path}: {got}; expected float16 or float32 [rows, regions, width]")
     if 0 in features.shape:
         raise InputError(f"{path}: shape {features.shape} holds nothing")
     captions = read_captions(root / f"{split}_caps.txt")

@@ -152,7 +152,7 @@ def _sentence(world, image: int, draws: np.ndarray) -> _Sentence:
             s.link(first, with_)
             third = s.noun(world, image, order[2])
             s.link(with_, third)
-            relation = s.relation(world, image, order[2], b)
+            relation = s.relation(world, image, order[2], a)  # "it" is the sentence's subject
             s.link(third, relation)
             s.link(relation, s.add("it"))
     return s

@@ -52,10 +52,8 @@ def _order(mask: Bool[Array, "b n"], keys: PRNGKeyArray, shuffle: bool) -> Int[A
     """Row indices: the sources first, then the destinations, then the invalid rows."""
     n = mask.shape[1]
     rank = jnp.cumsum(mask, axis=1, dtype=jnp.int32) - 1
-    if shuffle:
-        priority = jnp.take_along_axis(_draws(keys, n), jnp.maximum(rank, 0), axis=1)
-    else:  # even ranks are sources
-        priority = rank % 2
+    drawn = jnp.take_along_axis(_draws(keys, n), jnp.maximum(rank, 0), axis=1)
+    priority = drawn if shuffle else rank % 2  # without a shuffle rows of even rank are sources
     position = jnp.broadcast_to(jnp.arange(n, dtype=jnp.int32), mask.shape)
     *_, order = jax.lax.sort(((~mask).astype(jnp.int32), priority, position, position), dimension=1, num_keys=3)
     return order

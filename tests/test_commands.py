@@ -1,0 +1,87 @@
+"""Commands in a process of their own: exit codes, last lines, no traceback for a user's mistake."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+SMALL = [
+    "--config.data.scenes.train=16", "--config.data.scenes.dev=4", "--config.data.scenes.test=4",
+    "--config.data.batch_size=8", "--config.model.width=16", "--config.train.epochs=1",
+    "--config.data.scenes.features=12", "--config.model.text.num_layers=1",
+]  # fmt: skip
+
+
+def command(*arguments, cwd=ROOT, script=("-m", "itm_jax.main")):
+    """Runs a command from the repository root; returns (exit code, stdout, lines of stderr)."""
+    environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, *script, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout, done.stderr.strip().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config=configs/quickstart.py"], "--workdir: not given"),
+        (["--workdir=W"], "--config: not given"),
+        (["--config=configs/none.py", "--workdir=W"], "configs/none.py: no such config file"),
+        (["--config=configs/quickstart.py", "--workdir=W", "--config.optim.learning_rate=1"], "config.optim.learning_rate: no such field"),
+        (["--config=configs/quickstart.py", "--workdir=W", "--config.data.dri=x"], "nearest known one is config.data.dir"),
+        (["--config=configs/quickstart.py", "--workdir=W", "--config.seed=x"], "--config.seed=x"),
+        (["--config=configs/quickstart.py", "--workdir=W", "--mode=test"], "--mode=test"),
+        (["--config=configs/quickstart.py", "--workdir=W", "--wrokdir=V"], "wrokdir"),
+        (["--config=configs/quickstart.py", "--workdir=W", "stray"], "'stray'"),
+        (["--config=configs/afa_f30k.py", "--workdir=W", "--config.data.dir=nowhere"], "nowhere"),
+        (["--mode=evaluate", "--workdir=nowhere"], "is this the workdir of a run?"),
+    ],
+)  # fmt: skip
+def test_mistakes_end_with_one_line_and_exit_code_2(tmp_path, arguments, message):
+    arguments = [a.replace("W", str(tmp_path / "run")) if a == "--workdir=W" else a for a in arguments]
+    code, out, err = command(*arguments)
+    assert code == 2
+    assert out == ""
+    assert len(err) == 1
+    assert err[0].startswith("error: ")
+    assert message in err[0]
+    assert not (tmp_path / "run").exists()
+
+
+def test_config_file_that_fails(tmp_path):
+    (tmp_path / "broken.py").write_text("def get_config():\n    raise ValueError('my mistake')\n")
+    code, _, err = command(f"--config={tmp_path / 'broken.py'}", f"--workdir={tmp_path / 'run'}")
+    assert (code, err) == (2, [f"error: {tmp_path / 'broken.py'}: ValueError: my mistake"])
+
+
+def test_help_names_the_flags():
+    code, out, _ = command("--help")
+    assert code == 0
+    assert "--workdir" in out
+
+
+def test_main_as_a_module_then_as_a_file_continues_and_evaluates(tmp_path):
+    run = f"--workdir={tmp_path / 'run'}"
+    code, out, err = command("--config=configs/quickstart.py", run, *SMALL, "--mode=train")
+    assert (code, out) == (0, ""), err
+    script = (str(ROOT / "itm_jax" / "main.py"),)
+    code, out, err = command(f"--config={ROOT / 'configs' / 'quickstart.py'}", run, *SMALL, cwd=tmp_path, script=script)
+    assert code == 0, err
+    assert "rSum" in out
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["step"] == 10
+    code, out, err = command("--mode=evaluate", run, "--config.data.test_split=dev")
+    assert code == 0, err
+    assert (tmp_path / "run" / "results-scenes-dev.json").exists()
+    assert json.loads((tmp_path / "run" / "results.json").read_text()) == results
+
+
+def test_bench_words():
+    code, _, err = command("nothing", script=("-m", "itm_jax.bench"))
+    assert (code, err) == (2, ["error: 'nothing': say one of train, rank"])
+    code, out, err = command("rank", "--images=20", "--captions=100", "--repeats=1", script=("-m", "itm_jax.bench"))
+    assert code == 0, err
+    assert "seconds_median" in out
