@@ -21,6 +21,6 @@ def get_config():
     config.model.text.max_positions = 32
     config.optim.lr = 1e-3
     config.optim.text_lr_factor = 1.0
-    config.optim.decay_epochs = (6,)
-    config.train.epochs = 8
+    config.optim.decay_epochs = (4,)
+    config.train.epochs = 6
     return config

@@ -65,6 +65,7 @@ class Split:
         label_names: the label vocabulary, sorted.
         edges: per caption a list of (head, dependent) indices of whitespace words, or None.
         source: where it was read from, for messages.
+        rows_per_image: how many equal rows of the source's file there are for an image, for messages.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Split:
     label_names: tuple[str, ...] = ()
     edges: Sequence[Sequence[tuple[int, int]]] | None = None
     source: str = ""
+    rows_per_image: int = 1
 
     @property
     def num_images(self) -> int:

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from tensorboardX import SummaryWriter
 
 METRICS = "metrics.jsonl"
@@ -61,7 +61,7 @@ class Display:
         self._text = ""
         self._rsum = ""
         columns = [TextColumn("step {task.completed}/{task.total}"), BarColumn(), TextColumn("{task.description}")]
-        columns += [TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()]
+        columns += [TextColumn("left"), TimeRemainingColumn()]
         self._bar = Progress(*columns, console=console, disable=not self._live)
         self._task = self._bar.add_task("compiling", total=total, completed=start)
         self._bar.start()

@@ -1,6 +1,5 @@
 """`scenes`: what it says is true of its world, twins differ, and the generator is frozen."""
 
-import dataclasses
 import hashlib
 import itertools
 import json
@@ -233,14 +232,15 @@ def test_pictures_show_the_objects():
 
 
 def test_every_shape_is_drawn_differently():
-    world = scenes.make_world(12, 0, "dev")
-    world = dataclasses.replace(
-        world,
-        count=np.ones(12, int),
-        **{name: np.zeros((12, 6), int) for name in ("colour", "size")},
-        shape=np.tile(np.arange(12)[:, None], (1, 6)),
-        centre=np.full((12, 6, 2), 0.5),
-        background=np.zeros(12, int),
-    )
-    pictures = [render(world, k, 64).tobytes() for k in range(12)]
-    assert len(set(pictures)) == 12
+    zeros = np.zeros((12, 6), int)
+    shape = zeros + np.arange(12)[:, None]
+    world = scenes.World(zeros[:, 0] + 1, shape, zeros, zeros, np.full((12, 6, 2), 0.5), zeros[:, 0])
+    pictures = np.array([render(world, k, 64) for k in range(12)]).astype(int)
+    red = pictures[..., 0] - pictures[..., 2] > 60
+    assert len({shape.tobytes() for shape in red}) == 12
+    triangle, crescent, arrow, bar = red[[2, 9, 10, 11]]
+    assert triangle[32:].sum() > 2 * triangle[:32].sum()  # stands on its base
+    assert crescent[:, :32].sum() > 2 * crescent[:, 32:].sum()  # open to the right
+    assert arrow.sum(axis=0).argmax() >= 32  # points to the right
+    assert bar.any(axis=0).sum() > 3 * bar.any(axis=1).sum()  # lies
+    np.testing.assert_array_equal(arrow, arrow[::-1])

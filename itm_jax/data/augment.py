@@ -81,8 +81,9 @@ def touch_words(key: PRNGKeyArray, tokens: Tokens, constants: AugmentConstants, 
     draws = uniform_per_slot(word_key, b, length)  # one per word
     word = jnp.maximum(tokens.word_ids, 0)
     is_word = tokens.mask & (tokens.word_ids >= 0)
-    num_words = jnp.max(jnp.where(is_word, tokens.word_ids, -1), axis=1, keepdims=True) + 1
-    word_exists = jnp.arange(length)[None, :] < num_words
+    # a whitespace word without pieces (a zero-width space, say) is no word
+    slot = jnp.arange(length)[None, None, :]
+    word_exists = jnp.any((tokens.word_ids[:, :, None] == slot) & is_word[:, :, None], axis=1)
 
     masked_below = config.word_touch * config.word_mask
     random_below = masked_below + config.word_touch * config.word_random

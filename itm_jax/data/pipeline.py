@@ -27,7 +27,7 @@ class TextSplit:
         """Regions of the images, all valid, features in their stored dtype."""
         split = self.split
         features = split.features[images]
-        precomp.check_finite(features, images, split.source)
+        precomp.check_finite(features, images * split.rows_per_image, split.source)
         return Regions(
             features=features,
             mask=np.ones(features.shape[:2], bool),

@@ -255,4 +255,5 @@ def read_split(directory: str, split: str) -> Split:
         label_names=label_names,
         edges=read_edges(root, split, captions),
         source=str(path),
+        rows_per_image=repeats,
     )

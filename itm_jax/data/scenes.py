@@ -3,8 +3,8 @@
 An image holds 2 to 6 objects with shape, colour, size and place on a background. A detector sees it as regions: noisy
 encodings of what each box covers. Images come in twins: the second has the objects of the first with the colours
 or the places of two of them swapped, so that every gallery holds hard distractors. About half of the captions are true
-of the twin too, as they do not say what was swapped: no model finds more than some 72% of the images first. Captions
-are in `scenes_text.py`, pictures in `scenes_render.py`.
+of the twin too, as they do not say what was swapped: among 500 images, no model can rank the right one first for more
+than about 71% of the captions. Captions are in `scenes_text.py`, pictures in `scenes_render.py`.
 
 All draws come from a counter-based integer hash (SplitMix64, Steele et al., 2014) and only additions and products
 follow, so that the data are the same on every machine and NumPy version.
