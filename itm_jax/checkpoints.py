@@ -74,8 +74,10 @@ def restore_variables(workdir: pathlib.Path, like: TrainState) -> tuple[dict[str
         problems = _shape_problems({k: saved[k] for k in ("params", "batch_stats")}, like)
         if problems:
             raise InputError(f"{path.parent}: a checkpoint of another architecture: {'; '.join(problems[:5])}")
-        restored = checkpointer.restore(path)
-    return {name: _like(restored[name], getattr(like, name)) for name in ("params", "batch_stats")}, step
+        # Laid out like `like`, not as it was saved: the run may have had other devices.
+        target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=like.step.sharding), saved)
+        restored = checkpointer.restore(path, target)
+    return {name: restored[name] for name in ("params", "batch_stats")}, step
 
 
 def _shape_problems(saved: dict[str, Any], like: TrainState) -> list[str]:
@@ -89,7 +91,3 @@ def _shape_problems(saved: dict[str, Any], like: TrainState) -> list[str]:
     out = [f"missing {n}" for n in sorted(set(ours) - set(theirs))]
     out += [f"unexpected {n}" for n in sorted(set(theirs) - set(ours))]
     return out + [f"{n} is {theirs[n]}, not {ours[n]}" for n in sorted(set(ours) & set(theirs)) if theirs[n] != ours[n]]
-
-
-def _like(tree: Any, like: Any) -> Any:
-    return jax.tree.map(lambda x, y: jax.device_put(x, y.sharding), tree, like)

@@ -76,7 +76,7 @@ def default_config() -> ml_collections.ConfigDict:
     c.model.text.type_vocab_size = 2
     c.model.text.activation = "gelu"
     c.model.text.layer_norm_eps = 1e-12
-    c.model.text.dropout = 0.1
+    c.model.text.dropout = config_dict.placeholder(float)  # None: the checkpoint's, 0.1 from scratch
 
     c.loss = ml_collections.ConfigDict()
     c.loss.margin = 0.2

@@ -102,6 +102,7 @@ def train(config, workdir: pathlib.Path, *, check_test: bool = False) -> None:
     total = round(config.train.epochs * epoch)
     first = int(state.step)
     if first >= total:
+        manager.close()
         return
     step_fn = jax.jit(
         make_train_step(

@@ -8,6 +8,7 @@ from itm_jax.data.scenes_text import vocabulary
 from itm_jax.data.text import (
     SCENES_VOCAB,
     SPECIAL,
+    fill_in,
     gather_tokens,
     load_text,
     padded_length,
@@ -15,6 +16,7 @@ from itm_jax.data.text import (
     wordpiece_tokenizer,
 )
 from itm_jax.errors import InputError
+from itm_jax.modules.bert import BertConfig
 
 CAPTIONS = (
     "a red circle",
@@ -190,3 +192,18 @@ def test_a_real_checkpoint_decides_the_encoder(minilm):
     np.testing.assert_array_equal(table.word_ids[:9], [-1, 0, 1, 2, 3, 4, 4, 4, -1])
     assert table.lengths[1] == config.data.max_tokens
     assert text.tokenizer.id_to_token(int(table.ids[-1])) == "[SEP]"
+
+
+def test_a_checkpoint_decides_its_architecture_and_the_config_its_dropout():
+    checkpoint = BertConfig(99, 48, 3, 6, 96, 64, dropout=0.2)
+    text = default_config().model.text
+    fill_in(text, checkpoint)
+    assert BertConfig.from_config(text) == checkpoint
+    text = default_config().model.text
+    text.dropout = 0.0
+    fill_in(text, checkpoint)
+    assert text.dropout == 0.0
+    text = default_config().model.text
+    text.num_layers = 7
+    with pytest.raises(InputError, match=r"config\.model\.text\.num_layers=7: .* has 3"):
+        fill_in(text, checkpoint)

@@ -186,6 +186,19 @@ def test_one_and_four_devices_take_the_same_step():
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
 
+def test_a_checkpoint_of_four_devices_is_evaluated_on_one(tmp_path):
+    config = shrunk()
+    text = load_text(config, source="scenes")
+    run, _ = training.build_run(config, text, pipeline.with_text(config, pipeline.read_split(config, "train"), text))
+    state = jax.device_put(run.state, replicated(make_mesh(8, jax.devices())))
+    with checkpoints.open_manager(tmp_path) as manager:
+        checkpoints.save(manager, state, {"train_seconds": 0.0}, rsum=1.0)
+    variables, step = checkpoints.restore_variables(tmp_path, run.state)
+    assert step == 0
+    assert same(variables["params"], run.state.params)
+    assert all(len(x.sharding.device_set) == 1 for x in jax.tree.leaves(variables))
+
+
 def test_text_encoder_learns_at_its_factor(tmp_path):
     config = shrunk(train__epochs=1, optim__text_lr_factor=0.0)
     training.train(config, tmp_path)

@@ -10,6 +10,7 @@ import numpy as np
 from tokenizers import Tokenizer
 from tokenizers.implementations import BertWordPieceTokenizer
 
+from itm_jax.config import default_config
 from itm_jax.errors import InputError
 from itm_jax.modules.bert import BertConfig
 from itm_jax.structs import Tokens
@@ -45,10 +46,7 @@ def load_text(config: ml_collections.ConfigDict, *, source: str) -> TextInput:
 
         bert, params, wrapped = load_bert(text.pretrained)
         tokenizer = wrapped.backend_tokenizer
-        if bert.hidden_size != text.hidden_size or text.vocab_size != bert.vocab_size:
-            for field in dataclasses.fields(bert):
-                text[field.name] = getattr(bert, field.name)
-        bert = BertConfig.from_config(text)
+        fill_in(text, bert)
     else:
         path = pathlib.Path(text.vocab) if text.vocab else SCENES_VOCAB
         if not text.vocab and source != "scenes":
@@ -57,7 +55,7 @@ def load_text(config: ml_collections.ConfigDict, *, source: str) -> TextInput:
             )
         tokenizer, params = wordpiece_tokenizer(path), None
         text.vocab_size = tokenizer.get_vocab_size()
-        bert = BertConfig.from_config(text)
+    bert = BertConfig.from_config(text)
     if config.data.max_tokens > text.max_positions:
         raise InputError(
             f"config.data.max_tokens={config.data.max_tokens}: the text encoder has {text.max_positions} positions"
@@ -71,6 +69,23 @@ def load_text(config: ml_collections.ConfigDict, *, source: str) -> TextInput:
         i for token, i in vocabulary.items() if not (token.startswith("[") and token.endswith("]") and len(token) > 1)
     ]
     return TextInput(tokenizer, vocabulary["[MASK]"], np.sort(np.array(usable, np.int32)), bert, params)
+
+
+def fill_in(text, checkpoint: BertConfig) -> None:
+    """Writes a checkpoint's architecture into a `model.text` section; a field set to something else is an InputError.
+
+    Dropout is no part of the weights: a value that is set stays.
+    """
+    defaults = default_config().model.text
+    for name, value in dataclasses.asdict(checkpoint).items():
+        if name == "dropout":
+            text.dropout = value if text.dropout is None else text.dropout
+        elif text[name] in (value, defaults[name]):
+            text[name] = value
+        else:
+            raise InputError(
+                f"config.model.text.{name}={text[name]!r}: {text.pretrained} has {value!r}; leave the field out"
+            )
 
 
 def wordpiece_tokenizer(path: pathlib.Path) -> Tokenizer:

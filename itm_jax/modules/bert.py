@@ -36,8 +36,8 @@ class BertConfig:
 
     @classmethod
     def from_config(cls, text) -> "BertConfig":
-        """The fields of this class that a `model.text` config section has."""
-        return cls(**{f.name: text[f.name] for f in dataclasses.fields(cls)})
+        """The fields of this class in a `model.text` config section; one that is None takes its default."""
+        return cls(**{f.name: text[f.name] for f in dataclasses.fields(cls) if text[f.name] is not None})
 
 
 class Attention(nn.Module):
