@@ -1,6 +1,9 @@
 """AFA on the built-in `scenes`, small enough for two CPU cores.
 
 python -m itm_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
+
+Measured on 2 CPU cores, seed 0: 97 s, test rSum 453.2 (mean pooling in the same frame 349.1, chance 6.4). The same
+command into another workdir gave the same numbers to the last digit. Not measured on a GPU.
 """
 
 from itm_jax.config import default_config
