@@ -3,8 +3,9 @@
     python -m itm_jax.main --config=configs/afa_f8k.py --workdir=runs/afa_f8k --config.data.dir=DIR
     ... --config.model.text.trainable=False --config.train.epochs=10 --config.optim.decay_epochs='(7,)'   (frozen text)
 
-Measured on 2 CPU cores, float32, seed 0, test split: fine-tuned 5 epochs rSum 344.5 (about 20 minutes: 585 steps of
-about 2 s), frozen 10 epochs rSum 324.5 (about 7 minutes and one more to encode the captions). Chance is 10.6.
+Measured on 2 CPU cores, float32, seed 0, test split: fine-tuned 5 epochs rSum 344.5 (21 minutes beside other
+work; 585 steps), frozen 10 epochs rSum 324.5 (10 minutes beside other work, and one more to encode the captions once).
+Chance is 10.6.
 Not measured on a GPU.
 """
 
