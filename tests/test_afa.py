@@ -191,3 +191,16 @@ def test_gpo_weights_sum_to_one_over_valid_rows():
 def test_unknown_model_is_refused():
     with pytest.raises(InputError, match="afa"):
         build(small(name="nothing"))
+
+
+def test_build_knows_the_size_of_the_vocabulary_or_says_so(tmp_path):
+    with pytest.raises(InputError, match="vocab_size=0"):
+        build(default_config().model)
+    (tmp_path / "config.json").write_text(
+        '{"vocab_size": 50, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, '
+        '"intermediate_size": 16, "max_position_embeddings": 12}'
+    )
+    config = default_config().model
+    config.text.pretrained = str(tmp_path)
+    assert build(config).bert.vocab_size == 50
+    assert config.text.vocab_size == 0

@@ -1,9 +1,13 @@
 """Models compose modules as the papers do; `build` makes one from the `model` section of a config."""
 
+import copy
+import dataclasses
+
 import flax.linen as nn
 
 from itm_jax.errors import InputError
 from itm_jax.models.afa import AFA
+from itm_jax.pretrained.huggingface import checkpoint_dir, read_config
 
 MODELS = {"afa": AFA}
 
@@ -12,13 +16,23 @@ def build(config) -> nn.Module:
     """The model that `config.model` describes.
 
     Args:
-        config: the `model` section. `text.vocab_size` and the architecture of a pretrained text encoder must be
-            filled in (`data.text.load_text` does it).
+        config: the `model` section. Where `data.text.load_text` has not filled in the text encoder's architecture, it
+            is read from the pretrained checkpoint's config.json.
 
     Returns:
         A Linen module with methods `encode_images(regions, *, train)`, `encode_captions(tokens, *, train)` and
         `score(images, captions) -> [i t]`.
+
+    Raises:
+        InputError: unknown model, or a text encoder from scratch whose vocabulary size is not known.
     """
     if config.name not in MODELS:
         raise InputError(f"config.model.name={config.name!r}: must be one of {', '.join(MODELS)}")
+    if config.text.trainable and not config.text.vocab_size:
+        if not config.text.pretrained:
+            raise InputError(
+                "config.model.text.vocab_size=0: set it to the size of the vocabulary (data.text.load_text does)"
+            )
+        config = copy.deepcopy(config)
+        config.text.update(dataclasses.asdict(read_config(checkpoint_dir(config.text.pretrained))))
     return MODELS[config.name].from_config(config)
