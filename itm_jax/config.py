@@ -13,14 +13,34 @@ from itm_jax.errors import InputError
 CHOICES = {
     "data.source": ("scenes", "precomp"),
     "model.name": ("afa",),
-    "model.variant": ("paper",),
+    "model.variant": ("paper", "official"),
     "model.dtype": ("float32", "bfloat16"),
     "model.selection": ("max", "mean", "gpo"),
+    "model.enhancement.text": ("mlp", "linear"),
+    "model.enhancement.statistics": ("valid", "all"),
+    "model.aggregation.variant": ("paper", "official"),
     "model.aggregation.pairing": ("similarity", "random"),
     "model.text.encoder": ("bert",),
     "model.text.cache_dtype": ("float16", "float32"),
-    "loss.soft_negatives": ("mixup", "hardest", "none"),
+    "loss.soft_negatives": ("mixup", "hardest", "none", "hinge"),
     "loss.same_image": ("mask", "keep"),
+}
+# What `model.variant` decides where a field is not set.
+VARIANTS = {
+    "paper": {
+        "model.enhancement.text": "mlp",
+        "model.enhancement.statistics": "valid",
+        "model.aggregation.variant": "paper",
+        "loss.soft_negatives": "mixup",
+        "loss.same_image": "mask",
+    },
+    "official": {
+        "model.enhancement.text": "linear",
+        "model.enhancement.statistics": "all",
+        "model.aggregation.variant": "official",
+        "loss.soft_negatives": "hinge",
+        "loss.same_image": "keep",
+    },
 }
 # Fields that change what a run prints or how fast it runs, not what it computes: a workdir accepts another value.
 FREE_FIELDS = ("train.log_every", "data.cache_dir", "data.dir", "data.eval_batch_size", "data.prefetch", "eval.tile")
@@ -54,13 +74,17 @@ def default_config() -> ml_collections.ConfigDict:
 
     c.model = ml_collections.ConfigDict()
     c.model.name = "afa"
-    c.model.variant = "paper"
+    c.model.variant = "paper"  # official: as the authors' code; decides the fields marked (variant) that are not set
     c.model.width = 1024  # joint width d
     c.model.dtype = "float32"  # compute; parameters and losses stay float32
     c.model.selection = "max"
+    c.model.enhancement = ml_collections.ConfigDict()
+    c.model.enhancement.text = config_dict.placeholder(str)  # (variant) mlp beside the linear layer, or linear alone
+    c.model.enhancement.statistics = config_dict.placeholder(str)  # (variant) BatchNorm over valid rows, or all
     c.model.aggregation = ml_collections.ConfigDict(
         {"enabled": True, "ratio": 0.05, "pairing": "similarity", "shuffle": True}
     )
+    c.model.aggregation.variant = config_dict.placeholder(str)  # (variant)
     c.model.text = ml_collections.ConfigDict()
     c.model.text.encoder = "bert"
     c.model.text.pretrained = config_dict.placeholder(str)  # directory or hub name; None: from scratch
@@ -80,11 +104,12 @@ def default_config() -> ml_collections.ConfigDict:
 
     c.loss = ml_collections.ConfigDict()
     c.loss.margin = 0.2
-    c.loss.soft_negatives = "mixup"  # terms 3-4: mixup; hardest: the negative itself; none: dropped
+    # (variant) terms 3-4: mixup; hardest: the negative itself; none: dropped; hinge: terms 1-2 again, half the margin
+    c.loss.soft_negatives = config_dict.placeholder(str)
     c.loss.tau = 1.0
     c.loss.fold = True
     c.loss.stop_gradient = False
-    c.loss.same_image = "mask"
+    c.loss.same_image = config_dict.placeholder(str)  # (variant) mask, or keep other captions of an image as negatives
     c.loss.num_negatives = 0  # negatives per query; 0: all of the batch
     c.loss.warmup_epochs = 1.0  # epochs in which terms 1-2 sum over all negatives
 
@@ -105,6 +130,21 @@ def default_config() -> ml_collections.ConfigDict:
     c.eval = ml_collections.ConfigDict()
     c.eval.tile = 1024
     return c
+
+
+def decided_by_variant(model: Any) -> dict[str, Any]:
+    """The fields of a `model` section that `model.variant` decides, by their names there, where set as they are set."""
+    flat = flatten(model)
+    names = {name: value for name, value in VARIANTS[model.variant].items() if name.startswith("model.")}
+    return {k.removeprefix("model."): flat[k.removeprefix("model.")] or v for k, v in names.items()}
+
+
+def resolve(config: ml_collections.ConfigDict) -> None:
+    """Fills in, in place, the fields that `model.variant` decides and that are not set."""
+    flat = flatten(config)
+    for name, value in VARIANTS[config.model.variant].items():
+        if flat[name] is None:
+            set_field(config, name, value)
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -136,7 +176,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
         if name not in given:
             raise InputError(f"config.{name}: missing; start the config file from itm_jax.config.default_config()")
     for name, choices in CHOICES.items():
-        if given[name] not in choices:
+        if given[name] not in choices and not (given[name] is None and known[name] is None):
             raise InputError(f"config.{name}={given[name]!r}: must be one of {', '.join(choices)}")
     positive = ("data.batch_size", "data.eval_batch_size", "data.max_tokens", "data.prefetch", "model.width")
     positive += ("train.epochs", "train.eval_every_epochs", "train.log_every", "eval.tile", "loss.tau", "optim.lr")
@@ -155,6 +195,13 @@ def validate(config: ml_collections.ConfigDict) -> None:
         raise InputError("config.data.augment: word_mask + word_random + word_delete must be 1")
     if not 0 <= config.model.aggregation.ratio <= 0.5:
         raise InputError(f"config.model.aggregation.ratio={config.model.aggregation.ratio!r}: must lie in [0, 0.5]")
+    if decided_by_variant(config.model)["aggregation.variant"] == "official":
+        for name in ("ratio", "pairing", "shuffle"):
+            if given[f"model.aggregation.{name}"] != known[f"model.aggregation.{name}"]:
+                raise InputError(
+                    f"config.model.aggregation.{name}={given[f'model.aggregation.{name}']!r}: of no effect on the "
+                    "official aggregation; leave it out, or set config.model.aggregation.variant=paper"
+                )
     if config.data.source == "precomp" and not config.data.dir:
         raise InputError(
             "config.data.dir: not set; pass --config.data.dir=DIR with {split}_ims.npy and {split}_caps.txt"

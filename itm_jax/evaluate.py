@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 import itm_jax
+from itm_jax.config import decided_by_variant
 from itm_jax.data.pipeline import TextSplit
 from itm_jax.mesh import put_batch
 from itm_jax.metrics.retrieval import protocols
@@ -35,18 +36,30 @@ def _encode(encode: Callable, variables: Any, read: Callable, order: np.ndarray,
     return jax.tree.map(lambda x: x[inverse], encoded)
 
 
-def encode_split(encoders, variables: Any, data: TextSplit, *, batch_size: int, mesh) -> tuple[Any, Any]:
-    """Encodings of all images and captions of a split, on the host; captions of like length share a batch."""
+def depends_on_batch(model) -> bool:
+    """Whether an embedding depends on the other items of its batch: the official variant of AFA's aggregation."""
+    return model.aggregation.enabled and decided_by_variant(model)["aggregation.variant"] == "official"
+
+
+def encode_split(encoders, variables: Any, data: TextSplit, *, config, mesh) -> tuple[Any, Any]:
+    """Encodings of all images and captions of a split, on the host.
+
+    Captions of like length share a batch, except where an embedding depends on its batch: then the batches are those
+    of the authors' code, in the split's order and as large as in training.
+    """
     encode_images, encode_captions = encoders
+    fixed = depends_on_batch(config.model)
+    batch_size = config.data.batch_size if fixed else config.data.eval_batch_size
+    lengths = data.table.lengths
+    order = np.arange(len(lengths)) if fixed else np.argsort(lengths, kind="stable")
     images = _encode(encode_images, variables, data.regions, np.arange(data.split.num_images), batch_size, mesh)
-    by_length = np.argsort(data.table.lengths, kind="stable")
-    return images, _encode(encode_captions, variables, data.tokens, by_length, batch_size, mesh)
+    return images, _encode(encode_captions, variables, data.tokens, order, batch_size, mesh)
 
 
 def score_split(model, encoders, variables: Any, data: TextSplit, config, mesh) -> tuple[np.ndarray, dict[str, float]]:
     """The [i, t] score matrix of a split and the seconds that encoding and scoring took."""
     began = time.perf_counter()
-    images, captions = encode_split(encoders, variables, data, batch_size=config.data.eval_batch_size, mesh=mesh)
+    images, captions = encode_split(encoders, variables, data, config=config, mesh=mesh)
     encoded = time.perf_counter()
     score = lambda i, t: model.apply(variables, i, t, method="score")  # noqa: E731
     scores = score_matrix(score, images, captions, tile=config.eval.tile)

@@ -16,7 +16,7 @@ from itm_jax.data.augment import AugmentConstants
 from itm_jax.data.text import TextInput, load_text
 from itm_jax.data.text_states import lone_mask_state
 from itm_jax.errors import DivergedError, InputError, TerminatedError
-from itm_jax.evaluate import evaluate_split, make_encoders, results, write_results
+from itm_jax.evaluate import depends_on_batch, evaluate_split, make_encoders, results, write_results
 from itm_jax.mesh import make_mesh, put_batch, replicated
 from itm_jax.models import build
 from itm_jax.train_state import TrainState, count_params, init_state, learning_rate, make_optimizer
@@ -61,6 +61,7 @@ def write_config(config, workdir: pathlib.Path) -> None:
 
 def build_run(config, text: TextInput, data: pipeline.TextSplit) -> tuple[Run, int]:
     """The run's parts and the steps of an epoch; `data` gives the shapes."""
+    config_lib.resolve(config)
     mesh = make_mesh(config.data.batch_size)
     steps = pipeline.steps_per_epoch(data.split, config.data.batch_size)
     model = build(config.model)
@@ -86,6 +87,7 @@ def train(config, workdir: pathlib.Path, *, check_test: bool = False) -> None:
     names = [config.data.train_split, config.data.dev_split] + [config.data.test_split] * check_test
     splits = pipeline.read_splits(config, names)
     text = load_text(config, source=config.data.source)
+    config_lib.resolve(config)
     check_workdir(config, workdir)
     train_data, dev_data = (pipeline.with_text(config, split, text) for split in splits[:2])
     run, epoch = build_run(config, text, train_data)
@@ -184,10 +186,12 @@ def evaluate(config, workdir: pathlib.Path) -> tuple[dict, pathlib.Path]:
         InputError: the workdir holds no run, or one of another model.
     """
     text = load_text(config, source=config.data.source)
+    config_lib.resolve(config)
     out = workdir / results_name(config, config_lib.read_json(workdir / "config.json"))
     data = pipeline.with_text(config, pipeline.read_split(config, config.data.test_split), text)
     config = config.copy_and_resolve_references()
-    config.data.batch_size = jax.device_count()  # of no effect here: no training step is built
+    if not depends_on_batch(config.model):
+        config.data.batch_size = jax.device_count()  # of no effect here: no training step is built
     run, _ = build_run(config, text, data)
     variables, step = checkpoints.restore_variables(workdir, run.state)
     metrics, seconds = evaluate_split(run.model, make_encoders(run.model), variables, data, config, run.mesh)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from itm_jax.config import default_config
+from itm_jax.config import default_config, resolve
 from itm_jax.losses.afa import afa_loss
 from itm_jax.losses.negatives import excluded_pairs, hardest_negative, mixup_negatives
 from itm_jax.losses.triplet import triplet_loss
@@ -95,9 +95,10 @@ def test_hardest_negative_ignores_the_excluded():
 
 def loss_config(**fields):
     """The loss section with some fields changed."""
-    config = default_config().loss
-    config.update(fields)
-    return config
+    config = default_config()
+    config.loss.update(fields)
+    resolve(config)
+    return config.loss
 
 
 def slow_afa(x, t, soft):

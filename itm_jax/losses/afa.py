@@ -12,7 +12,7 @@ from itm_jax.modules.numerics import at_least_f32
 def soft_negatives(
     key: PRNGKeyArray, positives: Float[Array, "b d"], negatives: Float[Array, "b d"], config
 ) -> Float[Array, "b d"]:
-    """The negatives of terms 3-4: mixed with the positive (`mixup`), or the hardest one itself (`hardest`)."""
+    """The negatives of terms 3-4 (paper): mixed with the positive (`mixup`), or the hardest one itself (`hardest`)."""
     if config.soft_negatives == "hardest":
         return negatives
     mixed = mixup_negatives(key, positives, negatives, tau=config.tau, fold=config.fold)
@@ -56,23 +56,31 @@ def afa_loss(
         captions: unit vectors.
         excluded: True where column j is no negative of row i (`losses.negatives.excluded_pairs`).
         warmup: True in the warm-up epoch, where terms 1-2 sum over all negatives instead of the hardest.
-        config: the `loss` section of the config.
+        config: the `loss` section of the config. `soft_negatives="hinge"` is what the authors' code amounts to: it
+            writes its mixed scores on the diagonal, which it then masks out, so that terms 3-4 are terms 1-2 once more
+            with half the margin, in the warm-up too.
 
     Returns:
         (loss, plateau): the plateau is where a collapsed model sits: α for every negative that counts, α/2 for every
         query of terms 3-4 (2·b·α for the hardest triplet alone, 3·b·α with terms 3-4).
     """
+    if config.soft_negatives is None:
+        raise ValueError("loss.soft_negatives is not set: itm_jax.config.resolve(config) fills it in")
     images, captions = at_least_f32(images), at_least_f32(captions)
     scores = images @ captions.T
+    margins = (config.margin, config.margin / 2) if config.soft_negatives == "hinge" else (config.margin,)
     loss, plateau = (
-        jnp.where(
-            warmup,
-            triplet_loss(s, margin=config.margin, hardest=False, same_image=excluded),
-            triplet_loss(s, margin=config.margin, hardest=True, same_image=excluded),
+        sum(
+            jnp.where(
+                warmup,
+                triplet_loss(s, margin=margin, hardest=False, same_image=excluded),
+                triplet_loss(s, margin=margin, hardest=True, same_image=excluded),
+            )
+            for margin in margins
         )
         for s in (scores, jnp.ones_like(scores))
     )
-    if config.soft_negatives != "none":
+    if config.soft_negatives in ("mixup", "hardest"):
         loss += half_margin_terms(key, images, captions, scores, excluded, config)
         queries = jnp.sum(jnp.any(~excluded, axis=1)) + jnp.sum(jnp.any(~excluded, axis=0))
         plateau += config.margin / 2 * queries.astype(plateau.dtype)

@@ -4,19 +4,27 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from itm_jax.config import decided_by_variant
 from itm_jax.modules.aggregation import aggregate
 from itm_jax.modules.bert import Bert, BertConfig
 from itm_jax.modules.enhancement import Enhancement
 from itm_jax.modules.numerics import at_least_f32, l2_normalize
+from itm_jax.modules.official import aggregate_official, batch_length, to_front
 from itm_jax.modules.selection import GPO, select_max, select_mean
 from itm_jax.structs import Regions, Tokens
 
 
 class Branch(nn.Module):
-    """Enhancement, aggregation and selection: from the rows of a modality to one unit vector per item."""
+    """Enhancement, aggregation and selection: from the rows of a modality to one unit vector per item.
+
+    `variant` is that of the aggregation. With "official", or `statistics="all"`, padding up to the batch's longest item
+    takes part, as in the authors' code, and valid rows have to come first.
+    """
 
     width: int
     dtype: jnp.dtype
+    mlp: bool
+    statistics: str
     variant: str
     aggregation: bool
     ratio: float
@@ -27,15 +35,23 @@ class Branch(nn.Module):
     @nn.compact
     def __call__(self, rows: Float[Array, "b n f"], mask: Bool[Array, "b n"], *, train: bool) -> Float[Array, "b d"]:
         """Returns float32 unit vectors, 0 for an item without valid rows. `train` needs the rng `aggregation`."""
-        rows = Enhancement(self.width, self.dtype, name="enhancement")(rows, mask, train=train)
-        if self.aggregation:
+        length = batch_length(mask)
+        padded = jnp.broadcast_to(jnp.arange(mask.shape[1]) < length, mask.shape)
+        rows = Enhancement(self.width, self.dtype, self.mlp, name="enhancement")(
+            rows,
+            padded if self.variant == "official" else mask,
+            train=train,
+            counted=padded if self.statistics == "all" else mask,
+        )
+        if self.aggregation and self.variant == "official":
+            rows, mask = aggregate_official(rows, mask, length)
+        elif self.aggregation:
             key = self.make_rng("aggregation") if train else None
             rows, mask = aggregate(
                 rows,
                 mask,
                 ratio=self.ratio,
                 key=key,
-                variant=self.variant,
                 shuffle=self.shuffle,
                 pairing=self.pairing,
             )
@@ -49,19 +65,23 @@ class AFA(nn.Module):
     Attributes:
         bert: architecture of a text encoder that is part of the model, None where captions come with frozen states.
         branch: arguments of both branches.
+        text_mlp: whether the text branch has an MLP beside its linear layer.
         dtype: compute dtype.
     """
 
     bert: BertConfig | None
     branch: tuple[tuple[str, object], ...]
+    text_mlp: bool = True
     dtype: jnp.dtype = jnp.float32
 
     @classmethod
     def from_config(cls, c) -> "AFA":
         """From the `model` section of a config."""
+        decided = decided_by_variant(c)
         branch = {
             "width": c.width,
-            "variant": c.variant,
+            "statistics": decided["enhancement.statistics"],
+            "variant": decided["aggregation.variant"],
             "aggregation": c.aggregation.enabled,
             "ratio": c.aggregation.ratio,
             "pairing": c.aggregation.pairing,
@@ -69,18 +89,24 @@ class AFA(nn.Module):
             "selection": c.selection,
         }
         bert = BertConfig.from_config(c.text) if c.text.trainable else None
-        return cls(bert=bert, branch=tuple(branch.items()), dtype=jnp.dtype(c.dtype))
+        text_mlp = decided["enhancement.text"] == "mlp"
+        return cls(bert=bert, branch=tuple(branch.items()), text_mlp=text_mlp, dtype=jnp.dtype(c.dtype))
 
     def setup(self):
         """Submodules."""
-        self.image_branch = Branch(**dict(self.branch), dtype=self.dtype)
-        self.text_branch = Branch(**dict(self.branch), dtype=self.dtype)
+        branch = dict(self.branch)
+        self.image_branch = Branch(**branch, mlp=True, dtype=self.dtype)
+        self.text_branch = Branch(**branch, mlp=self.text_mlp, dtype=self.dtype)
         if self.bert is not None:
             self.text_encoder = Bert(self.bert, self.dtype)
 
     def encode_images(self, regions: Regions, *, train: bool) -> Float[Array, "b d"]:
         """Unit vectors of images."""
-        return self.image_branch(regions.features, regions.mask, train=train)
+        rows, mask = regions.features, regions.mask
+        branch = dict(self.branch)
+        if branch["variant"] == "official" or branch["statistics"] == "all":
+            rows, mask = to_front(rows, mask)
+        return self.image_branch(rows, mask, train=train)
 
     def encode_captions(self, tokens: Tokens, *, train: bool) -> Float[Array, "b d"]:
         """Unit vectors of captions, from `tokens.states` where given, else through the text encoder."""

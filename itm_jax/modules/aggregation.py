@@ -11,9 +11,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from itm_jax.modules.numerics import NEG, at_least_f32, l2_normalize, take_rows, zero_invalid
+from itm_jax.modules.official import aggregate_official
 
 HIGHEST = jax.lax.Precision.HIGHEST
-VARIANTS = ("paper",)
+VARIANTS = ("paper", "official")
 PAIRINGS = ("similarity", "random")
 
 
@@ -86,7 +87,8 @@ def aggregate(
         ratio: fraction of the valid rows that is merged away.
         key: draws the shuffle (and random pairs), differently for each item. None, as in evaluation: one fixed
             draw for every item, so that its result never depends on its batch.
-        variant: "paper".
+        variant: "paper", or "official": what the authors' code does (`modules.official`), to which the other arguments
+            mean nothing.
         shuffle: True: the first ⌊v/2⌋ rows of the drawn order are sources, the rest destinations. False: rows of
             even rank are sources, those of odd rank destinations.
         pairing: "random" merges random sources into random destinations (the paper's ablation).
@@ -103,6 +105,8 @@ def aggregate(
     if pairing not in PAIRINGS:
         raise ValueError(f"pairing={pairing!r}: must be one of {PAIRINGS}")
     b, n, _ = rows.shape
+    if variant == "official":
+        return aggregate_official(rows, mask)
     if n < 2:
         return zero_invalid(l2_normalize(at_least_f32(rows)), mask), mask
     keys = item_keys(key, b)

@@ -16,20 +16,34 @@ class Enhancement(nn.Module):
     Attributes:
         width: joint width d.
         dtype: compute dtype; parameters and statistics are float32.
+        mlp: False leaves the linear branch only (the text side of the authors' code).
     """
 
     width: int
     dtype: jnp.dtype = jnp.float32
+    mlp: bool = True
 
     @nn.compact
-    def __call__(self, rows: Float[Array, "b n f"], mask: Bool[Array, "b n"], *, train: bool) -> Float[Array, "b n d"]:
-        """Args: rows and their validity; `train` uses and updates batch statistics. Returns [b n d] in `dtype`."""
+    def __call__(
+        self,
+        rows: Float[Array, "b n f"],
+        mask: Bool[Array, "b n"],
+        *,
+        train: bool,
+        counted: Bool[Array, "b n"] | None = None,
+    ) -> Float[Array, "b n d"]:
+        """Returns the projected rows in `dtype`, 0 where `mask` is False.
+
+        `train` uses and updates the batch statistics; `counted` are the rows that enter them, default `mask`.
+        """
         rows = rows.astype(self.dtype)
+        linear = nn.Dense(self.width, dtype=self.dtype, name="linear")(rows)
+        if not self.mlp:
+            return zero_invalid(linear, mask)
         hidden = nn.Dense(self.width // 2, dtype=self.dtype, name="mlp_in")(rows)
         norm = nn.BatchNorm(
             use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=self.dtype, name="mlp_norm"
         )
-        hidden = nn.relu(norm(hidden, mask=mask[..., None]))
+        hidden = nn.relu(norm(hidden, mask=(mask if counted is None else counted)[..., None]))
         hidden = nn.Dense(self.width, dtype=self.dtype, name="mlp_out")(hidden)
-        linear = nn.Dense(self.width, dtype=self.dtype, name="linear")(rows)
         return zero_invalid(linear + hidden, mask)

@@ -1,0 +1,78 @@
+"""AFA's aggregation as the authors released it (GitHub wzhings/itmAFA, lib/encoders.py), which is not that of their paper.
+
+Nothing is shuffled; padding takes part in the merging and can push valid rows out; how many pairs are merged depends on
+the batch's shortest item. An embedding therefore depends on its batch, by design of that code.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from itm_jax.modules.numerics import NEG, at_least_f32, take_rows, zero_invalid
+
+HIGHEST = jax.lax.Precision.HIGHEST
+NORM_EPS = 1e-8
+
+
+def l2_normalize_official(x: Float[Array, "... d"]) -> Float[Array, "... d"]:
+    """`x / (‖x‖ + 1e-8)` over the last axis; the gradient at 0 is finite, unlike that of the original."""
+    square = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
+    zero = square == 0
+    return jnp.where(zero, 0.0, x / (jnp.sqrt(jnp.where(zero, 1.0, square)) + NORM_EPS))
+
+
+def to_front(rows: Float[Array, "b n f"], mask: Bool[Array, "b n"]) -> tuple[Float[Array, "b n f"], Bool[Array, "b n"]]:
+    """Valid rows first, in their order, then zeros: how the authors' loader pads what is left of an image."""
+    order = jnp.argsort(~mask, axis=1, stable=True)
+    mask = jnp.take_along_axis(mask, order, axis=1)
+    return zero_invalid(take_rows(rows, order), mask), mask
+
+
+def batch_length(mask: Bool[Array, "b n"]) -> Int[Array, ""]:
+    """T, the number of valid rows of the batch's longest item: the length that the authors' loader pads to."""
+    return jnp.max(jnp.sum(mask, axis=1, dtype=jnp.int32))
+
+
+def aggregate_official(
+    rows: Float[Array, "b n d"], mask: Bool[Array, "b n"], length: Int[Array, ""] | None = None
+) -> tuple[Float[Array, "b n d"], Bool[Array, "b n"]]:
+    """Merges the `k = min(T // 20, shortest // 2)` most similar pairs of each item, padding included.
+
+    Args:
+        rows: features, any scale, valid rows first; they are L2-normalised and left so.
+        mask: which rows are valid; only their number counts.
+        length: T; rows from there on do not exist. None: n.
+
+    Returns:
+        Sources (even rows) that were not merged, by falling similarity to their best destination; then destinations
+        (odd rows), each the mean of itself and the sources merged into it. The first `n_i - k` of them are valid,
+        whatever they are; zeros after. In float32 or wider.
+    """
+    n = rows.shape[1]
+    length = jnp.asarray(n, jnp.int32) if length is None else length
+    rows = l2_normalize_official(at_least_f32(rows))
+    if n < 2:
+        return zero_invalid(rows, mask), mask
+    count = jnp.sum(mask, axis=1, dtype=jnp.int32)
+    k = jnp.minimum(length // 20, jnp.min(count) // 2)
+
+    sources, destinations = rows[:, ::2], rows[:, 1::2]
+    s, t = sources.shape[1], destinations.shape[1]
+    is_source, is_destination = 2 * jnp.arange(s) < length, 2 * jnp.arange(t) + 1 < length
+    cosine = jnp.einsum("bsd,btd->bst", *map(jax.lax.stop_gradient, (sources, destinations)), precision=HIGHEST)
+    cosine = jnp.where(is_source[None, :, None] & is_destination[None, None, :], cosine, NEG)
+    order = jnp.argsort(-jnp.max(cosine, axis=2), axis=1, stable=True)
+    partner = jnp.take_along_axis(jnp.argmax(cosine, axis=2), order, axis=1)
+    sources = take_rows(sources, order)
+
+    merged = (jnp.arange(s) < k)[None, :, None]
+    into = (merged & (partner[:, :, None] == jnp.arange(t)[None, None, :])).astype(rows.dtype)
+    received = jnp.einsum("bst,bsd->btd", into, sources, precision=HIGHEST)
+    destinations = (destinations + received) / (1 + jnp.sum(into, axis=1))[..., None]
+
+    slot = jnp.arange(n)
+    unmerged = (length + 1) // 2 - k
+    index = jnp.where(slot < unmerged, slot + k, s + slot - unmerged)
+    out = jnp.take(jnp.concatenate([sources, destinations], axis=1), index, axis=1, mode="clip")
+    out_mask = slot[None, :] < (count - k)[:, None]
+    return zero_invalid(out, out_mask), out_mask
