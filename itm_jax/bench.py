@@ -81,10 +81,10 @@ def bench_train() -> dict:
     import jax
     import numpy as np
 
-    from itm_jax import train as training
     from itm_jax.data.pipeline import TextSplit
     from itm_jax.data.text import load_text, tokenize
     from itm_jax.mesh import put_batch
+    from itm_jax.run import augment_constants, build_run
     from itm_jax.structs import Split
     from itm_jax.train_state import count_params
     from itm_jax.train_step import make_train_step
@@ -102,10 +102,10 @@ def bench_train() -> dict:
         states = rng.standard_normal((len(table.ids), text.bert.hidden_size)).astype(config.model.text.cache_dtype)
     split = Split("train", features, captions, 1, [str(i) for i in range(b)], source="random")
     data = TextSplit(split, table, states, (_TOKENS.value,), _TOKENS.value)
-    run, _ = training.build_run(config, text, data)
+    run = build_run(config, text, data)
     batch = put_batch(data.batch(np.arange(b)), run.mesh)
     key = jax.random.key(0)
-    step = make_train_step(run.model, run.optimizer, training.augment_constants(config, text), config, warmup_steps=0)
+    step = make_train_step(run.model, run.optimizer, augment_constants(config, text), config, warmup_steps=0)
     built = time.perf_counter()
     compiled = jax.jit(step, donate_argnums=0).lower(run.state, batch, key).compile()
     compiled_at = time.perf_counter()

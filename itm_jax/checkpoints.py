@@ -1,93 +1,231 @@
-"""Checkpoints with Orbax: the newest and the best by dev rSum are kept; restore, and start from another run."""
+"""Checkpoints with Orbax: the two newest and their best by dev rSum are kept, each with checksums of all its arrays.
+
+A step's directory has three items: `variables` (parameters, running statistics), `progress` (step, optimiser state,
+skipped steps) and `meta`, a sealed JSON record with the checksums; `files.json` has those of its files. Orbax makes the
+directory appear whole or not at all, but neither reads a flipped bit as damage nor falls back to an older step: that is
+done here.
+"""
 
 import pathlib
+import shutil
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
-from itm_jax.errors import InputError
+from itm_jax.checksums import check_files, checksums, describe, read_sealed, seal, write_files
+from itm_jax.errors import DamagedError, InputError
 from itm_jax.train_state import TrainState
 
 FOLDER = "checkpoints"
+DAMAGED = "damaged"
+UNFINISHED = "*.orbax-checkpoint-tmp*"
+NEWEST = 2  # checkpoints besides the best: one to go on from where the other turns out to be damaged
+VARIABLES = ("params", "batch_stats")
+PROGRESS = ("step", "opt_state", "skipped")
 
 
-def open_manager(workdir: pathlib.Path, *, read_only: bool = False) -> ocp.CheckpointManager:
-    """The manager of `workdir/checkpoints`; keeps the newest step and the one with the highest rSum."""
-    # max_to_keep together with best_fn would delete the newest checkpoint when it is not the best.
-    best = BestN(get_metric_fn=lambda m: m["rsum"], n=1, keep_checkpoints_without_metrics=False)
-    options = ocp.CheckpointManagerOptions(
-        preservation_policy=AnyPreservationPolicy([LatestN(1), best]), create=not read_only, read_only=read_only
-    )
-    return ocp.CheckpointManager((workdir / FOLDER).absolute(), options=options)
+class Keep:
+    """Orbax preservation policy: the newest checkpoints, and the best one as each of them knows it.
+
+    Attributes:
+        best_of: step of the best checkpoint, by the step at which it was.
+    """
+
+    def __init__(self, best_of: dict[int, int]):
+        self.best_of = best_of
+
+    def should_preserve(self, checkpoints, *, context) -> list[bool]:
+        """Whether to keep each of the checkpoints, oldest first."""
+        del context
+        newest = {info.step for info in checkpoints[-NEWEST:]}
+        best = {self.best_of.get(step) for step in newest}
+        return [info.step in newest | best for info in checkpoints]
 
 
-def save(manager: ocp.CheckpointManager, state: TrainState, meta: dict[str, Any], rsum: float | None = None) -> None:
-    """Saves in the background under the state's step; nothing happens when that step is saved already."""
+class Manager(ocp.CheckpointManager):
+    """Writes `workdir/checkpoints`; removes first what an interrupted save left there."""
+
+    def __init__(self, workdir: pathlib.Path):
+        folder = (workdir / FOLDER).absolute()
+        for left in folder.glob(UNFINISHED):
+            shutil.rmtree(left, ignore_errors=True)
+        self.keep = Keep({step: read_meta(workdir, step)["best_step"] for step in steps_of(workdir)[:NEWEST]})
+        # Called when all files of a step are written and before its directory gets its final name.
+        after = ocp.AsyncOptions(post_finalization_callback=lambda: [write_files(p) for p in folder.glob(UNFINISHED)])
+        options = ocp.CheckpointManagerOptions(preservation_policy=self.keep, async_options=after)
+        super().__init__(folder, options=options)
+
+
+def steps_of(workdir: pathlib.Path) -> list[int]:
+    """The steps of the finished checkpoints, newest first."""
+    folder = workdir / FOLDER
+    return sorted((int(p.name) for p in folder.iterdir() if p.name.isdigit()), reverse=True) if folder.is_dir() else []
+
+
+def _items(state: TrainState) -> dict[str, dict[str, Any]]:
+    return {
+        "variables": {name: getattr(state, name) for name in VARIABLES},
+        "progress": {name: getattr(state, name) for name in PROGRESS},
+    }
+
+
+def save(manager: Manager, state: TrainState, meta: dict[str, Any]) -> None:
+    """Saves in the background under the state's step; nothing happens when that step is saved already.
+
+    Args:
+        manager: of the run's workdir.
+        state: what to save.
+        meta: JSON values to go with it; `best_step` is the step of the checkpoint that is kept as the best.
+    """
     step = int(state.step)
     if step in manager.all_steps():
         return
-    args = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
-    manager.save(step, args=args, metrics=None if rsum is None else {"rsum": rsum}, force=True)
+    items = _items(state)
+    content = meta | {
+        "arrays": {name: describe(tree) for name, tree in items.items()},
+        "checksums": {name: checksums(tree) for name, tree in items.items()},
+    }
+    manager.keep.best_of[step] = meta["best_step"]
+    saved = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
+    manager.save(step, args=ocp.args.Composite(**saved, meta=ocp.args.JsonSave(seal(content))), force=True)
 
 
-def restore(manager: ocp.CheckpointManager, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
-    """The state of a step, laid out like `like`, and the JSON saved with it.
+def read_meta(workdir: pathlib.Path, step: int) -> dict[str, Any]:
+    """The sealed record of a checkpoint. Raises DamagedError where it is not what was saved."""
+    return read_sealed(workdir / FOLDER / str(step) / "meta" / "metadata")
+
+
+def _restore_item(workdir: pathlib.Path, step: int, name: str, meta: dict[str, Any], like: Any) -> Any:
+    """One item of a checkpoint, laid out like `like`, its checksums compared."""
+    path = (workdir / FOLDER / str(step) / name).absolute()
+    problems = _differences(meta["arrays"][name], describe(like))
+    if problems:
+        raise InputError(f"{path.parent}: a checkpoint of another architecture: {'; '.join(problems[:5])}")
+    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            restored = checkpointer.restore(path, target)
+        got = checksums(restored)
+    except (MemoryError, PermissionError):
+        raise
+    except Exception as e:  # Orbax and TensorStore raise many kinds for damaged files
+        if "RESOURCE_EXHAUSTED" in str(e):
+            raise
+        raise DamagedError(f"damaged: {name} cannot be restored ({_short(e)})") from None
+    wrong = [leaf for leaf, value in meta["checksums"][name].items() if got[leaf] != value]
+    if wrong:
+        raise DamagedError(f"damaged: {len(wrong)} arrays are not what was saved, among them {wrong[0]}")
+    return restored
+
+
+def restore(workdir: pathlib.Path, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
+    """The state of a step, laid out like `like`, and the record saved with it.
 
     Raises:
-        InputError: the checkpoint is damaged or belongs to another architecture.
+        DamagedError: it is not what was saved.
+        InputError: it belongs to another architecture; names the arrays that differ.
     """
-    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
-    args = ocp.args.Composite(state=ocp.args.StandardRestore(target), meta=ocp.args.JsonRestore())
+    meta = read_meta(workdir, step)
+    check_files(workdir / FOLDER / str(step))
+    parts = {}
+    for name, tree in _items(like).items():
+        parts |= _restore_item(workdir, step, name, meta, tree)
+    return TrainState(**parts), meta
+
+
+def restore_newest(
+    workdir: pathlib.Path, like: TrainState, say: Callable[[str], None]
+) -> tuple[TrainState, dict[str, Any]] | None:
+    """The newest checkpoint that is what was saved and whose best checkpoint is, or None where there is none.
+
+    Any other is named through `say` and moved to `workdir/damaged`, out of the way of the run, which goes on from the
+    one before and comes to the same numbers again. It must be the only writer of the workdir.
+    """
+    for step in steps_of(workdir):
+        try:
+            state, meta = restore(workdir, step, like)
+            _check_best(workdir, step, meta["best_step"], like)
+            return state, meta
+        except DamagedError as e:
+            aside = _set_aside(workdir, step)
+            say(f"warning: {workdir / FOLDER / str(step)}: {e}; moved to {aside}, going on without it")
+    return None
+
+
+def _best_variables(workdir: pathlib.Path, step: int, like: dict[str, Any]) -> dict[str, Any]:
+    meta = read_meta(workdir, step)
+    check_files(workdir / FOLDER / str(step), "variables/")
+    return _restore_item(workdir, step, "variables", meta, like)
+
+
+def _check_best(workdir: pathlib.Path, step: int, best: int, like: TrainState) -> None:
+    """Raises DamagedError where the best checkpoint at the time of checkpoint `step` is lost."""
+    if best in (0, step):
+        return
     try:
-        out = manager.restore(step, args=args)
-    except Exception as e:  # Orbax and TensorStore raise many kinds for damaged files
-        reason = " ".join(str(e).split())[:300]
-        raise InputError(f"{manager.directory / str(step)}: cannot be restored ({reason})") from None
-    return out.state, dict(out.meta)
+        _best_variables(workdir, best, _items(like)["variables"])
+    except DamagedError as e:
+        raise DamagedError(f"the best checkpoint before it, {best}, is lost: {e}") from None
 
 
-def best_step(workdir: pathlib.Path) -> int:
-    """The step of a run's best checkpoint."""
+def _set_aside(workdir: pathlib.Path, step: int) -> pathlib.Path:
+    (workdir / DAMAGED).mkdir(exist_ok=True)
+    taken = len(list((workdir / DAMAGED).glob(f"{step}*")))
+    target = workdir / DAMAGED / (f"{step}-{taken}" if taken else str(step))
+    return (workdir / FOLDER / str(step)).rename(target)
+
+
+def newest_path(workdir: pathlib.Path) -> str:
+    """The newest checkpoint, for messages."""
+    steps = steps_of(workdir)
+    return str(workdir / FOLDER / str(steps[0])) if steps else "none yet"
+
+
+def newest_meta(workdir: pathlib.Path) -> dict[str, Any]:
+    """The record of a run's newest readable checkpoint, with its `step`.
+
+    Raises:
+        InputError: there is none.
+    """
     if not (workdir / FOLDER).is_dir():
         raise InputError(f"{workdir}: no checkpoints; train a run there first")
-    with open_manager(workdir, read_only=True) as manager:
-        steps = manager.all_steps()
-        rated = [(manager.metrics(s)["rsum"], s) for s in steps if manager.metrics(s)]
-    if not steps:
-        raise InputError(f"{workdir / FOLDER}: no finished checkpoint")
-    return max(rated)[1] if rated else max(steps)
+    for step in steps_of(workdir):
+        try:
+            return read_meta(workdir, step) | {"step": step}
+        except DamagedError:
+            continue
+    raise InputError(f"{workdir / FOLDER}: no finished checkpoint")
 
 
-def restore_variables(workdir: pathlib.Path, like: TrainState) -> tuple[dict[str, Any], int]:
-    """Variables of a run's best checkpoint and its step.
+def restore_variables(workdir: pathlib.Path, like: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """Variables of a run's best checkpoint (its newest, before the first evaluation on dev) and its step.
+
+    Args:
+        workdir: of the run.
+        like: `{"params", "batch_stats"}`, arrays or shape structs with shardings.
 
     Raises:
-        InputError: there is none, or its parameters are not those of `like`; names the ones that differ.
+        InputError: there is none, it is damaged, or its parameters are not those of `like`; names what differs.
     """
-    step = best_step(workdir)
-    path = (workdir / FOLDER / str(step) / "state").absolute()
-    with ocp.StandardCheckpointer() as checkpointer:
-        saved = checkpointer.metadata(path)
-        saved = saved.item_metadata if hasattr(saved, "item_metadata") else saved
-        problems = _shape_problems({k: saved[k] for k in ("params", "batch_stats")}, like)
-        if problems:
-            raise InputError(f"{path.parent}: a checkpoint of another architecture: {'; '.join(problems[:5])}")
-        # Laid out like `like`, not as it was saved: the run may have had other devices.
-        target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=like.step.sharding), saved)
-        restored = checkpointer.restore(path, target)
-    return {name: restored[name] for name in ("params", "batch_stats")}, step
+    meta = newest_meta(workdir)
+    step = meta["best_step"] or meta["step"]
+    path = workdir / FOLDER / str(step)
+    try:
+        return _best_variables(workdir, step, like), step
+    except DamagedError as e:
+        raise InputError(
+            f"{path}: the best checkpoint: {e}; the command that trained the run, given again, trains on from the "
+            "newest one that is whole"
+        ) from None
 
 
-def _shape_problems(saved: dict[str, Any], like: TrainState) -> list[str]:
-    def shapes(tree):
-        return {
-            jax.tree_util.keystr(p, simple=True, separator="/"): tuple(x.shape)
-            for p, x in jax.tree_util.tree_leaves_with_path(tree)
-        }
+def _differences(saved: dict[str, str], like: dict[str, str]) -> list[str]:
+    out = [f"missing {n}" for n in sorted(set(like) - set(saved))]
+    out += [f"unexpected {n}" for n in sorted(set(saved) - set(like))]
+    return out + [f"{n} is {saved[n]}, not {like[n]}" for n in sorted(set(saved) & set(like)) if saved[n] != like[n]]
 
-    theirs, ours = shapes(saved), shapes({"params": like.params, "batch_stats": like.batch_stats})
-    out = [f"missing {n}" for n in sorted(set(ours) - set(theirs))]
-    out += [f"unexpected {n}" for n in sorted(set(theirs) - set(ours))]
-    return out + [f"{n} is {theirs[n]}, not {ours[n]}" for n in sorted(set(ours) & set(theirs)) if theirs[n] != ours[n]]
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

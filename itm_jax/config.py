@@ -126,6 +126,7 @@ def default_config() -> ml_collections.ConfigDict:
     c.train.eval_every_epochs = 1.0
     c.train.checkpoint_every = 0  # steps between checkpoints besides those at evaluations; 0: none
     c.train.log_every = 10
+    c.train.max_skipped = 20  # steps with a non-finite loss or gradient that a run survives
 
     c.eval = ml_collections.ConfigDict()
     c.eval.tile = 1024
@@ -137,6 +138,11 @@ def decided_by_variant(model: Any) -> dict[str, Any]:
     flat = flatten(model)
     names = {name: value for name, value in VARIANTS[model.variant].items() if name.startswith("model.")}
     return {k.removeprefix("model."): flat[k.removeprefix("model.")] or v for k, v in names.items()}
+
+
+def depends_on_batch(model: Any) -> bool:
+    """Whether an embedding depends on the other items of its batch: the official variant of AFA's aggregation."""
+    return model.aggregation.enabled and decided_by_variant(model)["aggregation.variant"] == "official"
 
 
 def resolve(config: ml_collections.ConfigDict) -> None:
@@ -184,7 +190,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
         if not given[name] > 0:
             raise InputError(f"config.{name}={given[name]!r}: must be greater than 0")
     not_negative = ("loss.margin", "loss.warmup_epochs", "optim.weight_decay", "optim.clip", "optim.text_lr_factor")
-    for name in (*not_negative, "train.checkpoint_every", "loss.num_negatives"):
+    for name in (*not_negative, "train.checkpoint_every", "train.max_skipped", "loss.num_negatives"):
         if given[name] < 0:
             raise InputError(f"config.{name}={given[name]!r}: must not be negative")
     augment = config.data.augment

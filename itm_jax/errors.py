@@ -13,6 +13,10 @@ class DivergedError(Exception):
     exit_code = 3
 
 
+class DamagedError(Exception):
+    """Something that the library saved cannot be read, or is not what was saved; its user names it and goes on."""
+
+
 class TerminatedError(Exception):
     """SIGTERM arrived and a checkpoint has been saved. Exit code 143."""
 

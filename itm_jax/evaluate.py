@@ -1,6 +1,6 @@
-"""Evaluation: encode a split, score it in tiles, rank, and write results.json."""
+"""Evaluation: encode a split, score it in tiles, rank, and write the results of a run."""
 
-import json
+import dataclasses
 import pathlib
 import time
 from collections.abc import Callable
@@ -9,12 +9,20 @@ from typing import Any
 import jax
 import numpy as np
 
-import itm_jax
-from itm_jax.config import decided_by_variant
+from itm_jax import config as config_lib
+from itm_jax.checkpoints import newest_meta, restore_variables
+from itm_jax.data import pipeline
 from itm_jax.data.pipeline import TextSplit
+from itm_jax.data.text import load_text
+from itm_jax.lock import workdir_lock
 from itm_jax.mesh import put_batch
 from itm_jax.metrics.retrieval import protocols
+from itm_jax.provenance import config_hash, read_data
+from itm_jax.results import results, results_name, to_text
+from itm_jax.run import build_for_evaluation, write_whole
 from itm_jax.scoring import score_matrix
+from itm_jax.structs import Split
+from itm_jax.train_state import count_params
 
 
 def make_encoders(model) -> tuple[Callable, Callable]:
@@ -36,11 +44,6 @@ def _encode(encode: Callable, variables: Any, read: Callable, order: np.ndarray,
     return jax.tree.map(lambda x: x[inverse], encoded)
 
 
-def depends_on_batch(model) -> bool:
-    """Whether an embedding depends on the other items of its batch: the official variant of AFA's aggregation."""
-    return model.aggregation.enabled and decided_by_variant(model)["aggregation.variant"] == "official"
-
-
 def encode_split(encoders, variables: Any, data: TextSplit, *, config, mesh) -> tuple[Any, Any]:
     """Encodings of all images and captions of a split, on the host.
 
@@ -48,7 +51,7 @@ def encode_split(encoders, variables: Any, data: TextSplit, *, config, mesh) -> 
     of the authors' code, in the split's order and as large as in training.
     """
     encode_images, encode_captions = encoders
-    fixed = depends_on_batch(config.model)
+    fixed = config_lib.depends_on_batch(config.model)
     batch_size = config.data.batch_size if fixed else config.data.eval_batch_size
     lengths = data.table.lengths
     order = np.arange(len(lengths)) if fixed else np.argsort(lengths, kind="stable")
@@ -74,49 +77,75 @@ def evaluate_split(model, encoders, variables: Any, data: TextSplit, config, mes
     return metrics, seconds | {"rank": time.perf_counter() - began}
 
 
-def results(config, data: TextSplit, *, step: int, metrics: dict, seconds: dict[str, float], params: int) -> dict:
-    """The content of results.json."""
-    import flax
-    import optax
-    import orbax.checkpoint
+@dataclasses.dataclass(frozen=True)
+class ScoredRun:
+    """A run's best checkpoint on a split: [i, t] scores, and what a results file says of the run."""
 
-    device = jax.devices()[0]
-    return {
-        "model": config.model.name,
-        "dataset": config.data.name,
-        "split": data.split.name,
-        "step": step,
-        "selected_on": config.data.dev_split,
-        "seed": config.seed,
-        "protocols": metrics,
-        "counts": {"images": data.split.num_images, "captions": len(data.split.captions), "params": params},
-        "seconds": seconds,
-        "versions": {
-            "itm_jax": itm_jax.__version__,
-            "jax": jax.__version__,
-            "flax": flax.__version__,
-            "optax": optax.__version__,
-            "orbax": orbax.checkpoint.__version__,
-            "numpy": np.__version__,
-        },
-        "devices": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
-    }
+    config: Any
+    split: Split
+    scores: np.ndarray
+    step: int
+    meta: dict[str, Any]
+    trained_on: dict[str, Any]
+    params: int
+    seconds: dict[str, float]
+
+    def describe(self) -> dict[str, Any]:
+        """What identifies the run as a member of an ensemble."""
+        return {
+            "model": self.config.model.name,
+            "variant": self.config.model.variant,
+            "seed": self.config.seed,
+            "step": self.step,
+            "config_hash": config_hash(self.config),
+        }
 
 
-def write_results(path: pathlib.Path, content: dict) -> None:
-    """Writes results.json whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+def score_run(config, workdir: pathlib.Path) -> ScoredRun:
+    """Scores the test split of `config` with the best checkpoint of the run in `workdir`.
+
+    Raises:
+        InputError: the workdir holds no run, one of another model, or a damaged one.
+    """
+    text = load_text(config, source=config.data.source)
+    config_lib.resolve(config)
+    results_name(config, config_lib.read_json(workdir / "config.json"))  # refuses another model
+    meta, trained_on = newest_meta(workdir), read_data(workdir)
+    data = pipeline.with_text(config, pipeline.read_split(config, config.data.test_split), text)
+    model, mesh, like = build_for_evaluation(config, data)
+    variables, step = restore_variables(workdir, like)
+    scores, seconds = score_split(model, make_encoders(model), variables, data, config, mesh)
+    seconds = {"train": meta["train_seconds"]} | seconds
+    return ScoredRun(config, data.split, scores, step, meta, trained_on, count_params(variables["params"]), seconds)
 
 
-def summary(content: dict) -> str:
-    """The results as the lines that a command prints."""
-    lines = []
-    for name, m in content["protocols"].items():
-        i2t, t2i = (" / ".join(f"{m[f'{d}_r{k}']:.1f}" for k in (1, 5, 10)) for d in ("i2t", "t2i"))
-        lines.append(
-            f"{content['dataset']} {content['split']} {name}: image to text R@1/5/10 {i2t}, "
-            f"text to image {t2i}, rSum {m['rsum']:.1f}"
+def evaluate(config, workdir: pathlib.Path) -> tuple[dict, pathlib.Path]:
+    """Evaluates the best checkpoint of a run on the config's test split.
+
+    Returns:
+        (content, path) of the results file: results.json, or results-<dataset>-<split>.json where the data fields
+        are not those of the run.
+
+    Raises:
+        InputError: the workdir holds no run, or one of another model.
+    """
+    path = workdir / "config.json"
+    trained = config_lib.read_json(path)
+    with workdir_lock(workdir):
+        run = score_run(config, workdir)
+        began = time.perf_counter()
+        metrics = protocols(run.scores, run.split.caption_image_index)
+        seconds = run.seconds | {"rank": time.perf_counter() - began}
+        content = results(
+            config,
+            run.split,
+            step=run.step,
+            meta=run.meta,
+            trained_on=run.trained_on,
+            metrics=metrics,
+            seconds=seconds,
+            params=run.params,
         )
-    return "\n".join(lines)
+        path = workdir / results_name(config, trained)
+        write_whole(path, to_text(content))
+    return content, path

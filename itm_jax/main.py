@@ -3,6 +3,7 @@
     python -m itm_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
     python -m itm_jax.main --config=configs/afa_f30k.py --workdir=runs/f30k --config.data.dir=DIR --config.seed=3
     python -m itm_jax.main --mode=evaluate --workdir=runs/f30k --config.data.test_split=testall
+    python -m itm_jax.main --mode=evaluate --ensemble=runs/f30k,runs/other --workdir=runs/both
 
 Run it again after any stop: it continues. Any config field can be set as --config.FIELD=VALUE.
 """
@@ -25,6 +26,7 @@ MODES = ("all", "train", "evaluate")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "config file (Python with get_config())", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "directory for everything the run writes")
 _MODE = flags.DEFINE_enum("mode", "all", MODES, "all: train, then evaluate; or one half")
+_ENSEMBLE = flags.DEFINE_list("ensemble", [], "with --mode=evaluate: average the scores of these runs, RUN1,RUN2,...")
 FROM_RUN = pathlib.Path(__file__).with_name("config_of_run.py")
 
 
@@ -34,24 +36,29 @@ def main() -> None:
         raise InputError("--workdir: not given; pass --workdir=DIR, the directory the run writes to")
     config, workdir = commands.config_of(_CONFIG), pathlib.Path(_WORKDIR.value).expanduser()
     config_lib.validate(config)
+    if _ENSEMBLE.value and _MODE.value != "evaluate":
+        raise InputError("--ensemble: averages runs that are trained already; add --mode=evaluate")
 
-    from itm_jax.evaluate import summary
-    from itm_jax.train import evaluate, train
+    from itm_jax.ensemble import evaluate_ensemble
+    from itm_jax.evaluate import evaluate
+    from itm_jax.results import summary
+    from itm_jax.train import train
 
     if _MODE.value != "evaluate":
         train(config, workdir, check_test=_MODE.value == "all")
     if _MODE.value != "train":
-        content, path = evaluate(config, workdir)
+        runs = [pathlib.Path(run).expanduser() for run in _ENSEMBLE.value]
+        content, path = evaluate_ensemble(config, runs, workdir) if runs else evaluate(config, workdir)
         print(f"{summary(content)}\nwritten: {path}")
 
 
 def arguments(argv: list[str]) -> list[str]:
-    """In evaluate mode without --config: the config of the run itself."""
-    names = {a.lstrip("-").split("=", 1)[0] for a in argv[1:]}
-    workdir = next((a.split("=", 1)[1] for a in argv if a.lstrip("-").startswith("workdir=")), None)
-    if "config" in names or not workdir or not any(a.lstrip("-") == "mode=evaluate" for a in argv):
+    """In evaluate mode without --config: the config of the run itself, of the first one for an ensemble."""
+    given = dict(a.lstrip("-").split("=", 1) for a in argv[1:] if "=" in a)
+    run = given.get("ensemble", "").split(",")[0] or given.get("workdir")
+    if "config" in given or "--config" in argv or not run or given.get("mode") != "evaluate":
         return argv
-    return [argv[0], f"--config={FROM_RUN}:{workdir}", *argv[1:]]
+    return [argv[0], f"--config={FROM_RUN}:{run}", *argv[1:]]
 
 
 if __name__ == "__main__":

@@ -1,116 +1,90 @@
-"""Training, top to bottom: build -> restore -> step -> log -> evaluate -> save; then the test split."""
+"""Training, top to bottom: build -> restore -> step -> log -> evaluate -> save.
 
-import dataclasses
+Killed at any moment and started again, a run ends with the parameters and the metrics.jsonl of an undisturbed one: a
+batch and a step's randomness are functions of (seed, step), and the state of everything else is in the checkpoint or
+can be read off the lines of metrics.jsonl up to it.
+"""
+
+import json
 import pathlib
+import sys
 import time
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from itm_jax import checkpoints
 from itm_jax import config as config_lib
 from itm_jax.data import pipeline
-from itm_jax.data.augment import AugmentConstants
-from itm_jax.data.text import TextInput, load_text
-from itm_jax.data.text_states import lone_mask_state
-from itm_jax.errors import DivergedError, InputError, TerminatedError
-from itm_jax.evaluate import depends_on_batch, evaluate_split, make_encoders, results, write_results
-from itm_jax.mesh import make_mesh, put_batch, replicated
-from itm_jax.models import build
-from itm_jax.train_state import TrainState, count_params, init_state, learning_rate, make_optimizer
+from itm_jax.data.text import load_text
+from itm_jax.errors import DivergedError, TerminatedError
+from itm_jax.evaluate import evaluate_split, make_encoders
+from itm_jax.lock import workdir_lock
+from itm_jax.mesh import put_batch, replicated
+from itm_jax.provenance import DATA, check_data, describe_split, read_data
+from itm_jax.run import Run, augment_constants, build_run, check_workdir, write_whole
+from itm_jax.train_state import TrainState
 from itm_jax.train_step import make_train_step
 from itm_jax.watch import CollapseAlarm, StopSignal
 from itm_jax.writer import Display, MetricsWriter
-
-MAX_SKIPPED = 20  # steps with a non-finite gradient that a run survives
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """A model with its text side, mesh and freshly initialised state."""
-
-    config: Any
-    text: TextInput
-    mesh: Any
-    model: Any
-    optimizer: Any
-    state: TrainState
-
-
-def check_workdir(config, workdir: pathlib.Path) -> None:
-    """Raises InputError where the workdir belongs to a run with another config."""
-    path = workdir / "config.json"
-    changed = config_lib.differences(config, config_lib.read_json(path)) if path.exists() else []
-    if changed:
-        raise InputError(
-            f"{workdir}: belongs to a run with another config ({'; '.join(changed[:4])}); "
-            "take another --workdir, or the same config to continue"
-        )
-
-
-def write_config(config, workdir: pathlib.Path) -> None:
-    """Creates the workdir with its config.json."""
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        (workdir / "config.json").write_text(config_lib.to_json(config), encoding="utf-8")
-    except OSError as e:
-        raise InputError(f"{workdir}: cannot be written ({e.strerror})") from None
-
-
-def build_run(config, text: TextInput, data: pipeline.TextSplit) -> tuple[Run, int]:
-    """The run's parts and the steps of an epoch; `data` gives the shapes."""
-    config_lib.resolve(config)
-    mesh = make_mesh(config.data.batch_size)
-    steps = pipeline.steps_per_epoch(data.split, config.data.batch_size)
-    model = build(config.model)
-    optimizer = make_optimizer(config.optim, learning_rate(config.optim, steps))
-    example = data.batch(np.arange(2))
-    state = init_state(jax.random.key(config.seed), model, optimizer, example, bert_params=text.params, mesh=mesh)
-    return Run(config, text, mesh, model, optimizer, state), steps
 
 
 def train(config, workdir: pathlib.Path, *, check_test: bool = False) -> None:
     """Trains, or continues, the run of `workdir` to its last epoch; checkpoints are selected by dev rSum.
 
     Args:
-        config: the run's config; fields that the text encoder decides are filled in.
+        config: the run's config; fields that the text encoder or the variant decides are filled in.
         workdir: where everything is written.
         check_test: open the test split too before training, so that a mistake in it does not show hours later.
 
     Raises:
-        InputError: data, config or workdir are not usable.
-        DivergedError: more than MAX_SKIPPED steps had a non-finite gradient.
+        InputError: data, config or workdir are not usable, or another process is using the workdir.
+        DivergedError: more than `train.max_skipped` steps had a non-finite loss or gradient.
         TerminatedError: SIGTERM arrived; a checkpoint was saved.
     """
-    names = [config.data.train_split, config.data.dev_split] + [config.data.test_split] * check_test
-    splits = pipeline.read_splits(config, names)
-    text = load_text(config, source=config.data.source)
-    config_lib.resolve(config)
-    check_workdir(config, workdir)
-    train_data, dev_data = (pipeline.with_text(config, split, text) for split in splits[:2])
-    run, epoch = build_run(config, text, train_data)
-    write_config(config, workdir)
+    with workdir_lock(workdir):
+        names = [config.data.train_split, config.data.dev_split] + [config.data.test_split] * check_test
+        splits = pipeline.read_splits(config, names)
+        text = load_text(config, source=config.data.source)
+        config_lib.resolve(config)
+        check_workdir(config, workdir)
+        recorded = read_data(workdir)
+        check_data(recorded, {s.name: s for s in splits[:2]}, workdir)
+        train_data, dev_data = (pipeline.with_text(config, split, text) for split in splits[:2])
+        run = build_run(config, text, train_data)
+        if not recorded:
+            data = {s.name: describe_split(s) for s in splits[:2]}
+            write_whole(workdir / DATA, json.dumps(data, indent=2) + "\n")
+        write_whole(workdir / "config.json", config_lib.to_json(config))
+        state, meta = first_state(run, workdir)
+        if int(state.step) < meta["total_steps"]:
+            _loop(run, train_data, dev_data, state, meta, workdir)
 
-    manager = checkpoints.open_manager(workdir)
-    state, meta = run.state, {"best_rsum": -1.0, "best_step": 0, "train_seconds": 0.0}
-    if manager.latest_step() is not None:
-        state, meta = checkpoints.restore(manager, manager.latest_step(), state)
+
+def first_state(run: Run, workdir: pathlib.Path) -> tuple[TrainState, dict[str, Any]]:
+    """Where training begins: the newest whole checkpoint, else the run of `init_from`, else the fresh state."""
+    config = run.config
+    meta = {"best_rsum": -1.0, "best_step": 0, "train_seconds": 0.0}
+    state = run.state
+    restored = checkpoints.restore_newest(workdir, state, _say)
+    if restored:
+        state = restored[0]
+        meta = {k: restored[1][k] for k in meta}
     elif config.init_from:
-        variables, _ = checkpoints.restore_variables(pathlib.Path(config.init_from), state)
+        like = {"params": state.params, "batch_stats": state.batch_stats}
+        variables, _ = checkpoints.restore_variables(pathlib.Path(config.init_from), like)
         state = state.replace(**variables, opt_state=run.optimizer.init(variables["params"]))
+    return state, meta | {"total_steps": round(config.train.epochs * run.steps_per_epoch)}
 
-    total = round(config.train.epochs * epoch)
-    first = int(state.step)
-    if first >= total:
-        manager.close()
-        return
+
+def _loop(run: Run, train_data, dev_data, state: TrainState, meta: dict, workdir: pathlib.Path) -> None:
+    config, epoch = run.config, run.steps_per_epoch
+    first, total = int(state.step), meta["total_steps"]
     step_fn = jax.jit(
         make_train_step(
             run.model,
             run.optimizer,
-            augment_constants(config, text),
+            augment_constants(config, run.text),
             config,
             warmup_steps=round(config.loss.warmup_epochs * epoch),
         ),
@@ -127,7 +101,12 @@ def train(config, workdir: pathlib.Path, *, check_test: bool = False) -> None:
     key = jax.device_put(jax.random.key(config.seed + 1), replicated(run.mesh))
     eval_every = max(1, round(config.train.eval_every_epochs * epoch))
     writer, display, stop = MetricsWriter(workdir, first), Display(total, first), StopSignal()
-    alarm = CollapseAlarm()
+    alarm = CollapseAlarm.after(writer.kept)
+    manager = checkpoints.Manager(workdir)
+    if writer.last_step > first:
+        display.say(
+            f"continuing from step {first}; what was done after it, up to step {writer.last_step}, is done again"
+        )
     began = window = time.perf_counter()
     seconds_before = meta["train_seconds"]
     try:
@@ -140,10 +119,12 @@ def train(config, workdir: pathlib.Path, *, check_test: bool = False) -> None:
                 rate, window = done * config.data.batch_size / (now - window), now
                 writer.write(step, "train", values | {"epoch": step / epoch})
                 display.update(step, values["loss"], rate)
-                if values["skipped"] > MAX_SKIPPED:
+                if values["skipped"] > config.train.max_skipped:
+                    manager.wait_until_finished()
                     raise DivergedError(
-                        f"{workdir}: step {step}: {values['skipped']:.0f} steps had a non-finite loss or gradient; "
-                        f"lower config.optim.lr (now {config.optim.lr}); last checkpoint: {manager.latest_step()}"
+                        f"{workdir}: step {step}: {values['skipped']:.0f} steps had a non-finite loss or gradient; the "
+                        f"learning rate is {float(run.schedule(step - 1)):.3g}; last good checkpoint: "
+                        f"{checkpoints.newest_path(workdir)}; lower config.optim.lr, or raise config.train.max_skipped"
                     )
                 if message := alarm.check(step, values):
                     writer.write(step, "alarm", {"message": message})
@@ -161,7 +142,8 @@ def train(config, workdir: pathlib.Path, *, check_test: bool = False) -> None:
             periodic = config.train.checkpoint_every and step % config.train.checkpoint_every == 0
             if rsum is not None or periodic or stop.requested:
                 meta["train_seconds"] = seconds_before + time.perf_counter() - began
-                checkpoints.save(manager, state, dict(meta), rsum)
+                writer.sync()
+                checkpoints.save(manager, state, dict(meta))
             if stop.requested and step < total:
                 manager.wait_until_finished()
                 raise TerminatedError(
@@ -175,55 +157,5 @@ def train(config, workdir: pathlib.Path, *, check_test: bool = False) -> None:
         manager.close()
 
 
-def evaluate(config, workdir: pathlib.Path) -> tuple[dict, pathlib.Path]:
-    """Evaluates the best checkpoint of a run on the config's test split.
-
-    Returns:
-        (content, path) of the results file: results.json, or results-<dataset>-<split>.json where the data fields
-        are not those of the run.
-
-    Raises:
-        InputError: the workdir holds no run, or one of another model.
-    """
-    text = load_text(config, source=config.data.source)
-    config_lib.resolve(config)
-    out = workdir / results_name(config, config_lib.read_json(workdir / "config.json"))
-    data = pipeline.with_text(config, pipeline.read_split(config, config.data.test_split), text)
-    config = config.copy_and_resolve_references()
-    if not depends_on_batch(config.model):
-        config.data.batch_size = jax.device_count()  # of no effect here: no training step is built
-    run, _ = build_run(config, text, data)
-    variables, step = checkpoints.restore_variables(workdir, run.state)
-    metrics, seconds = evaluate_split(run.model, make_encoders(run.model), variables, data, config, run.mesh)
-    with checkpoints.open_manager(workdir, read_only=True) as manager:
-        latest = manager.latest_step()
-        meta = checkpoints.restore(manager, latest, run.state)[1]
-    content = results(
-        config,
-        data,
-        step=step,
-        metrics=metrics,
-        seconds={"train": meta["train_seconds"]} | seconds,
-        params=count_params(variables["params"]),
-    )
-    write_results(out, content)
-    return content, out
-
-
-def results_name(config, trained) -> str:
-    """The name of the results file of a run trained with `trained` and evaluated with `config`."""
-    changed = config_lib.differences(config, trained)
-    other = [c for c in changed if c.startswith("model.")]
-    if other:
-        raise InputError(
-            f"the run's model is another one ({'; '.join(other[:4])}); evaluation may change data fields only"
-        )
-    if [c for c in changed if c.startswith("data.")] or config.data.dir != trained.data.dir:
-        return f"results-{config.data.name}-{config.data.test_split}.json"
-    return "results.json"
-
-
-def augment_constants(config, text: TextInput) -> AugmentConstants:
-    """What word augmentation needs of the text side."""
-    mask_state = None if config.model.text.trainable else lone_mask_state(text)
-    return AugmentConstants(text.mask_id, jnp.asarray(text.replacements), mask_state)
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)

@@ -61,6 +61,21 @@ def make_optimizer(config, schedule: optax.Schedule) -> optax.GradientTransforma
     return optax.chain(*chain)
 
 
+def _initializer(model, batch: Batch):
+    small = jax.tree.map(lambda x: jnp.zeros((2, *x.shape[1:]), x.dtype), batch)
+
+    def init(key):
+        variables = model.init(key, small.regions, small.tokens, train=False)
+        return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+
+    return init
+
+
+def abstract_variables(model, batch: Batch) -> dict[str, Any]:
+    """Shapes and dtypes of `{"params", "batch_stats"}` of a model; nothing is computed."""
+    return jax.eval_shape(_initializer(model, batch), jax.random.key(0))
+
+
 def init_state(key: PRNGKeyArray, model, optimizer, batch: Batch, *, bert_params=None, mesh) -> TrainState:
     """A fresh state, replicated over the mesh.
 
@@ -72,13 +87,9 @@ def init_state(key: PRNGKeyArray, model, optimizer, batch: Batch, *, bert_params
         bert_params: pretrained parameters that replace those of the text encoder.
         mesh: from `mesh.make_mesh`.
     """
-    small = jax.tree.map(lambda x: jnp.zeros((2, *x.shape[1:]), x.dtype), batch)
-
-    def init(key):
-        variables = model.init(key, small.regions, small.tokens, train=False)
-        return variables["params"], variables["batch_stats"]
-
-    params, batch_stats = jax.jit(init, out_shardings=replicated(mesh))(key)
+    init = _initializer(model, batch)
+    variables = jax.jit(init, out_shardings=replicated(mesh))(key)
+    params, batch_stats = variables["params"], variables["batch_stats"]
     if bert_params is not None and TEXT_ENCODER in params:
         params = dict(params) | {TEXT_ENCODER: jax.device_put(bert_params, replicated(mesh))}
     opt_state = jax.jit(optimizer.init, out_shardings=replicated(mesh))(params)

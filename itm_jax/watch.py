@@ -29,6 +29,8 @@ class StopSignal:
 
 def on_plateau(values: dict[str, Any]) -> bool:
     """True when the loss is what it would be if all embeddings were the same."""
+    if values["loss"] is None:  # not finite, as metrics.jsonl has it
+        return False
     return abs(values["loss"] - values["plateau"]) <= TOLERANCE * values["plateau"]
 
 
@@ -39,6 +41,15 @@ class CollapseAlarm:
         """No step seen yet."""
         self._since: int | None = None
         self._said = False
+
+    @classmethod
+    def after(cls, lines: list[dict[str, Any]]) -> "CollapseAlarm":
+        """As it stands after the train lines of metrics.jsonl."""
+        alarm = cls()
+        for line in lines:
+            if line["split"] == "train":
+                alarm.check(line["step"], line)
+        return alarm
 
     def check(self, step: int, values: dict[str, float]) -> str | None:
         """The message when the alarm goes off at this step."""

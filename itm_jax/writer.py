@@ -1,6 +1,8 @@
 """What a run writes while it runs: metrics.jsonl, TensorBoard events, and its progress on the terminal."""
 
 import json
+import math
+import os
 import pathlib
 import sys
 import time
@@ -18,23 +20,35 @@ class MetricsWriter:
     """Appends objects to metrics.jsonl and scalars to TensorBoard; drops what lies after the step resumed from."""
 
     def __init__(self, workdir: pathlib.Path, resumed_at: int):
-        """Opens the files of `workdir`; lines of steps after `resumed_at` will be written again and are removed."""
+        """Opens the files of `workdir`; lines of steps after `resumed_at` will be written again and are removed.
+
+        `kept` are the objects of the lines that stay, `last_step` is that of the last line there was.
+        """
         self._path = workdir / METRICS
+        self.kept: list[dict[str, Any]] = []
+        self.last_step = resumed_at
         if self._path.exists():
-            kept = [line for line in self._path.read_text(encoding="utf-8").splitlines() if _step(line) <= resumed_at]
+            lines = [x for line in self._path.read_text(encoding="utf-8").splitlines() if (x := _parse(line))]
+            self.last_step = max([resumed_at, *(x["step"] for x in lines)])
+            self.kept = [x for x in lines if x["step"] <= resumed_at]
             temporary = self._path.with_suffix(".tmp")
-            temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+            temporary.write_text("".join(json.dumps(x) + "\n" for x in self.kept), encoding="utf-8")
             temporary.replace(self._path)
         self._file = self._path.open("a", encoding="utf-8")
         self._events = SummaryWriter(str(workdir), purge_step=resumed_at + 1 if resumed_at else None)
 
     def write(self, step: int, split: str, values: dict[str, Any]) -> None:
-        """One line `{"step", "split", values}`; its numbers also go to TensorBoard as `split/name`."""
-        self._file.write(json.dumps({"step": step, "split": split} | values) + "\n")
+        """One line `{"step", "split", values}`, null for NaN and Inf; numbers also go to TensorBoard as `split/name`."""
+        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+        self._file.write(json.dumps({"step": step, "split": split} | finite) + "\n")
         self._file.flush()
         for name, value in values.items():
             if isinstance(value, int | float):
                 self._events.add_scalar(f"{split}/{name}", value, step)
+
+    def sync(self) -> None:
+        """Brings the lines so far to the disk, before a checkpoint that they precede."""
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Closes both files."""
@@ -42,12 +56,13 @@ class MetricsWriter:
         self._events.close()
 
 
-def _step(line: str) -> float:
-    """The step of a line; a half-written last line belongs to no step and is dropped."""
+def _parse(line: str) -> dict[str, Any] | None:
+    """The object of a line; None for a half-written last line."""
     try:
-        return json.loads(line)["step"]
+        value = json.loads(line)
+        return value if isinstance(value["step"], int) else None
     except (ValueError, KeyError, TypeError):
-        return float("inf")
+        return None
 
 
 class Display:

@@ -13,11 +13,14 @@ from test_configs import load
 
 from itm_jax import checkpoints
 from itm_jax import config as config_lib
+from itm_jax import run as run_lib
 from itm_jax import train as training
 from itm_jax.data import pipeline
 from itm_jax.data.text import load_text
 from itm_jax.errors import DivergedError, InputError, TerminatedError
+from itm_jax.evaluate import evaluate
 from itm_jax.mesh import make_mesh, put_batch, replicated
+from itm_jax.results import results_name
 from itm_jax.train_step import make_train_step
 from itm_jax.watch import COLLAPSE_STEPS, CollapseAlarm
 
@@ -25,7 +28,7 @@ from itm_jax.watch import COLLAPSE_STEPS, CollapseAlarm
 @pytest.fixture(autouse=True)
 def one_device(monkeypatch):
     """Runs use one of the virtual devices; the test of several builds its own meshes."""
-    monkeypatch.setattr(training, "make_mesh", lambda batch_size: make_mesh(batch_size, jax.devices()[:1]))
+    monkeypatch.setattr(run_lib, "make_mesh", lambda batch_size: make_mesh(batch_size, jax.devices()[:1]))
 
 
 def shrunk(**changes):
@@ -50,9 +53,8 @@ def lines(workdir):
 def final_state(config, workdir):
     """The newest checkpoint's parameters."""
     text = load_text(config, source="scenes")
-    run, _ = training.build_run(config, text, pipeline.with_text(config, pipeline.read_split(config, "train"), text))
-    with checkpoints.open_manager(workdir, read_only=True) as manager:
-        return checkpoints.restore(manager, manager.latest_step(), run.state)[0]
+    run = run_lib.build_run(config, text, pipeline.with_text(config, pipeline.read_split(config, "train"), text))
+    return checkpoints.restore(workdir, checkpoints.steps_of(workdir)[0], run.state)[0]
 
 
 def same(a, b):
@@ -63,7 +65,7 @@ def same(a, b):
 def test_trains_evaluates_and_writes_everything(tmp_path):
     config = shrunk()
     training.train(config, tmp_path)
-    out, path = training.evaluate(config, tmp_path)
+    out, path = evaluate(config, tmp_path)
     assert path == tmp_path / "results.json"
     assert json.loads((tmp_path / "results.json").read_text()) == out
     written = {p.name.split(".")[0] for p in tmp_path.iterdir()}
@@ -126,26 +128,26 @@ def test_init_from_takes_the_best_parameters_and_refuses_others(tmp_path):
     training.train(second, tmp_path / "second")
     a, b = (final_state(second, tmp_path / n).params for n in ("first", "second"))
     assert jax.tree.all(jax.tree.map(lambda x, y: np.allclose(x, y, atol=1e-6), a, b))
-    with pytest.raises(InputError, match=r"another architecture.*is \("):
+    with pytest.raises(InputError, match=r"another architecture.*is float32\["):
         training.train(shrunk(model__width=32, init_from=str(tmp_path / "first")), tmp_path / "third")
     with pytest.raises(InputError, match="no checkpoints"):
         training.train(shrunk(init_from=str(tmp_path / "nowhere")), tmp_path / "fourth")
 
 
 def test_a_workdir_of_another_config_is_refused(tmp_path):
-    training.write_config(shrunk(), tmp_path)
-    training.check_workdir(shrunk(train__log_every=7), tmp_path)
+    (tmp_path / "config.json").write_text(config_lib.to_json(shrunk()))
+    run_lib.check_workdir(shrunk(train__log_every=7), tmp_path)
     with pytest.raises(InputError, match=r"loss\.margin: 0\.2 -> 0\.3"):
-        training.check_workdir(shrunk(loss__margin=0.3), tmp_path)
+        run_lib.check_workdir(shrunk(loss__margin=0.3), tmp_path)
 
 
 def test_evaluation_on_other_data_has_a_name_of_its_own():
     trained = shrunk()
-    assert training.results_name(shrunk(), trained) == "results.json"
-    assert training.results_name(shrunk(data__test_split="dev"), trained) == "results-scenes-dev.json"
-    assert training.results_name(shrunk(data__dir="elsewhere"), trained) == "results-scenes-test.json"
+    assert results_name(shrunk(), trained) == "results.json"
+    assert results_name(shrunk(data__test_split="dev"), trained) == "results-scenes-dev.json"
+    assert results_name(shrunk(data__dir="elsewhere"), trained) == "results-scenes-test.json"
     with pytest.raises(InputError, match="data fields only"):
-        training.results_name(shrunk(model__selection="mean"), trained)
+        results_name(shrunk(model__selection="mean"), trained)
 
 
 def test_batch_larger_than_the_data(tmp_path):
@@ -169,8 +171,8 @@ def test_one_and_four_devices_take_the_same_step():
     config = shrunk()
     text = load_text(config, source="scenes")
     data = pipeline.with_text(config, pipeline.read_split(config, "train"), text)
-    run, _ = training.build_run(config, text, data)
-    constants = training.augment_constants(config, text)
+    run = run_lib.build_run(config, text, data)
+    constants = run_lib.augment_constants(config, text)
     step = jax.jit(make_train_step(run.model, run.optimizer, constants, config, warmup_steps=0))
     losses = []
     for devices in (jax.devices()[:1], jax.devices()):
@@ -189,11 +191,12 @@ def test_one_and_four_devices_take_the_same_step():
 def test_a_checkpoint_of_four_devices_is_evaluated_on_one(tmp_path):
     config = shrunk()
     text = load_text(config, source="scenes")
-    run, _ = training.build_run(config, text, pipeline.with_text(config, pipeline.read_split(config, "train"), text))
+    run = run_lib.build_run(config, text, pipeline.with_text(config, pipeline.read_split(config, "train"), text))
     state = jax.device_put(run.state, replicated(make_mesh(8, jax.devices())))
-    with checkpoints.open_manager(tmp_path) as manager:
-        checkpoints.save(manager, state, {"train_seconds": 0.0}, rsum=1.0)
-    variables, step = checkpoints.restore_variables(tmp_path, run.state)
+    with checkpoints.Manager(tmp_path) as manager:
+        checkpoints.save(manager, state, {"train_seconds": 0.0, "best_step": 0})
+    like = {"params": run.state.params, "batch_stats": run.state.batch_stats}
+    variables, step = checkpoints.restore_variables(tmp_path, like)
     assert step == 0
     assert same(variables["params"], run.state.params)
     assert all(len(x.sharding.device_set) == 1 for x in jax.tree.leaves(variables))
@@ -203,7 +206,7 @@ def test_text_encoder_learns_at_its_factor(tmp_path):
     config = shrunk(train__epochs=1, optim__text_lr_factor=0.0)
     training.train(config, tmp_path)
     text = load_text(config, source="scenes")
-    fresh, _ = training.build_run(config, text, pipeline.with_text(config, pipeline.read_split(config, "train"), text))
+    fresh = run_lib.build_run(config, text, pipeline.with_text(config, pipeline.read_split(config, "train"), text))
     after = final_state(config, tmp_path).params
     assert same(after["text_encoder"], fresh.state.params["text_encoder"])
     assert not same(after["text_branch"], fresh.state.params["text_branch"])
@@ -217,10 +220,15 @@ def test_non_finite_steps_are_skipped_then_end_the_run(tmp_path, monkeypatch):
         return original(batch.replace(regions=batch.regions.replace(features=jnp.asarray(features))), mesh)
 
     monkeypatch.setattr(training, "put_batch", poisoned)
-    with pytest.raises(DivergedError, match="non-finite"):
-        training.train(shrunk(train__epochs=4, train__eval_every_epochs=4.0), tmp_path)
-    skipped = [x["skipped"] for x in lines(tmp_path)]
-    assert skipped == list(range(1, training.MAX_SKIPPED + 2))
+    config = shrunk(train__epochs=4, train__eval_every_epochs=4.0, train__max_skipped=12, train__checkpoint_every=5)
+    with pytest.raises(DivergedError) as caught:
+        training.train(config, tmp_path)
+    said = str(caught.value)
+    assert "step 13: 13 steps had a non-finite loss or gradient" in said
+    assert "the learning rate is 0.0001;" in said  # a tenth since the end of epoch 1, step 10
+    assert f"last good checkpoint: {tmp_path / 'checkpoints' / '10'};" in said
+    assert [x["skipped"] for x in lines(tmp_path)] == list(range(1, 14))
+    assert all(x["loss"] is None for x in lines(tmp_path))
 
 
 def test_collapse_alarm_goes_off_once_and_says_what_to_try():
@@ -247,9 +255,9 @@ def test_frozen_and_fine_tuned_on_real_data(tmp_path, f8k, minilm):
             config_lib.set_field(config, name, value)
         text = load_text(config, source="precomp")
         data = pipeline.with_text(config, pipeline.read_split(config, "dev"), text)
-        run, _ = training.build_run(config, text, data)
+        run = run_lib.build_run(config, text, data)
         step = make_train_step(
-            run.model, run.optimizer, training.augment_constants(config, text), config, warmup_steps=0
+            run.model, run.optimizer, run_lib.augment_constants(config, text), config, warmup_steps=0
         )
         batch = put_batch(data.batch(np.arange(0, 40, 5)), run.mesh)
         step, state, seen = jax.jit(step), run.state, []

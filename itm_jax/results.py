@@ -1,0 +1,108 @@
+"""results.json: what a run reached, on which data, chosen how, by which code."""
+
+import json
+from typing import Any
+
+import jax
+import numpy as np
+
+import itm_jax
+from itm_jax import config as config_lib
+from itm_jax.errors import InputError
+from itm_jax.provenance import code_version, config_hash, describe_split
+from itm_jax.structs import Split
+
+
+def versions() -> dict[str, str]:
+    """Versions of the package and of the libraries that decide its numbers."""
+    import flax
+    import optax
+    import orbax.checkpoint
+
+    return {
+        "itm_jax": itm_jax.__version__,
+        "jax": jax.__version__,
+        "flax": flax.__version__,
+        "optax": optax.__version__,
+        "orbax": orbax.checkpoint.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def results(
+    config,
+    split: Split,
+    *,
+    step: int,
+    meta: dict[str, Any],
+    trained_on: dict[str, Any],
+    metrics: dict,
+    seconds: dict[str, float],
+    params: int,
+) -> dict:
+    """The content of results.json.
+
+    Args:
+        config: of the run, its data fields those of the evaluation.
+        split: what was evaluated.
+        step: of the evaluated checkpoint.
+        meta: record of the run's newest checkpoint.
+        trained_on: `data.json` of the run: fingerprints of its train and dev splits.
+        metrics: by protocol.
+        seconds: by part.
+        params: number of parameters.
+    """
+    device = jax.devices()[0]
+    return {
+        "model": config.model.name,
+        "variant": config.model.variant,
+        "dataset": config.data.name,
+        "split": split.name,
+        "step": step,
+        "selected_on": config.data.dev_split,
+        "selection": {"split": config.data.dev_split, "rsum": meta["best_rsum"], "step": meta["best_step"]},
+        "finished": meta["step"] >= meta["total_steps"],
+        "seed": config.seed,
+        "protocols": metrics,
+        "counts": {"images": split.num_images, "captions": len(split.captions), "params": params},
+        "seconds": seconds,
+        "config_hash": config_hash(config),
+        "data": trained_on | {split.name: describe_split(split)},
+        "code": code_version(),
+        "versions": versions(),
+        "devices": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
+    }
+
+
+def results_name(config, trained) -> str:
+    """The name of the results file of a run trained with `trained` and evaluated with `config`.
+
+    Raises:
+        InputError: the model is another one.
+    """
+    changed = config_lib.differences(config, trained)
+    other = [c for c in changed if c.startswith("model.")]
+    if other:
+        raise InputError(
+            f"the run's model is another one ({'; '.join(other[:4])}); evaluation may change data fields only"
+        )
+    if [c for c in changed if c.startswith("data.")] or config.data.dir != trained.data.dir:
+        return f"results-{config.data.name}-{config.data.test_split}.json"
+    return "results.json"
+
+
+def to_text(content: dict) -> str:
+    """The text of results.json."""
+    return json.dumps(content, indent=2) + "\n"
+
+
+def summary(content: dict) -> str:
+    """The results as the lines that a command prints."""
+    lines = []
+    for name, m in content["protocols"].items():
+        i2t, t2i = (" / ".join(f"{m[f'{d}_r{k}']:.1f}" for k in (1, 5, 10)) for d in ("i2t", "t2i"))
+        lines.append(
+            f"{content['dataset']} {content['split']} {name}: image to text R@1/5/10 {i2t}, "
+            f"text to image {t2i}, rSum {m['rsum']:.1f}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,82 @@
+"""The parts of a run, built from its config: model, text side, mesh, optimiser, first state; and its workdir."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from itm_jax import config as config_lib
+from itm_jax.data import pipeline
+from itm_jax.data.augment import AugmentConstants
+from itm_jax.data.text import TextInput
+from itm_jax.data.text_states import lone_mask_state
+from itm_jax.errors import InputError
+from itm_jax.mesh import make_mesh, replicated
+from itm_jax.models import build
+from itm_jax.train_state import TrainState, abstract_variables, init_state, learning_rate, make_optimizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A model with its text side, mesh and freshly initialised state."""
+
+    config: Any
+    text: TextInput
+    mesh: Any
+    model: Any
+    optimizer: Any
+    schedule: Any
+    steps_per_epoch: int
+    state: TrainState
+
+
+def build_run(config, text: TextInput, data: pipeline.TextSplit) -> Run:
+    """The run's parts; `data`, its training split, gives the shapes."""
+    config_lib.resolve(config)
+    mesh = make_mesh(config.data.batch_size)
+    steps = pipeline.steps_per_epoch(data.split, config.data.batch_size)
+    model = build(config.model)
+    schedule = learning_rate(config.optim, steps)
+    optimizer = make_optimizer(config.optim, schedule)
+    example = data.batch(np.arange(2))
+    state = init_state(jax.random.key(config.seed), model, optimizer, example, bert_params=text.params, mesh=mesh)
+    return Run(config, text, mesh, model, optimizer, schedule, steps, state)
+
+
+def build_for_evaluation(config, data: pipeline.TextSplit) -> tuple[Any, Any, dict[str, Any]]:
+    """(model, mesh, shapes of its variables); nothing is initialised."""
+    mesh = make_mesh(config.data.batch_size if config_lib.depends_on_batch(config.model) else jax.device_count())
+    model = build(config.model)
+    shapes = abstract_variables(model, data.batch(np.arange(2)))
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), shapes)
+    return model, mesh, like
+
+
+def augment_constants(config, text: TextInput) -> AugmentConstants:
+    """What word augmentation needs of the text side."""
+    mask_state = None if config.model.text.trainable else lone_mask_state(text)
+    return AugmentConstants(text.mask_id, jnp.asarray(text.replacements), mask_state)
+
+
+def check_workdir(config, workdir: pathlib.Path) -> None:
+    """Raises InputError where the workdir belongs to a run with another config."""
+    path = workdir / "config.json"
+    changed = config_lib.differences(config, config_lib.read_json(path)) if path.exists() else []
+    if changed:
+        raise InputError(
+            f"{workdir}: belongs to a run with another config ({'; '.join(changed[:4])}); "
+            "take another --workdir, or the same config to continue"
+        )
+
+
+def write_whole(path: pathlib.Path, text: str) -> None:
+    """Writes a file of the workdir whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as e:
+        raise InputError(f"{path}: cannot be written ({e.strerror})") from None
