@@ -64,7 +64,7 @@ def evaluate_ensemble(config, runs: Sequence[pathlib.Path], workdir: pathlib.Pat
         check_members(runs, members)
         split = members[0].split
         content = results(
-            config,
+            members[0].config,
             split,
             step=0,
             meta=members[0].meta,
@@ -77,6 +77,6 @@ def evaluate_ensemble(config, runs: Sequence[pathlib.Path], workdir: pathlib.Pat
             del content[key]
         content["model"] = "ensemble"
         content["members"] = [m.describe() | {"run": str(run)} for run, m in zip(runs, members, strict=True)]
-        path = workdir / results_name(config, config_lib.read_json(runs[0] / "config.json"))
+        path = workdir / results_name(members[0].config, config_lib.read_json(runs[0] / "config.json"))
         write_whole(path, to_text(content))
     return content, path

@@ -1,0 +1,132 @@
+"""What results.json says of where its numbers come from, and ensembles that do not mix what does not go together."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from test_precomp import write
+from test_train import one_device, shrunk  # noqa: F401
+
+from itm_jax import config as config_lib
+from itm_jax import train as training
+from itm_jax.data.precomp import read_split
+from itm_jax.data.scenes import make_split
+from itm_jax.ensemble import evaluate_ensemble
+from itm_jax.errors import InputError
+from itm_jax.evaluate import evaluate, score_run
+from itm_jax.metrics.retrieval import retrieval_metrics
+from itm_jax.provenance import code_version, config_hash, fingerprint
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two finished runs of different seeds on the same data."""
+    folder = tmp_path_factory.mktemp("runs")
+    for seed in (0, 1):
+        training.train(shrunk(seed=seed, train__epochs=1), folder / f"seed{seed}")
+    return [folder / "seed0", folder / "seed1"]
+
+
+def copy_with(run, to, **changes):
+    """A copy of a run whose config.json says something else."""
+    shutil.copytree(run, to)
+    config = config_lib.read_json(to / "config.json")
+    for name, value in changes.items():
+        config_lib.set_field(config, name.replace("__", "."), value)
+    (to / "config.json").write_text(config_lib.to_json(config))
+    return to
+
+
+def test_results_say_where_they_come_from(runs):
+    config = shrunk(train__epochs=1)
+    content, _ = evaluate(config, runs[0])
+    assert set(content["data"]) == {"train", "dev", "test"}
+    assert content["data"]["test"]["id"] == fingerprint(make_split(config.data.scenes, "test"))["id"]
+    assert content["selection"]["split"] == content["selected_on"] == "dev"
+    assert content["selection"]["step"] == content["step"]
+    dev = [json.loads(x) for x in (runs[0] / "metrics.jsonl").read_text().splitlines()]
+    assert content["selection"]["rsum"] == max(x["rsum"] for x in dev if x["split"] == "dev")
+    assert content["finished"] is True
+    assert content["code"] == code_version()
+    assert content["variant"] == "paper"
+    other, _ = evaluate(shrunk(train__epochs=1, seed=1), runs[1])
+    assert content["config_hash"] != other["config_hash"]
+    assert content["data"] == other["data"]
+
+
+def test_config_hash_follows_what_decides_the_numbers():
+    base = config_hash(shrunk())
+    assert base == config_hash(shrunk(train__log_every=77, eval__tile=5))
+    assert len({base, config_hash(shrunk(seed=1)), config_hash(shrunk(loss__margin=0.3))}) == 3
+
+
+def test_a_fingerprint_is_that_of_the_content(tmp_path):
+    write(tmp_path / "a")
+    write(tmp_path / "b" / "precomp", repeats=5, ids="row")
+    a, b = (fingerprint(read_split(str(tmp_path / name), "train")) for name in "ab")
+    assert a == b  # the same images and captions, stored in another form at another place
+    ims = tmp_path / "a" / "train_ims.npy"
+    features = np.load(ims)
+    features[3, 2, 1] += 1e-3
+    np.save(ims, features)
+    changed = fingerprint(read_split(str(tmp_path / "a"), "train"))
+    assert {k for k in a if a[k] != changed[k]} == {"features", "id"}
+    labels = tmp_path / "a" / "train_labels.json"
+    labels.write_text(labels.read_text().replace("label1", "label9"))
+    caps = tmp_path / "a" / "train_caps.txt"
+    caps.write_text(caps.read_text().replace("image 2", "picture 2"))
+    changed = fingerprint(read_split(str(tmp_path / "a"), "train"))
+    assert {k for k in a if a[k] != changed[k]} == {"features", "captions", "companions", "id"}
+
+
+def test_a_run_refuses_data_that_changed_under_it(runs, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(runs[0], workdir)
+    data = json.loads((workdir / "data.json").read_text())
+    data["train"]["captions"] = "0" * 16
+    (workdir / "data.json").write_text(json.dumps(data))
+    with pytest.raises(InputError, match=r"scenes train: its captions changed since the run in .*run began"):
+        training.train(shrunk(train__epochs=1), workdir)
+
+
+def test_an_ensemble_averages_the_scores(runs, tmp_path):
+    config = shrunk(train__epochs=1)
+    content, path = evaluate_ensemble(config, runs, tmp_path / "both")
+    assert path == tmp_path / "both" / "results.json"
+    assert json.loads(path.read_text()) == content
+    members = [score_run(config_lib.read_json(run / "config.json"), run) for run in runs]
+    mean = (members[0].scores + members[1].scores) / 2
+    assert content["protocols"]["full"] == retrieval_metrics(mean, members[0].split.caption_image_index)
+    assert [m["seed"] for m in content["members"]] == [0, 1]
+    assert content["model"] == "ensemble"
+    assert content["counts"]["params"] == 2 * members[0].params
+    elsewhere, path = evaluate_ensemble(shrunk(train__epochs=1, data__test_split="dev"), runs, tmp_path / "dev")
+    assert path.name == "results-scenes-dev.json"
+    assert elsewhere["split"] == "dev"
+
+
+def test_an_ensemble_refuses_what_does_not_go_together(runs, tmp_path):
+    config = shrunk(train__epochs=1)
+    with pytest.raises(InputError, match="at least two"):
+        evaluate_ensemble(config, runs[:1], tmp_path / "out")
+    with pytest.raises(InputError, match="holds a run; give the ensemble a --workdir of its own"):
+        evaluate_ensemble(config, runs, runs[0])
+    with pytest.raises(InputError, match=r"missing/config\.json: cannot be read"):
+        evaluate_ensemble(config, [runs[0], tmp_path / "missing"], tmp_path / "out")
+    selected = copy_with(runs[1], tmp_path / "selected", data__dev_split="test")
+    with pytest.raises(InputError, match=r"selected: selected on test, .*seed0 on dev; an ensemble does not mix them"):
+        evaluate_ensemble(config, [runs[0], selected], tmp_path / "out")
+    other = tmp_path / "other"
+    training.train(shrunk(train__epochs=1, data__scenes__seed=5), other)
+    with pytest.raises(InputError, match=r"other: its split dev is other data \(fingerprint .*does not mix"):
+        evaluate_ensemble(config, [runs[0], other], tmp_path / "out")
+    longer = copy_with(runs[1], tmp_path / "longer", train__epochs=2)
+    record = max((longer / "checkpoints").iterdir(), key=lambda p: int(p.name)) / "meta" / "metadata"
+    from itm_jax.checksums import read_sealed, seal
+
+    content = read_sealed(record)
+    record.write_text(json.dumps(seal(content | {"total_steps": 2 * content["total_steps"]})))
+    with pytest.raises(InputError, match=r"longer: stopped at step 10 of 20; finish it first"):
+        evaluate_ensemble(config, [runs[0], longer], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
