@@ -95,7 +95,8 @@ def bench_train() -> dict:
     captions = [" ".join(rng.choice(words, n)) for n in rng.integers(6, _TOKENS.value - 1, b)]
     captions[0] = " ".join(["a"] * (_TOKENS.value - 2))
     features = rng.standard_normal((b, _REGIONS.value, _WIDTH.value), dtype=np.float32)
-    text = load_text(config, source="scenes" if not config.model.text.pretrained else config.data.source)
+    source = "scenes" if not config.model.text.pretrained else config.data.source
+    text = load_text(config, source=source, captions=captions)
     table = tokenize(captions, text.tokenizer)
     states = None
     if not config.model.text.trainable:

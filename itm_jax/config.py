@@ -20,7 +20,7 @@ CHOICES = {
     "model.enhancement.statistics": ("valid", "all"),
     "model.aggregation.variant": ("paper", "official"),
     "model.aggregation.pairing": ("similarity", "random"),
-    "model.text.encoder": ("bert",),
+    "model.text.encoder": ("bert", "gru"),
     "model.text.cache_dtype": ("float16", "float32"),
     "loss.soft_negatives": ("mixup", "hardest", "none", "hinge"),
     "loss.same_image": ("mask", "keep"),
@@ -86,13 +86,16 @@ def default_config() -> ml_collections.ConfigDict:
     )
     c.model.aggregation.variant = config_dict.placeholder(str)  # (variant)
     c.model.text = ml_collections.ConfigDict()
-    c.model.text.encoder = "bert"
-    c.model.text.pretrained = config_dict.placeholder(str)  # directory or hub name; None: from scratch
+    c.model.text.encoder = "bert"  # gru: a BiGRU from scratch, as wide as the joint space
+    c.model.text.embed_size = 300  # (gru) width of the word embeddings
+    c.model.text.min_count = 4  # (gru) rarer words of the train captions are [UNK]
+    c.model.text.pretrained = config_dict.placeholder(str)  # (bert) directory or hub name; None: from scratch
     c.model.text.trainable = True  # False: states encoded once and cached
     c.model.text.cache_dtype = "float16"
-    c.model.text.vocab = config_dict.placeholder(str)  # WordPiece vocabulary; None: the one of the checkpoint / scenes
+    # None: the WordPiece vocabulary of the checkpoint, or of scenes; for gru the words of the train captions.
+    c.model.text.vocab = config_dict.placeholder(str)
     c.model.text.vocab_size = 0  # filled in from the vocabulary or the checkpoint, as are the next ones for the latter
-    c.model.text.hidden_size = 256
+    c.model.text.hidden_size = 256  # (bert), as all that follow but dropout
     c.model.text.num_layers = 4
     c.model.text.num_heads = 4
     c.model.text.intermediate_size = 1024
@@ -100,7 +103,7 @@ def default_config() -> ml_collections.ConfigDict:
     c.model.text.type_vocab_size = 2
     c.model.text.activation = "gelu"
     c.model.text.layer_norm_eps = 1e-12
-    c.model.text.dropout = config_dict.placeholder(float)  # None: the checkpoint's, 0.1 from scratch
+    c.model.text.dropout = config_dict.placeholder(float)  # None: the checkpoint's, 0.1 from scratch, 0 for gru
 
     c.loss = ml_collections.ConfigDict()
     c.loss.margin = 0.2
@@ -115,7 +118,8 @@ def default_config() -> ml_collections.ConfigDict:
 
     c.optim = ml_collections.ConfigDict()
     c.optim.lr = 5e-4
-    c.optim.text_lr_factor = 0.1
+    # Learning rate of the text encoder as a fraction of lr; None: 0.1 where it is pretrained, 1 from scratch.
+    c.optim.text_lr_factor = config_dict.placeholder(float)
     c.optim.weight_decay = 1e-4
     c.optim.clip = 2.0
     c.optim.decay_epochs = (15,)
@@ -146,11 +150,14 @@ def depends_on_batch(model: Any) -> bool:
 
 
 def resolve(config: ml_collections.ConfigDict) -> None:
-    """Fills in, in place, the fields that `model.variant` decides and that are not set."""
+    """Fills in, in place, the fields that others decide and that are not set."""
     flat = flatten(config)
     for name, value in VARIANTS[config.model.variant].items():
         if flat[name] is None:
             set_field(config, name, value)
+    if config.optim.text_lr_factor is None:
+        text = config.model.text
+        config.optim.text_lr_factor = 0.1 if text.encoder == "bert" and text.pretrained else 1.0
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -186,12 +193,13 @@ def validate(config: ml_collections.ConfigDict) -> None:
             raise InputError(f"config.{name}={given[name]!r}: must be one of {', '.join(choices)}")
     positive = ("data.batch_size", "data.eval_batch_size", "data.max_tokens", "data.prefetch", "model.width")
     positive += ("train.epochs", "train.eval_every_epochs", "train.log_every", "eval.tile", "loss.tau", "optim.lr")
+    positive += ("model.text.embed_size", "model.text.min_count")
     for name in positive:
         if not given[name] > 0:
             raise InputError(f"config.{name}={given[name]!r}: must be greater than 0")
     not_negative = ("loss.margin", "loss.warmup_epochs", "optim.weight_decay", "optim.clip", "optim.text_lr_factor")
     for name in (*not_negative, "train.checkpoint_every", "train.max_skipped", "loss.num_negatives"):
-        if given[name] < 0:
+        if given[name] is not None and given[name] < 0:
             raise InputError(f"config.{name}={given[name]!r}: must not be negative")
     augment = config.data.augment
     for name in ("region_drop", "word_touch", "word_mask", "word_random", "word_delete"):
@@ -212,9 +220,11 @@ def validate(config: ml_collections.ConfigDict) -> None:
         raise InputError(
             "config.data.dir: not set; pass --config.data.dir=DIR with {split}_ims.npy and {split}_caps.txt"
         )
-    if not config.model.text.trainable and not config.model.text.pretrained:
+    text = config.model.text
+    if not text.trainable and (text.encoder == "gru" or not text.pretrained):
         raise InputError(
-            "config.model.text.trainable=False needs config.model.text.pretrained: a random encoder is of no use"
+            "config.model.text.trainable=False needs config.model.text.encoder=bert and config.model.text.pretrained: "
+            "a random encoder is of no use"
         )
     buckets = list(config.data.token_buckets)
     if buckets != sorted(set(buckets)) or any(b < 4 for b in buckets):

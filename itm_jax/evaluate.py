@@ -107,7 +107,7 @@ def score_run(config, workdir: pathlib.Path) -> ScoredRun:
     Raises:
         InputError: the workdir holds no run, one of another model, or a damaged one.
     """
-    text = load_text(config, source=config.data.source)
+    text = load_text(config, source=config.data.source, workdir=workdir)
     config_lib.resolve(config)
     results_name(config, config_lib.read_json(workdir / "config.json"))  # refuses another model
     meta, trained_on = newest_meta(workdir), read_data(workdir)

@@ -13,6 +13,7 @@ from itm_jax.data import pipeline
 from itm_jax.data.augment import AugmentConstants
 from itm_jax.data.text import TextInput
 from itm_jax.data.text_states import lone_mask_state
+from itm_jax.data.vocabulary import VOCAB, read_vocabulary
 from itm_jax.errors import InputError
 from itm_jax.mesh import make_mesh, replicated
 from itm_jax.models import build
@@ -70,6 +71,13 @@ def check_workdir(config, workdir: pathlib.Path) -> None:
             f"{workdir}: belongs to a run with another config ({'; '.join(changed[:4])}); "
             "take another --workdir, or the same config to continue"
         )
+
+
+def check_vocabulary(text: TextInput, other: pathlib.Path) -> None:
+    """Raises InputError where the run `other`, whose parameters are to be taken over, has another word vocabulary."""
+    path = other / VOCAB
+    if text.words and path.exists() and read_vocabulary(path) != text.words:
+        raise InputError(f"{path}: not the vocabulary of this run; set config.model.text.vocab={path} to take it over")
 
 
 def write_whole(path: pathlib.Path, text: str) -> None:

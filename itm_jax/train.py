@@ -17,12 +17,13 @@ from itm_jax import checkpoints
 from itm_jax import config as config_lib
 from itm_jax.data import pipeline
 from itm_jax.data.text import load_text
+from itm_jax.data.vocabulary import VOCAB, to_text
 from itm_jax.errors import DivergedError, TerminatedError
 from itm_jax.evaluate import evaluate_split, make_encoders
 from itm_jax.lock import workdir_lock
 from itm_jax.mesh import put_batch, replicated
 from itm_jax.provenance import DATA, check_data, describe_split, read_data
-from itm_jax.run import Run, augment_constants, build_run, check_workdir, write_whole
+from itm_jax.run import Run, augment_constants, build_run, check_vocabulary, check_workdir, write_whole
 from itm_jax.train_state import TrainState
 from itm_jax.train_step import make_train_step
 from itm_jax.watch import CollapseAlarm, StopSignal
@@ -45,7 +46,7 @@ def train(config, workdir: pathlib.Path, *, check_test: bool = False) -> None:
     with workdir_lock(workdir):
         names = [config.data.train_split, config.data.dev_split] + [config.data.test_split] * check_test
         splits = pipeline.read_splits(config, names)
-        text = load_text(config, source=config.data.source)
+        text = load_text(config, source=config.data.source, workdir=workdir, captions=splits[0].captions)
         config_lib.resolve(config)
         check_workdir(config, workdir)
         recorded = read_data(workdir)
@@ -55,6 +56,8 @@ def train(config, workdir: pathlib.Path, *, check_test: bool = False) -> None:
         if not recorded:
             data = {s.name: describe_split(s) for s in splits[:2]}
             write_whole(workdir / DATA, json.dumps(data, indent=2) + "\n")
+        if text.words:
+            write_whole(workdir / VOCAB, to_text(text.words))
         write_whole(workdir / "config.json", config_lib.to_json(config))
         state, meta = first_state(run, workdir)
         if int(state.step) < meta["total_steps"]:
@@ -71,8 +74,10 @@ def first_state(run: Run, workdir: pathlib.Path) -> tuple[TrainState, dict[str, 
         state = restored[0]
         meta = {k: restored[1][k] for k in meta}
     elif config.init_from:
+        other = pathlib.Path(config.init_from).expanduser()
+        check_vocabulary(run.text, other)
         like = {"params": state.params, "batch_stats": state.batch_stats}
-        variables, _ = checkpoints.restore_variables(pathlib.Path(config.init_from), like)
+        variables, _ = checkpoints.restore_variables(other, like)
         state = state.replace(**variables, opt_state=run.optimizer.init(variables["params"]))
     return state, meta | {"total_steps": round(config.train.epochs * run.steps_per_epoch)}
 

@@ -202,5 +202,5 @@ def test_build_knows_the_size_of_the_vocabulary_or_says_so(tmp_path):
     )
     config = default_config().model
     config.text.pretrained = str(tmp_path)
-    assert build(config).bert.vocab_size == 50
+    assert build(config).encoder.vocab_size == 50
     assert config.text.vocab_size == 0

@@ -7,7 +7,6 @@ from itm_jax.config import default_config
 from itm_jax.data.scenes_text import vocabulary
 from itm_jax.data.text import (
     SCENES_VOCAB,
-    SPECIAL,
     fill_in,
     gather_tokens,
     load_text,
@@ -15,6 +14,7 @@ from itm_jax.data.text import (
     tokenize,
     wordpiece_tokenizer,
 )
+from itm_jax.data.vocabulary import SPECIAL
 from itm_jax.errors import InputError
 from itm_jax.modules.bert import BertConfig
 

@@ -11,12 +11,12 @@ from tokenizers import Tokenizer
 from tokenizers.implementations import BertWordPieceTokenizer
 
 from itm_jax.config import default_config
+from itm_jax.data.vocabulary import SPECIAL, VOCAB, build_vocabulary, read_vocabulary, word_tokenizer
 from itm_jax.errors import InputError
 from itm_jax.modules.bert import BertConfig
 from itm_jax.structs import Tokens
 
 SCENES_VOCAB = pathlib.Path(__file__).with_name("scenes_vocab.txt")
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,19 +28,38 @@ class TextInput:
         mask_id: id of [MASK].
         replacements: ids that may stand in for a word in augmentation: no special and no unused ones.
         params: parameters of the pretrained encoder, None from scratch.
-        bert: the encoder's architecture.
+        bert: architecture of a BERT encoder.
+        words: vocabulary of a BiGRU encoder.
     """
 
     tokenizer: Tokenizer
     mask_id: int
     replacements: np.ndarray
-    bert: BertConfig
+    bert: BertConfig | None
     params: Any = None
+    words: tuple[str, ...] | None = None
 
 
-def load_text(config: ml_collections.ConfigDict, *, source: str) -> TextInput:
-    """Tokenizer and encoder of `config.model.text`; fills in the fields that the checkpoint or vocabulary decides."""
+def load_text(
+    config: ml_collections.ConfigDict,
+    *,
+    source: str,
+    workdir: pathlib.Path | None = None,
+    captions: Sequence[str] | None = None,
+) -> TextInput:
+    """Tokenizer and encoder of `config.model.text`; fills in the fields that the checkpoint or vocabulary decides.
+
+    Args:
+        config: the whole config.
+        source: `config.data.source`.
+        workdir: of the run; a BiGRU's vocabulary is read from there once it has been written.
+        captions: of the train split, from which a BiGRU's vocabulary is built where it is not there yet.
+    """
     text = config.model.text
+    if text.encoder == "gru":
+        words = _words(text, workdir, captions)
+        text.vocab_size = len(words)
+        return _text_input(config, word_tokenizer(words), words=words)
     if text.pretrained:
         from itm_jax.pretrained.huggingface import load_bert
 
@@ -60,6 +79,21 @@ def load_text(config: ml_collections.ConfigDict, *, source: str) -> TextInput:
         raise InputError(
             f"config.data.max_tokens={config.data.max_tokens}: the text encoder has {text.max_positions} positions"
         )
+    return _text_input(config, tokenizer, bert=bert, params=params)
+
+
+def _words(text, workdir: pathlib.Path | None, captions: Sequence[str] | None) -> tuple[str, ...]:
+    """Vocabulary of a BiGRU: `text.vocab`, else the run's own, else a new one."""
+    path = pathlib.Path(text.vocab).expanduser() if text.vocab else workdir / VOCAB if workdir else None
+    if path and (text.vocab or captions is None or path.exists()):
+        return read_vocabulary(path)
+    if captions is None:
+        raise InputError("config.model.text.vocab: not set, and there are no train captions to build it from")
+    return build_vocabulary(captions, text.min_count)
+
+
+def _text_input(config, tokenizer: Tokenizer, *, bert=None, params=None, words=None) -> TextInput:
+    text = config.model.text
     tokenizer.no_padding()
     tokenizer.enable_truncation(config.data.max_tokens)
     vocabulary = tokenizer.get_vocab()
@@ -68,7 +102,7 @@ def load_text(config: ml_collections.ConfigDict, *, source: str) -> TextInput:
     usable = [
         i for token, i in vocabulary.items() if not (token.startswith("[") and token.endswith("]") and len(token) > 1)
     ]
-    return TextInput(tokenizer, vocabulary["[MASK]"], np.sort(np.array(usable, np.int32)), bert, params)
+    return TextInput(tokenizer, vocabulary["[MASK]"], np.sort(np.array(usable, np.int32)), bert, params, words)
 
 
 def fill_in(text, checkpoint: BertConfig) -> None:

@@ -29,7 +29,7 @@ def build(config) -> nn.Module:
     if config.name not in MODELS:
         raise InputError(f"config.model.name={config.name!r}: must be one of {', '.join(MODELS)}")
     if config.text.trainable and not config.text.vocab_size:
-        if not config.text.pretrained:
+        if config.text.encoder == "gru" or not config.text.pretrained:
             raise InputError(
                 "config.model.text.vocab_size=0: set it to the size of the vocabulary (data.text.load_text does)"
             )

@@ -8,6 +8,7 @@ from itm_jax.config import decided_by_variant
 from itm_jax.modules.aggregation import aggregate
 from itm_jax.modules.bert import Bert, BertConfig
 from itm_jax.modules.enhancement import Enhancement
+from itm_jax.modules.gru import BiGRU, GRUConfig
 from itm_jax.modules.numerics import at_least_f32, l2_normalize
 from itm_jax.modules.official import aggregate_official, batch_length, to_front
 from itm_jax.modules.selection import GPO, select_max, select_mean
@@ -59,17 +60,24 @@ class Branch(nn.Module):
         return l2_normalize(at_least_f32(select(rows, mask)))
 
 
+def text_encoder(c) -> BertConfig | GRUConfig | None:
+    """Architecture of the text encoder that a `model` section describes; None where its states come frozen."""
+    if c.text.encoder == "gru":
+        return GRUConfig(c.text.vocab_size, c.text.embed_size, c.width, c.text.dropout or 0.0)
+    return BertConfig.from_config(c.text) if c.text.trainable else None
+
+
 class AFA(nn.Module):
     """Two branches over region features and text states; the score is the cosine.
 
     Attributes:
-        bert: architecture of a text encoder that is part of the model, None where captions come with frozen states.
+        encoder: architecture of a text encoder that is part of the model, None where captions come with frozen states.
         branch: arguments of both branches.
         text_mlp: whether the text branch has an MLP beside its linear layer.
         dtype: compute dtype.
     """
 
-    bert: BertConfig | None
+    encoder: BertConfig | GRUConfig | None
     branch: tuple[tuple[str, object], ...]
     text_mlp: bool = True
     dtype: jnp.dtype = jnp.float32
@@ -88,17 +96,17 @@ class AFA(nn.Module):
             "shuffle": c.aggregation.shuffle,
             "selection": c.selection,
         }
-        bert = BertConfig.from_config(c.text) if c.text.trainable else None
         text_mlp = decided["enhancement.text"] == "mlp"
-        return cls(bert=bert, branch=tuple(branch.items()), text_mlp=text_mlp, dtype=jnp.dtype(c.dtype))
+        return cls(encoder=text_encoder(c), branch=tuple(branch.items()), text_mlp=text_mlp, dtype=jnp.dtype(c.dtype))
 
     def setup(self):
         """Submodules."""
         branch = dict(self.branch)
         self.image_branch = Branch(**branch, mlp=True, dtype=self.dtype)
         self.text_branch = Branch(**branch, mlp=self.text_mlp, dtype=self.dtype)
-        if self.bert is not None:
-            self.text_encoder = Bert(self.bert, self.dtype)
+        if self.encoder is not None:
+            kind = BiGRU if isinstance(self.encoder, GRUConfig) else Bert
+            self.text_encoder = kind(self.encoder, self.dtype)
 
     def encode_images(self, regions: Regions, *, train: bool) -> Float[Array, "b d"]:
         """Unit vectors of images."""
@@ -112,7 +120,7 @@ class AFA(nn.Module):
         """Unit vectors of captions, from `tokens.states` where given, else through the text encoder."""
         states = tokens.states
         if states is None:
-            if self.bert is None:
+            if self.encoder is None:
                 raise ValueError("this model has a frozen text encoder: give tokens.states (data.text_states)")
             states = self.text_encoder(tokens.ids, tokens.mask, train=train)
         return self.text_branch(states, tokens.mask, train=train)
