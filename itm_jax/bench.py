@@ -16,8 +16,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from itm_jax import commands
-from itm_jax import config as config_lib
 from itm_jax.errors import InputError
+from itm_jax.validation import validate
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "train: config file of the model")
 _REPEATS = flags.DEFINE_integer("repeats", 10, "timed repetitions", lower_bound=1)
@@ -77,7 +77,7 @@ def bench_train() -> dict:
     config.data.token_buckets = (_TOKENS.value,)
     config.data.max_tokens = _TOKENS.value
     config.data.dir = config.data.dir or "unused"
-    config_lib.validate(config)
+    validate(config)
     import jax
     import numpy as np
 

@@ -1,5 +1,6 @@
 """How every command starts and ends: flags, exit codes, one line for a user's mistake and no traceback."""
 
+import errno
 import logging
 import os
 import pathlib
@@ -88,10 +89,23 @@ def run(main: Callable[..., None], argv: Sequence[str] | None = None, *, words: 
     except (InputError, DivergedError, TerminatedError) as e:
         print(f"error: {' '.join(str(e).split())}", file=sys.stderr, flush=True)
         return e.exit_code
+    except Exception as e:
+        if not _disk_is_full(e):
+            raise
+        where = f"{e.filename}: " if isinstance(e, OSError) and e.filename else ""
+        print(f"error: {where}no space left on the disk; make room, the same command continues", file=sys.stderr)
+        return InputError.exit_code
     except KeyboardInterrupt:
         print("error: interrupted; the same command continues from the last checkpoint", file=sys.stderr, flush=True)
         return 128 + signal.SIGINT
     return 0
+
+
+def _disk_is_full(error: BaseException) -> bool:
+    """Whether the disk, or the user's part of it, was full: said by the system, or in a library's words."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return "No space left on device" in str(error) or "Disk quota exceeded" in str(error)
 
 
 def _own_flags(main: Callable) -> str:

@@ -1,4 +1,4 @@
-"""The default config, its validation, and the text forms it takes (config.json, error messages)."""
+"""The default config, what its fields decide of one another, and the text forms it takes (config.json)."""
 
 import difflib
 import json
@@ -10,21 +10,6 @@ from ml_collections import config_dict
 
 from itm_jax.errors import InputError
 
-CHOICES = {
-    "data.source": ("scenes", "precomp"),
-    "model.name": ("afa",),
-    "model.variant": ("paper", "official"),
-    "model.dtype": ("float32", "bfloat16"),
-    "model.selection": ("max", "mean", "gpo"),
-    "model.enhancement.text": ("mlp", "linear"),
-    "model.enhancement.statistics": ("valid", "all"),
-    "model.aggregation.variant": ("paper", "official"),
-    "model.aggregation.pairing": ("similarity", "random"),
-    "model.text.encoder": ("bert", "gru"),
-    "model.text.cache_dtype": ("float16", "float32"),
-    "loss.soft_negatives": ("mixup", "hardest", "none", "hinge"),
-    "loss.same_image": ("mask", "keep"),
-}
 # What `model.variant` decides where a field is not set.
 VARIANTS = {
     "paper": {
@@ -176,59 +161,6 @@ def nearest_field(name: str, config: Any) -> str:
     fields = list(flatten(config))
     by_leaf = [f for f in fields if f.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
     return (by_leaf or difflib.get_close_matches(name, fields, 1, 0.0))[0]
-
-
-def validate(config: ml_collections.ConfigDict) -> None:
-    """Raises InputError on the first field whose name or value cannot be meant."""
-    known, given = flatten(default_config()), flatten(config)
-    for name in given:
-        if name not in known:
-            near = nearest_field(name, default_config())
-            raise InputError(f"config.{name}: no such field; the nearest known one is config.{near}")
-    for name in known:
-        if name not in given:
-            raise InputError(f"config.{name}: missing; start the config file from itm_jax.config.default_config()")
-    for name, choices in CHOICES.items():
-        if given[name] not in choices and not (given[name] is None and known[name] is None):
-            raise InputError(f"config.{name}={given[name]!r}: must be one of {', '.join(choices)}")
-    positive = ("data.batch_size", "data.eval_batch_size", "data.max_tokens", "data.prefetch", "model.width")
-    positive += ("train.epochs", "train.eval_every_epochs", "train.log_every", "eval.tile", "loss.tau", "optim.lr")
-    positive += ("model.text.embed_size", "model.text.min_count")
-    for name in positive:
-        if not given[name] > 0:
-            raise InputError(f"config.{name}={given[name]!r}: must be greater than 0")
-    not_negative = ("loss.margin", "loss.warmup_epochs", "optim.weight_decay", "optim.clip", "optim.text_lr_factor")
-    for name in (*not_negative, "train.checkpoint_every", "train.max_skipped", "loss.num_negatives"):
-        if given[name] is not None and given[name] < 0:
-            raise InputError(f"config.{name}={given[name]!r}: must not be negative")
-    augment = config.data.augment
-    for name in ("region_drop", "word_touch", "word_mask", "word_random", "word_delete"):
-        if not 0 <= augment[name] <= 1:
-            raise InputError(f"config.data.augment.{name}={augment[name]!r}: a probability, must lie in [0, 1]")
-    if abs(augment.word_mask + augment.word_random + augment.word_delete - 1) > 1e-6:
-        raise InputError("config.data.augment: word_mask + word_random + word_delete must be 1")
-    if not 0 <= config.model.aggregation.ratio <= 0.5:
-        raise InputError(f"config.model.aggregation.ratio={config.model.aggregation.ratio!r}: must lie in [0, 0.5]")
-    if decided_by_variant(config.model)["aggregation.variant"] == "official":
-        for name in ("ratio", "pairing", "shuffle"):
-            if given[f"model.aggregation.{name}"] != known[f"model.aggregation.{name}"]:
-                raise InputError(
-                    f"config.model.aggregation.{name}={given[f'model.aggregation.{name}']!r}: of no effect on the "
-                    "official aggregation; leave it out, or set config.model.aggregation.variant=paper"
-                )
-    if config.data.source == "precomp" and not config.data.dir:
-        raise InputError(
-            "config.data.dir: not set; pass --config.data.dir=DIR with {split}_ims.npy and {split}_caps.txt"
-        )
-    text = config.model.text
-    if not text.trainable and (text.encoder == "gru" or not text.pretrained):
-        raise InputError(
-            "config.model.text.trainable=False needs config.model.text.encoder=bert and config.model.text.pretrained: "
-            "a random encoder is of no use"
-        )
-    buckets = list(config.data.token_buckets)
-    if buckets != sorted(set(buckets)) or any(b < 4 for b in buckets):
-        raise InputError(f"config.data.token_buckets={tuple(buckets)}: must be increasing lengths of at least 4")
 
 
 def to_json(config: ml_collections.ConfigDict) -> str:

@@ -18,8 +18,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from itm_jax import commands
-from itm_jax import config as config_lib
 from itm_jax.errors import InputError
+from itm_jax.validation import validate
 
 FLAGS = flags.FLAGS
 MODES = ("all", "train", "evaluate")
@@ -35,7 +35,7 @@ def main() -> None:
     if not _WORKDIR.value:
         raise InputError("--workdir: not given; pass --workdir=DIR, the directory the run writes to")
     config, workdir = commands.config_of(_CONFIG), pathlib.Path(_WORKDIR.value).expanduser()
-    config_lib.validate(config)
+    validate(config)
     if _ENSEMBLE.value and _MODE.value != "evaluate":
         raise InputError("--ensemble: averages runs that are trained already; add --mode=evaluate")
 

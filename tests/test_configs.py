@@ -6,8 +6,9 @@ import pytest
 from conftest import ROOT
 
 from itm_jax import config as config_lib
-from itm_jax.config import default_config, differences, read_json, to_json, validate
+from itm_jax.config import default_config, differences, read_json, to_json
 from itm_jax.errors import InputError
+from itm_jax.validation import validate
 
 FILES = sorted((ROOT / "configs").glob("*.py"))
 

@@ -11,7 +11,7 @@ from test_train import one_device, shrunk  # noqa: F401
 
 from itm_jax import config as config_lib
 from itm_jax import train as training
-from itm_jax.config import default_config, validate
+from itm_jax.config import default_config
 from itm_jax.data import pipeline
 from itm_jax.data.text import load_text, tokenize
 from itm_jax.data.vocabulary import SPECIAL, build_vocabulary, read_vocabulary, to_text, word_tokenizer
@@ -21,6 +21,7 @@ from itm_jax.mesh import put_batch
 from itm_jax.modules.gru import BiGRU, GRUConfig
 from itm_jax.run import augment_constants, build_run
 from itm_jax.train_step import make_train_step
+from itm_jax.validation import validate
 
 CONFIG = GRUConfig(vocab_size=30, embed_size=6, width=5)
 LENGTHS = (9, 4, 1, 0)

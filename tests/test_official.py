@@ -5,12 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from itm_jax.config import default_config, resolve, validate
+from itm_jax.config import default_config, resolve
 from itm_jax.errors import InputError
 from itm_jax.losses.afa import afa_loss
 from itm_jax.models import build
 from itm_jax.modules.aggregation import aggregate
 from itm_jax.structs import Regions, Tokens
+from itm_jax.validation import validate
 
 
 def norm(x):

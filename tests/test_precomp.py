@@ -162,7 +162,7 @@ BAD = [
     ("caps.txt", line(19), "19 captions for 4 images in train_ims.npy"),
     ("caps.txt", line(19, b"one", b"more"), "21 captions for 4 images"),
     ("caps.txt", lambda x: x[:2], "2 captions for 4 images"),
-    ("caps.txt", line(6, b" \t"), "line 7 is blank"),
+    ("caps.txt", line(6, b" \t"), "line 7: blank"),
     ("caps.txt", Bytes(lambda _: b""), "empty"),
     ("caps.txt", line(2, b"caf\xe9"), "line 3: not UTF-8"),
     ("caps.txt", line(0, b"\xef\xbb\xbfa", b"\xff"), "line 2: not UTF-8"),

@@ -71,12 +71,16 @@ def read_splits(config, names: Sequence[str]) -> list[Split]:
 def with_text(config, split: Split, text: TextInput) -> TextSplit:
     """Tokenizes a split's captions and, for a frozen encoder, encodes them or finds their states."""
     table = tokenize(split.captions, text.tokenizer)
-    buckets = tuple(b for b in config.data.token_buckets if b <= config.data.max_tokens)
     states = None
     if not config.model.text.trainable:
-        directory = cache_dir(config.data.cache_dir)
-        states = frozen_states(text, table, buckets, directory=directory, dtype=config.model.text.cache_dtype)
-    return TextSplit(split, table, states, buckets, config.data.max_tokens)
+        directory, dtype = cache_dir(config.data.cache_dir), config.model.text.cache_dtype
+        states = frozen_states(text, table, usable_buckets(config), directory=directory, dtype=dtype)
+    return TextSplit(split, table, states, usable_buckets(config), config.data.max_tokens)
+
+
+def usable_buckets(config) -> tuple[int, ...]:
+    """The padded lengths up to the longest that captions may have."""
+    return tuple(b for b in config.data.token_buckets if b <= config.data.max_tokens)
 
 
 def steps_per_epoch(split: Split, batch_size: int) -> int:

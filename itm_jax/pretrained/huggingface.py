@@ -203,7 +203,10 @@ def load_bert(path_or_name: str):
     params = convert(read_tensors(directory), config, str(directory))
     tokenizer = load_tokenizer(directory)
     if len(tokenizer) > config.vocab_size:
+        # transformers appends special tokens that a vocabulary lacks.
+        added = [t for t, i in tokenizer.get_vocab().items() if i >= config.vocab_size]
         raise InputError(
-            f"{directory}: the tokenizer has {len(tokenizer)} entries, the embedding table {config.vocab_size}"
+            f"{directory}: the tokenizer has {len(tokenizer)} entries, the embedding table {config.vocab_size}; it has "
+            f"no row for {', '.join(sorted(added)[:5])}"
         )
     return config, params, tokenizer

@@ -1,0 +1,155 @@
+"""What `itm_jax.check` does: config, data, text side, batch size, checkpoints and workdir, one after the other."""
+
+import os
+import pathlib
+import shutil
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from itm_jax import checkpoints
+from itm_jax import config as config_lib
+from itm_jax.checksums import check_files
+from itm_jax.data import pipeline
+from itm_jax.data.defects import Defects
+from itm_jax.data.precomp_check import check_names, check_split, check_together
+from itm_jax.data.text import TextInput, TokenTable, load_text, tokenize
+from itm_jax.errors import DamagedError, InputError
+from itm_jax.mesh import make_mesh
+from itm_jax.provenance import check_data, read_data
+from itm_jax.run import build_for_evaluation, check_vocabulary, check_workdir
+from itm_jax.structs import Split
+from itm_jax.validation import problems
+
+STATES = 3  # parameters and the two moments of Adam
+KEPT = 5  # checkpoints on disk at one time: the two newest, the best of each, and one being written
+
+
+def check(config, workdir: pathlib.Path | None = None) -> tuple[Defects, list[Split]]:
+    """All defects of a config, its data, its text side and, where given, its workdir; and the splits as seen."""
+    defects = Defects(strict=False)
+    for problem in problems(config):
+        defects.add(problem)
+    if defects.count:  # fields that cannot be meant: nothing to go by
+        return defects, []
+    splits = check_splits(config, defects)
+    check_run(config, splits, workdir, defects)
+    return defects, splits
+
+
+def check_splits(config, defects: Defects) -> list[Split]:
+    """The splits that the config names, as far as they could be opened."""
+    names = list(dict.fromkeys([config.data.train_split, config.data.dev_split, config.data.test_split]))
+    if len(names) < 3:
+        defects.add(
+            f"config.data: train_split={config.data.train_split}, dev_split={config.data.dev_split}, "
+            f"test_split={config.data.test_split}: must be three different splits"
+        )
+    opened = []
+    for name in names:
+        try:
+            if config.data.source == "precomp":
+                opened.append(check_split(config.data.dir, name, defects))
+            else:
+                opened.append((pipeline.read_split(config, name), []))
+        except InputError as e:
+            defects.add(e)
+    whole = [(split, digests) for split, digests in opened if split is not None]
+    if config.data.source == "precomp":
+        if len(whole) > 1:
+            check_together(whole, config.data.dir, defects)
+        root = pathlib.Path(config.data.dir).expanduser()
+        for directory in (d for d in (root, root / "precomp") if d.is_dir()):
+            check_names(directory, names, defects)
+    return [split for split, _ in whole]
+
+
+def describe(split: Split) -> str:
+    """A line on what was seen of a sound split."""
+    images, regions, width = split.features.shape
+    extras = [name for name in ("boxes", "labels", "edges") if getattr(split, name) is not None]
+    repeated = f", rows repeated {split.rows_per_image}x" if split.rows_per_image > 1 else ""
+    return (
+        f"{split.name}: {images} images of {regions} x {width} {split.features.dtype}{repeated}, {len(split.captions)} "
+        f"captions ({split.captions_per_image} each, at most {max(len(c.split()) for c in split.captions)} words)"
+        f"{', with ' + ', '.join(extras) if extras else ''}"
+    )
+
+
+def check_text(config, splits: Sequence[Split], workdir, defects: Defects) -> TextInput | None:
+    """Loads the text side and tokenises all captions; reports those without a token."""
+    train = next((s for s in splits if s.name == config.data.train_split), None)
+    try:
+        text = load_text(config, source=config.data.source, workdir=workdir, captions=train.captions if train else None)
+    except InputError as e:
+        return defects.add(e)
+    for split in splits:
+        written = np.array([bool(c) for c in split.captions])  # a blank one is reported already
+        empty = np.flatnonzero((tokenize(split.captions, text.tokenizer).lengths <= 2) & written)
+        defects.each(
+            split.source.replace("_ims.npy", "_caps.txt"), "line", empty + 1, "no token is left of the caption"
+        )
+    return text
+
+
+def check_run(config, splits: Sequence[Split], workdir: pathlib.Path | None, defects: Defects) -> None:
+    """Reports what would stop a run of this config on these splits."""
+    text = check_text(config, splits, workdir, defects)
+    train = next((s for s in splits if s.name == config.data.train_split), None)
+    if text is None or train is None:
+        return
+    config_lib.resolve(config)
+    try:
+        pipeline.steps_per_epoch(train, config.data.batch_size)
+        make_mesh(config.data.batch_size)
+    except InputError as e:
+        return defects.add(e)
+    _, _, like = build_for_evaluation(config, _shapes(config, train, text))
+    if config.init_from:
+        other = pathlib.Path(config.init_from).expanduser()
+        _report(defects, check_vocabulary, text, other)
+        _report(defects, checkpoints.restore_variables, other, like)  # reads all of it
+    if workdir:
+        check_directory(config, splits, workdir, like, defects)
+
+
+def _shapes(config, split: Split, text: TextInput) -> pipeline.TextSplit:
+    """The split with two captions of nothing: enough for the shapes of the model's variables."""
+    table = TokenTable(np.zeros(4, np.int32), np.full(4, -1, np.int32), np.array([0, 2, 4]))
+    states = None
+    if not config.model.text.trainable:
+        states = np.zeros((4, text.bert.hidden_size), config.model.text.cache_dtype)
+    return pipeline.TextSplit(split, table, states, pipeline.usable_buckets(config), config.data.max_tokens)
+
+
+def check_directory(config, splits: Sequence[Split], workdir: pathlib.Path, like, defects: Defects) -> None:
+    """Reports a workdir that cannot be written, is another run's, holds damaged checkpoints, or is on a full disk."""
+    if workdir.exists() and not workdir.is_dir():
+        return defects.add(f"{workdir}: not a directory; take another --workdir")
+    standing = next(p for p in (workdir, *workdir.absolute().parents) if p.exists())
+    if not os.access(standing, os.W_OK | os.X_OK):
+        return defects.add(f"{standing}: cannot be written; take another --workdir")
+    need = KEPT * STATES * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(like["params"]))
+    free = shutil.disk_usage(standing).free
+    if free < need:
+        defects.add(
+            f"{standing}: {free / 1e9:.2f} GB are free, the checkpoints of this model take up to {need / 1e9:.2f} GB; "
+            "make room, or take another --workdir"
+        )
+    _report(defects, check_workdir, config, workdir)
+    _report(defects, lambda: check_data(read_data(workdir), {s.name: s for s in splits}, workdir))
+    for step in checkpoints.steps_of(workdir):
+        folder = workdir / checkpoints.FOLDER / str(step)
+        try:
+            checkpoints.read_meta(workdir, step)
+            check_files(folder)
+        except DamagedError as e:
+            defects.add(f"{folder}: {e}; training will set it aside and go on from the one before")
+
+
+def _report(defects: Defects, function, *arguments) -> None:
+    try:
+        function(*arguments)
+    except InputError as e:
+        defects.add(e)

@@ -1,0 +1,115 @@
+"""Which values the fields of a config may take."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import ml_collections
+
+from itm_jax.config import VARIANTS, decided_by_variant, default_config, flatten, nearest_field
+from itm_jax.errors import InputError
+
+CHOICES = {
+    "data.source": ("scenes", "precomp"),
+    "model.name": ("afa",),
+    "model.variant": ("paper", "official"),
+    "model.dtype": ("float32", "bfloat16"),
+    "model.selection": ("max", "mean", "gpo"),
+    "model.enhancement.text": ("mlp", "linear"),
+    "model.enhancement.statistics": ("valid", "all"),
+    "model.aggregation.variant": ("paper", "official"),
+    "model.aggregation.pairing": ("similarity", "random"),
+    "model.text.encoder": ("bert", "gru"),
+    "model.text.cache_dtype": ("float16", "float32"),
+    "loss.soft_negatives": ("mixup", "hardest", "none", "hinge"),
+    "loss.same_image": ("mask", "keep"),
+}
+OPTIONAL_NUMBERS = ("model.text.dropout", "optim.text_lr_factor")
+
+
+def validate(config: ml_collections.ConfigDict) -> None:
+    """Raises InputError on the first field whose name or value cannot be meant."""
+    for problem in problems(config):
+        raise InputError(problem)
+
+
+def problems(config: ml_collections.ConfigDict) -> Iterator[str]:
+    """Every field whose name or value cannot be meant; values are looked at where all names and types are right."""
+    known, given = flatten(default_config()), flatten(config)
+    sound = True
+    for problem in _structure_problems(known, given):
+        sound = False
+        yield problem
+    if sound:
+        yield from _value_problems(config, known, given)
+
+
+def _structure_problems(known: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:
+    for name in given:
+        if name not in known:
+            near = nearest_field(name, default_config())
+            yield f"config.{name}: no such field; the nearest known one is config.{near}"
+    for name, default in known.items():
+        if name not in given:
+            yield f"config.{name}: missing; start the config file from itm_jax.config.default_config()"
+            continue
+        if default is None:  # a field that may be left out
+            default = 0.0 if name in OPTIONAL_NUMBERS else ""
+            if given[name] is None:
+                continue
+        if not _same_type(given[name], default):
+            yield f"config.{name}={given[name]!r}: must be {_type_name(default)}"
+
+
+def _same_type(value: Any, default: Any) -> bool:
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    if isinstance(default, int | float):
+        return isinstance(value, int | (float if isinstance(default, float) else int))
+    return isinstance(value, type(default))
+
+
+def _type_name(default: Any) -> str:
+    names = {bool: "True or False", int: "an integer", float: "a number", str: "a string", list: "a tuple"}
+    return names[type(default)]
+
+
+def _value_problems(config: ml_collections.ConfigDict, known: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:
+    for name, choices in CHOICES.items():
+        if given[name] not in choices and not (given[name] is None and known[name] is None):
+            yield f"config.{name}={given[name]!r}: must be one of {', '.join(choices)}"
+    positive = ("data.batch_size", "data.eval_batch_size", "data.max_tokens", "data.prefetch", "model.width")
+    positive += ("train.epochs", "train.eval_every_epochs", "train.log_every", "eval.tile", "loss.tau", "optim.lr")
+    positive += ("model.text.embed_size", "model.text.min_count")
+    for name in positive:
+        if not given[name] > 0:
+            yield f"config.{name}={given[name]!r}: must be greater than 0"
+    not_negative = ("loss.margin", "loss.warmup_epochs", "optim.weight_decay", "optim.clip", "optim.text_lr_factor")
+    for name in (*not_negative, "train.checkpoint_every", "train.max_skipped", "loss.num_negatives"):
+        if given[name] is not None and given[name] < 0:
+            yield f"config.{name}={given[name]!r}: must not be negative"
+    augment = config.data.augment
+    for name in ("region_drop", "word_touch", "word_mask", "word_random", "word_delete"):
+        if not 0 <= augment[name] <= 1:
+            yield f"config.data.augment.{name}={augment[name]!r}: a probability, must lie in [0, 1]"
+    if abs(augment.word_mask + augment.word_random + augment.word_delete - 1) > 1e-6:
+        yield "config.data.augment: word_mask + word_random + word_delete must be 1"
+    if not 0 <= config.model.aggregation.ratio <= 0.5:
+        yield f"config.model.aggregation.ratio={config.model.aggregation.ratio!r}: must lie in [0, 0.5]"
+    if given["model.variant"] in VARIANTS and decided_by_variant(config.model)["aggregation.variant"] == "official":
+        for name in ("ratio", "pairing", "shuffle"):
+            if given[f"model.aggregation.{name}"] != known[f"model.aggregation.{name}"]:
+                yield (
+                    f"config.model.aggregation.{name}={given[f'model.aggregation.{name}']!r}: of no effect on the "
+                    "official aggregation; leave it out, or set config.model.aggregation.variant=paper"
+                )
+    if config.data.source == "precomp" and not config.data.dir:
+        yield ("config.data.dir: not set; pass --config.data.dir=DIR with {split}_ims.npy and {split}_caps.txt")
+    text = config.model.text
+    if not text.trainable and (text.encoder == "gru" or not text.pretrained):
+        yield (
+            "config.model.text.trainable=False needs config.model.text.encoder=bert and config.model.text.pretrained: "
+            "a random encoder is of no use"
+        )
+    buckets = list(config.data.token_buckets)
+    if buckets != sorted(set(buckets)) or any(b < 4 for b in buckets):
+        yield f"config.data.token_buckets={tuple(buckets)}: must be increasing lengths of at least 4"

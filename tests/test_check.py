@@ -1,0 +1,381 @@
+"""`itm_jax.check` lists every defect, and only those: one thing wrong, one line."""
+
+import json
+import os
+import pathlib
+import pickle
+import re
+import shutil
+
+import ml_collections
+import numpy as np
+import pytest
+from conftest import ROOT
+from test_bert import checkpoint  # noqa: F401
+from test_commands import command
+from test_precomp import Bytes, at, damage, line, pickled
+from test_train import one_device  # noqa: F401
+
+from itm_jax import check_run, commands
+from itm_jax import config as config_lib
+from itm_jax import train as training
+from itm_jax.check_run import check
+from itm_jax.config import default_config
+from itm_jax.data.defects import SHOWN
+from itm_jax.data.text import SCENES_VOCAB
+
+IMAGES, REGIONS, WIDTH, EACH = 6, 3, 6, 5
+SPLITS = ("train", "dev", "test")
+
+
+def write_all(directory, repeats=1):
+    """A good data set of three splits with all companions; dev and test rows repeated, as SCAN has them."""
+    directory.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(3)
+    for split in SPLITS:
+        times = 1 if split == "train" else repeats
+        rows = lambda x, times=times: np.repeat(x, times, axis=0)  # noqa: E731
+        features = rng.standard_normal((IMAGES, REGIONS, WIDTH)).astype(np.float32)
+        np.save(directory / f"{split}_ims.npy", rows(features))
+        captions = [f"a {split} caption {c} of image {i}" for i in range(IMAGES) for c in range(EACH)]
+        (directory / f"{split}_caps.txt").write_text("\n".join(captions) + "\n")
+        names = [f"{split}{i}.jpg" for i in range(IMAGES) for _ in range(times)]
+        (directory / f"{split}_ids.txt").write_text("\n".join(names) + "\n")
+        corners = np.sort(rng.uniform(0, 1, (IMAGES, REGIONS, 2, 2)), axis=2).reshape(IMAGES, REGIONS, 4)
+        np.save(directory / f"{split}_boxes.npy", rows(corners.astype(np.float32)))
+        labels = [[f"label{(i + r) % 3}" for r in range(REGIONS)] for i in range(IMAGES) for _ in range(times)]
+        (directory / f"{split}_labels.json").write_text(json.dumps(labels))
+        (directory / f"{split}_dependencies.json").write_text(json.dumps([[[0, 1], [4, 3]]] * len(captions)))
+
+
+def config_for(directory, **changes):
+    """A small model on that data, its text encoder from scratch; changes by dotted name with `__` for the dot."""
+    config = default_config()
+    values = {
+        "data.dir": str(directory), "data.batch_size": 8, "model.width": 16, "model.text.vocab": str(SCENES_VOCAB),
+        "model.text.hidden_size": 16, "model.text.num_layers": 1, "model.text.num_heads": 2,
+        "model.text.intermediate_size": 16,
+    }  # fmt: skip
+    for name, value in (values | {k.replace("__", "."): v for k, v in changes.items()}).items():
+        config_lib.set_field(config, name, value)
+    return config
+
+
+def header(old, new):
+    """Replaces text in an .npy header, its length kept."""
+    return Bytes(lambda x: x.replace(old, new + b" " * (len(old) - len(new)), 1))
+
+
+words = " ".join(["word"] * 301).encode()
+# file, what is done to it, the line about it after `file: ` (a regular expression)
+FILES = [
+    ("train_ims.npy", None, r"no such file; splits found there: dev, test"),
+    ("train_ims.npy", Bytes(lambda _: b""), r"not a whole \.npy file .*; fetch or write it again"),
+    ("train_ims.npy", Bytes(lambda x: x[:-4]), r"not a whole \.npy file .*"),
+    ("train_ims.npy", Bytes(lambda x: x + b"1234"), r"4 bytes more than its header says \(float32 \(6, 3, 6\)\); fetch or .*"),
+    ("train_ims.npy", header(b"(6, 3, 6), }        ", b"(7, 3, 6), }"), r"not a whole \.npy file .*"),
+    ("train_ims.npy", header(b"(6, 3, 6), }               ", b"(1000000000000000, 3, 6), }"), r"not a whole \.npy file .*"),
+    ("train_ims.npy", header(b"(6, 3, 6)", b"(6,-3, 6)"), r"not a whole \.npy file .*"),
+    ("train_ims.npy", pickled, r"holds pickled Python objects, never loaded; save a plain numeric array"),
+    ("train_ims.npy", Bytes(lambda _: pickle.dumps([1])), r"not a whole \.npy file .*"),
+    ("train_ims.npy", np.asfortranarray, r"stored column by column \(Fortran order\).*np\.ascontiguousarray\(array\)"),
+    ("train_ims.npy", lambda x: x[:, 0], r"float32 \(6, 6\); expected float16 or float32 \[rows, regions, width\]"),
+    ("train_ims.npy", lambda x: x.astype(np.float64), r"float64 \(6, 3, 6\); expected .*"),
+    ("train_ims.npy", lambda x: x.astype(">f4"), r">f4 \(6, 3, 6\); expected .*"),
+    ("train_ims.npy", lambda x: x[:, :0], r"shape \(6, 0, 6\) holds nothing"),
+    ("train_ims.npy", at((2, 0, 1), np.nan), r"row 2: NaN or Inf; extract it again"),
+    ("train_ims.npy", lambda x: at((5, 2, 5), -np.inf)(x.astype(np.float16)), r"row 5: NaN or Inf; extract it again"),
+    ("train_ims.npy", at(4, 0.0), r"row 4: all features are zero; extract it again"),
+    ("test_ims.npy", lambda x: np.concatenate([x, x], axis=2), r"12 features wide, 6 in .*train_ims\.npy; are they of one data set\?"),
+    ("test_ims.npy", lambda x: x[:, :2], r"2 regions per image, 3 in .*train_ims\.npy; are they of one data set\?"),
+    ("train_caps.txt", None, r"cannot be read \(No such file or directory\)"),
+    ("train_caps.txt", Bytes(lambda _: b""), r"empty"),
+    ("train_caps.txt", line(29), r"29 captions for 6 images in train_ims\.npy; the captions must be a constant multiple.*"),
+    ("train_caps.txt", lambda x: x[:3], r"3 captions for 6 images .*"),
+    ("train_caps.txt", line(6, b" \t"), r"line 7: blank; every line must be a caption"),
+    ("train_caps.txt", line(2, b"caf\xe9 a b c d e"), r"line 3: not UTF-8 \(byte 0xe9\)"),
+    ("train_caps.txt", line(4, words), r"line 5: more than 300 words; are line ends missing\?"),
+    ("train_caps.txt", line(4, "a \ufffd is lost in here".encode()), r"line 5: holds U\+FFFD, a character lost in decoding"),
+    ("train_caps.txt", line(4, b"zero \0 is in this one"), r"line 5: holds control characters; are line ends those of another system\?"),
+    ("train_caps.txt", line(4, b"two\rlines are here in one"), r"line 5: holds control characters; .*"),
+    ("train_ids.txt", line(5), r"5 ids for 6 images \(6 rows in train_ims\.npy\)"),
+    ("train_ids.txt", line(3, b"train1.jpg"), r"line 4: train1\.jpg is already the image of line 2"),
+    ("train_ids.txt", line(3, b""), r"line 4: blank"),
+    ("train_ids.txt", line(0, b"\xffa.jpg"), r"line 1: not UTF-8 \(byte 0xff\)"),
+    ("test_ids.txt", line(0, b"train2.jpg"), None),
+    ("train_boxes.npy", lambda x: x[:3], r"float32 \(3, 3, 4\); expected numbers \(6, 3, 4\), to go with the features"),
+    ("train_boxes.npy", lambda x: x[0], r"float32 \(3, 4\); expected .*"),
+    ("train_boxes.npy", lambda x: x.astype(str), r"<U\d+ \(6, 3, 4\); expected .*"),
+    ("train_boxes.npy", at((1, 2, 3), 1.2), r"row 1: values outside \[0, 1\.001\]; boxes in pixels need train_img_sizes\.npy .*"),
+    ("train_boxes.npy", at((2, 0, 0), np.nan), r"row 2: NaN or Inf"),
+    ("train_boxes.npy", lambda x: at(3, x[3][:, [2, 1, 0, 3]])(x), r"row 3: a box with x2 < x1 or y2 < y1"),
+    ("train_img_sizes.npy", lambda _: np.full((4, 2), 500), r"int64 \(4, 2\); expected numbers \(6, 2\), .*"),
+    ("train_img_sizes.npy", lambda _: np.array([[5, 5], [0, 5]] * 3)[[0, 1, 0, 0, 0, 0]], r"row 1: width and height must be greater than 0"),
+    ("train_img_sizes.npy", pickled, r"holds pickled Python objects, never loaded; .*"),
+    ("train_labels.json", lambda x: x[1:], r"5 rows, expected 6 lists of 3 label names"),
+    ("train_labels.json", lambda x: [*x[:3], x[3][:2], *x[4:]], r"row 3: expected a list of 3 label names"),
+    ("train_labels.json", lambda x: [x[0], ["a", 3, "b"], *x[2:]], r"row 1: expected a list of 3 label names"),
+    ("train_labels.json", lambda x: [x[0], ["a", "", "b"], *x[2:]], r"row 1: expected a list of 3 label names"),
+    ("train_labels.json", lambda x: {"0": x}, r"holds a dict, expected a list"),
+    ("train_labels.json", Bytes(lambda x: x[:-5]), r"not JSON .*"),
+    ("train_dependencies.json", lambda x: [x[0], [[0, 7]], *x[2:]], r"entry 1: expected \[head, dependent\] indices below the number .*"),
+    ("train_dependencies.json", lambda x: x[1:], r"29 entries, expected 30, one per caption"),
+    ("train_dependencies.json", lambda x: [*x[:-1], [[0, 1, 2]]], r"entry 29: expected \[head, dependent\] .*"),
+    ("train_box.npy", Bytes(lambda _: b"x"), None),
+]  # fmt: skip
+ELSEWHERE = {
+    "test_ids.txt": r"{dir}/test_ims\.npy: 1 images are in split train too \(first: id train2\.jpg\); numbers on test .*",
+    "train_box.npy": r"{dir}/train_box\.npy: not read; should its name be train_boxes\.npy\?",
+}
+
+
+def prepare(path, change):
+    """Damages a file; one that is not there yet is made by the change."""
+    if path.name == "test_ims.npy":
+        for companion in ("boxes.npy", "labels.json"):
+            path.with_name(f"test_{companion}").unlink()
+    if path.name in ("train_box.npy", "train_img_sizes.npy"):
+        if path.name == "train_box.npy":
+            (path.parent / "train_boxes.npy").unlink()
+            path.touch()
+        elif not isinstance(change, Bytes) and change is not pickled:
+            boxes = np.load(path.parent / "train_boxes.npy")
+            np.save(path.parent / "train_boxes.npy", boxes * 5)
+    damage(path, change)
+
+
+@pytest.mark.parametrize(("file", "change", "expected"), FILES, ids=[f"{i}-{f[0]}" for i, f in enumerate(FILES)])
+def test_one_defect_of_a_file_gives_one_line(tmp_path, monkeypatch, file, change, expected):
+    monkeypatch.chdir(tmp_path)  # a pickle that is loaded leaves a trace here
+    data = tmp_path / "data"
+    write_all(data)
+    prepare(data / file, change)
+    defects, _ = check(config_for(data))
+    pattern = (
+        f"{re.escape(str(data / file))}: {expected}" if expected else ELSEWHERE[file].format(dir=re.escape(str(data)))
+    )
+    print(*defects.lines, sep="\n")
+    assert defects.count == len(defects.lines) == 1, defects.lines
+    assert re.fullmatch(pattern, defects.lines[0])
+    assert not (tmp_path / "unpickled").exists()
+
+
+REPEATED = [
+    ("dev_ims.npy", at(slice(5, 10), np.nan), ["row %d: NaN or Inf; extract it again" % r for r in range(5, 10)]),  # noqa: UP031
+    ("dev_ims.npy", at((7, 1, 1), 9.0), ["row 5: it and the 4 after it have one id but different features"]),
+    ("dev_ids.txt", line(8, b"x"), ["lines 6..10: not one id 5 times, as at the file's start (1 such groups)"]),
+]
+
+
+@pytest.mark.parametrize(("file", "change", "expected"), REPEATED)
+def test_defects_of_repeated_rows_have_the_numbers_of_the_file(tmp_path, file, change, expected):
+    write_all(tmp_path, repeats=5)
+    assert check(config_for(tmp_path))[0].lines == []
+    damage(tmp_path / file, change)
+    assert check(config_for(tmp_path))[0].lines == [f"{tmp_path / file}: {x}" for x in expected]
+
+
+def test_a_good_data_set_has_none_in_every_form(tmp_path):
+    write_all(tmp_path / "precomp", repeats=5)
+    for split in SPLITS:
+        caps = tmp_path / "precomp" / f"{split}_caps.txt"
+        caps.write_bytes(b"\xef\xbb\xbf" + caps.read_bytes().replace(b"\n", b"\r\n"))
+    (tmp_path / "precomp" / "train_ims_bbx.npy").touch()
+    defects, splits = check(config_for(tmp_path))
+    assert defects.lines == []
+    assert check_run.describe(splits[1]) == (
+        "dev: 6 images of 3 x 6 float32, rows repeated 5x, 30 captions (5 each, at most 7 words), with boxes, labels, edges"
+    )
+
+
+def test_many_defects_are_all_counted(tmp_path):
+    write_all(tmp_path)
+    damage(tmp_path / "train_caps.txt", lambda x: [b""] * len(x))
+    damage(tmp_path / "dev_ims.npy", at((2, 0, 1), np.nan))
+    damage(tmp_path / "test_labels.json", lambda x: x[1:])
+    defects, _ = check(config_for(tmp_path))
+    assert defects.count == 30 + 1 + 1
+    assert len(defects.lines) == (SHOWN + 1) + 1 + 1
+    assert f"{tmp_path / 'train_caps.txt'}: … 10 more: blank" in defects.lines
+
+
+def test_images_shared_by_splits_are_found_without_ids(tmp_path):
+    write_all(tmp_path)
+    for split in SPLITS:
+        (tmp_path / f"{split}_ids.txt").unlink()
+    train = np.load(tmp_path / "train_ims.npy")
+    damage(tmp_path / "dev_ims.npy", lambda x: at(slice(1, 3), train[4:])(x))
+    (said,) = check(config_for(tmp_path))[0].lines
+    assert "dev_ims.npy: 2 images are in split train too (first: features of image 1 and 4)" in said
+
+
+def with_field(name, value):
+    """A change of the config that `set_field` would refuse: the config is rebuilt from a dictionary."""
+
+    def change(config):
+        values = config.to_dict()
+        *path, leaf = name.split(".")
+        node = values
+        for key in path:
+            node = node[key]
+        if value is None:
+            del node[leaf]
+        else:
+            node[leaf] = value
+        return ml_collections.ConfigDict(values)
+
+    return change
+
+
+CONFIGS = [
+    (with_field("optim.wait_decay", 0.1), r"config\.optim\.wait_decay: no such field; the nearest known one is config\.optim\.weight_decay"),
+    (with_field("data.bach_size", 8), r"config\.data\.bach_size: no such field; the nearest known one is config\.data\.batch_size"),
+    (with_field("loss.margin", None), r"config\.loss\.margin: missing; start the config file from .*"),
+    (with_field("data.batch_size", "128"), r"config\.data\.batch_size='128': must be an integer"),
+    (with_field("optim.lr", True), r"config\.optim\.lr=True: must be a number"),
+    (with_field("data.token_buckets", 24), r"config\.data\.token_buckets=24: must be a tuple"),
+    (with_field("data.dir", 5), r"config\.data\.dir=5: must be a string"),
+    (with_field("loss.tau", -1.0), r"config\.loss\.tau=-1\.0: must be greater than 0"),
+    (with_field("model.selection", "sum"), r"config\.model\.selection='sum': must be one of max, mean, gpo"),
+    (with_field("data.batch_size", 96), r"config\.data\.batch_size=96: more than the 30 pairs of .*train_ims\.npy"),
+    (with_field("data.dev_split", "test"), r"config\.data: train_split=train, dev_split=test, test_split=test: must be three different splits"),
+    (with_field("data.test_split", "testall"), r".*/data/testall_ims\.npy: no such file; splits found there: dev, test, train"),
+    (with_field("data.dir", "/no/such/place"), r"/no/such/place: no such directory; set config\.data\.dir to the directory with .*_ims\.npy"),
+    (with_field("model.text.vocab", "/no/vocab.txt"), r"/no/vocab\.txt: cannot be read as a vocabulary .*"),
+    (with_field("model.text.pretrained", "/no/bert"), r".*/no/bert.*"),
+    (with_field("init_from", "/no/run"), r"/no/run: no checkpoints; train a run there first"),
+    (with_field("data.max_tokens", 200), r"config\.data\.max_tokens=200: the text encoder has 128 positions"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "expected"), CONFIGS, ids=[c[1][:40] for c in CONFIGS])
+def test_one_defect_of_a_config_gives_one_line(tmp_path, change, expected):
+    write_all(tmp_path / "data")
+    defects, _ = check(change(config_for(tmp_path / "data")))
+    lines = (
+        defects.lines
+        if "no such directory" not in expected
+        else list(dict.fromkeys(x.split(" with ")[0] for x in defects.lines))
+    )
+    assert len(lines) == 1, lines
+    assert re.fullmatch(expected if len(defects.lines) == 1 else expected.split(" with ")[0], lines[0])
+
+
+def test_text_side(tmp_path, checkpoint):  # noqa: F811
+    data = tmp_path / "data"
+    write_all(data)
+    config = config_for(data, data__max_tokens=12, data__token_buckets=(8, 12), model__text__vocab=None)
+    config.model.text = default_config().model.text
+    config.model.text.pretrained = str(checkpoint)
+    assert check(config.copy_and_resolve_references())[0].lines == []
+    vocab = checkpoint / "vocab.txt"
+    good = vocab.read_text()
+    vocab.write_text(good.replace("[MASK]", "[MASC]"))
+    (said,) = check(config.copy_and_resolve_references())[0].lines
+    assert "[MASK]" in said
+    assert str(checkpoint) in said
+    vocab.write_text(good)
+    (checkpoint / "model.safetensors").unlink()
+    (said,) = check(config.copy_and_resolve_references())[0].lines
+    assert "safetensors" in said
+    (checkpoint / "config.json").write_text("{")
+    (said,) = check(config.copy_and_resolve_references())[0].lines
+    assert str(checkpoint / "config.json") in said
+    (data / "dev_dependencies.json").unlink()
+    damage(data / "dev_caps.txt", line(3, "\u200b".encode()))
+    (said,) = check(config_for(data))[0].lines
+    assert said == f"{data / 'dev_caps.txt'}: line 4: no token is left of the caption"
+
+
+def test_workdir(tmp_path, monkeypatch):
+    data, run = tmp_path / "data", tmp_path / "run"
+    write_all(data)
+    for split in SPLITS:
+        (data / f"{split}_dependencies.json").unlink()
+    config = config_for(data, train__epochs=1)
+    assert check(config, run)[0].lines == []
+    assert not run.exists()
+    training.train(config_for(data, train__epochs=1), run)
+    assert check(config_for(data, train__epochs=1), run)[0].lines == []
+    (said,) = check(config_for(data, train__epochs=2), run)[0].lines
+    assert "run: belongs to a run with another config (train.epochs: 1 -> 2)" in said
+    (said,) = check(config_for(data, train__epochs=1, model__width=32, init_from=str(run)))[0].lines
+    assert "a checkpoint of another architecture" in said
+    newest = max((run / "checkpoints").iterdir(), key=lambda p: int(p.name))
+    (newest / "meta" / "metadata").unlink()
+    (said,) = check(config_for(data, train__epochs=1), run)[0].lines
+    assert said.startswith(f"{newest}: damaged: meta/metadata cannot be read")
+    shutil.rmtree(newest)
+
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(check_run.shutil, "disk_usage", lambda _: usage)
+    (said,) = check(config_for(data, train__epochs=1), tmp_path / "new")[0].lines
+    assert re.search(r"0\.00 GB are free, the checkpoints of this model take up to \d\.\d\d GB; make room", said)
+    (said,) = check(config_for(data, train__epochs=1), data / "train_ims.npy")[0].lines
+    assert said == f"{data / 'train_ims.npy'}: not a directory; take another --workdir"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_may_not_be_read(tmp_path):
+    write_all(tmp_path / "data")
+    (tmp_path / "data" / "train_caps.txt").chmod(0)
+    (said,) = check(config_for(tmp_path / "data"))[0].lines
+    assert said.endswith("train_caps.txt: cannot be read (Permission denied)")
+    (tmp_path / "data").chmod(0)
+    assert "cannot be read (Permission denied)" in check(config_for(tmp_path / "data"))[0].lines[0]
+    (tmp_path / "data").chmod(0o700)
+
+
+def test_a_file_in_place_of_the_directory_and_the_reverse(tmp_path):
+    write_all(tmp_path / "data")
+    (tmp_path / "data" / "dev_caps.txt").unlink()
+    (tmp_path / "data" / "dev_caps.txt").mkdir()
+    (said,) = check(config_for(tmp_path / "data"))[0].lines
+    assert said.endswith("dev_caps.txt: cannot be read (Is a directory)")
+    said = check(config_for(tmp_path / "data" / "train_ims.npy"))[0].lines
+    assert all(x.endswith("train_ims.npy: cannot be read (Not a directory)") for x in said)
+
+
+def full(*_, **__):
+    raise OSError(28, "No space left on device", "/full/file")
+
+
+def test_a_full_disk_ends_with_one_line(tmp_path, monkeypatch, capsys):
+    def train_on_a_full_disk():
+        monkeypatch.setattr(pathlib.Path, "open", full)
+        write_all(tmp_path / "data")
+        training.train(config_for(tmp_path / "data"), tmp_path / "run")
+
+    monkeypatch.setattr(commands, "parse_flags", lambda argv: list(argv))
+    assert commands.run(train_on_a_full_disk, ["main"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: /full/file: no space left on the disk")
+    monkeypatch.undo()
+
+    def library_message():
+        raise ValueError("RESOURCE_EXHAUSTED: Error writing: [OS error 28: No space left on device]")
+
+    monkeypatch.setattr(commands, "parse_flags", lambda argv: list(argv))
+    assert commands.run(library_message, ["main"]) == 2
+    assert capsys.readouterr().err == "error: no space left on the disk; make room, the same command continues\n"
+
+
+def test_the_command(tmp_path):
+    write_all(tmp_path)
+    small = [f"--config.data.dir={tmp_path}", "--config.data.batch_size=8", f"--config.model.text.vocab={SCENES_VOCAB}"]
+    module = ("-m", "itm_jax.check")
+    code, out, err = command("--config=configs/afa_f30k.py", *small, "--config.model.text.pretrained=", script=module)
+    assert (code, err) == (0, [])
+    assert out.splitlines()[0].startswith("train: 6 images of 3 x 6 float32, 30 captions (5 each")
+    damage(tmp_path / "dev_ims.npy", at((2, 0, 1), np.nan))
+    damage(tmp_path / "test_caps.txt", line(6, b""))
+    code, out, err = command("--config=configs/afa_f30k.py", *small, "--config.model.text.pretrained=", script=module)
+    assert (code, err) == (2, ["error: 2 defects"])
+    assert out.splitlines() == [
+        f"{tmp_path}/dev_ims.npy: row 2: NaN or Inf; extract it again",
+        f"{tmp_path}/test_caps.txt: line 7: blank; every line must be a caption",
+    ]
+    code, out, err = command("--config=configs/quickstart.py", script=module)
+    assert (code, err) == (0, [])
+    assert len(out.splitlines()) == 3
+    code, out, err = command(f"--config={ROOT}/configs/quickstart.py", "--config.sead=1", script=module)
+    assert (code, out, err) == (2, "", ["error: config.sead: no such field; the nearest known one is config.seed"])
