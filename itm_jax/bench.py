@@ -1,6 +1,7 @@
 """Speed and memory, beside the limit of the machine measured in the same run.
 
 python -m itm_jax.bench train --config=configs/afa_f8k.py --width=1280 --tokens=32
+python -m itm_jax.bench input --config=configs/afa_f8k.py --config.data.dir=DIR --tfds=OUT
 python -m itm_jax.bench rank --images=5000 --captions=25000
 """
 
@@ -19,7 +20,11 @@ from itm_jax import commands
 from itm_jax.errors import InputError
 from itm_jax.validation import validate
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "train: config file of the model")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "train, input: config file")
+_TFDS = flags.DEFINE_string(
+    "tfds", None, "input: the same data as itm_jax.convert tfds built it, measured in the same run"
+)
+_BATCHES = flags.DEFINE_integer("batches", 50, "input: batches per timed repetition", lower_bound=1)
 _REPEATS = flags.DEFINE_integer("repeats", 10, "timed repetitions", lower_bound=1)
 _REGIONS = flags.DEFINE_integer("regions", 36, "train: regions per image", lower_bound=1)
 _WIDTH = flags.DEFINE_integer("width", 2048, "train: width of a region feature", lower_bound=1)
@@ -27,14 +32,14 @@ _TOKENS = flags.DEFINE_integer("tokens", 32, "train: padded caption length", low
 _IMAGES = flags.DEFINE_integer("images", 5000, "rank: images", lower_bound=1)
 _CAPTIONS = flags.DEFINE_integer("captions", 25000, "rank: captions, a multiple of the images", lower_bound=1)
 _OUT = flags.DEFINE_string("out", None, "also write the figures to this JSON file")
-WORDS = ("train", "rank")
+WORDS = ("train", "input", "rank")
 
 
 def main(word: str) -> None:
     """Flags -> one benchmark."""
-    figures = {"train": bench_train, "rank": bench_rank}[word]()
+    figures = {"train": bench_train, "input": bench_input, "rank": bench_rank}[word]()
     for name, value in figures.items():
-        print(f"{name:32} {value:.4g}" if isinstance(value, float) else f"{name:32} {value}")
+        print(f"{name:36} {value:.4g}" if isinstance(value, float) else f"{name:36} {value}")
     if _OUT.value:
         pathlib.Path(_OUT.value).write_text(json.dumps({"bench": word} | figures, indent=2) + "\n", encoding="utf-8")
 
@@ -139,6 +144,39 @@ def bench_train() -> dict:
         "step_buffers_gb": compiled.memory_analysis().temp_size_in_bytes / 1e9,
         "anonymous_gb": (anonymous_bytes() or float("nan")) / 1e9,
     }
+
+
+def input_speed(config, repeats: int, batches: int) -> dict[str, float]:
+    """Batches of the training split as the training loop gets them, up to the transfer to the device; no model."""
+    import jax
+
+    from itm_jax.data import pipeline
+    from itm_jax.data.text import load_text
+
+    split = pipeline.read_split(config, config.data.train_split)
+    data = pipeline.with_text(config, split, load_text(config, source=config.data.source, captions=split.captions))
+    b = config.data.batch_size
+    stream = pipeline.train_batches(data, batch_size=b, seed=0, start=0, prefetch=config.data.prefetch)
+    size = sum(x.nbytes for x in jax.tree.leaves(next(stream)))
+    times = timed(lambda: [next(stream) for _ in range(batches)], repeats)
+    rate = batches / times["seconds_median"]
+    return times | {"examples_per_second": rate * b, "gb_per_second": rate * size / 1e9}
+
+
+def bench_input() -> dict:
+    """The input pipeline of the config; with --tfds beside the same data as ArrayRecord, in the same run."""
+    config = commands.config_of(_CONFIG)
+    validate(config)
+    own = config.data.source
+    figures = {own: input_speed(config, _REPEATS.value, _BATCHES.value)}
+    if _TFDS.value:
+        config.data.source, config.data.dir = "tfds", _TFDS.value
+        figures["tfds, --tfds"] = input_speed(config, _REPEATS.value, _BATCHES.value)
+    flat = {f"{name}: {k}": v for name, values in figures.items() for k, v in values.items()}
+    if _TFDS.value:
+        ratio = figures["tfds, --tfds"]["examples_per_second"] / figures[own]["examples_per_second"]
+        flat[f"ratio_tfds_to_{own}"] = ratio
+    return {"batch": config.data.batch_size, "batches_per_repetition": _BATCHES.value} | flat
 
 
 def bench_rank() -> dict:

@@ -13,7 +13,7 @@ from itm_jax import config as config_lib
 from itm_jax.checksums import check_files
 from itm_jax.data import pipeline
 from itm_jax.data.defects import Defects
-from itm_jax.data.precomp_check import check_names, check_split, check_together
+from itm_jax.data.precomp_check import check_names, check_split, check_together, scan_features
 from itm_jax.data.text import TextInput, TokenTable, load_text, tokenize
 from itm_jax.errors import DamagedError, InputError
 from itm_jax.mesh import make_mesh
@@ -52,13 +52,16 @@ def check_splits(config, defects: Defects) -> list[Split]:
             if config.data.source == "precomp":
                 opened.append(check_split(config.data.dir, name, defects))
             else:
-                opened.append((pipeline.read_split(config, name), []))
+                split = pipeline.read_split(config, name)
+                features = split.features
+                read = lambda start, n, features=features: np.array(features[start : start + n])  # noqa: E731
+                opened.append((split, scan_features(split.source, read, features.shape, features.dtype, defects)))
         except InputError as e:
             defects.add(e)
     whole = [(split, digests) for split, digests in opened if split is not None]
+    if len(whole) > 1:
+        check_together(whole, defects)
     if config.data.source == "precomp":
-        if len(whole) > 1:
-            check_together(whole, config.data.dir, defects)
         root = pathlib.Path(config.data.dir).expanduser()
         for directory in (d for d in (root, root / "precomp") if d.is_dir()):
             check_names(directory, names, defects)

@@ -74,9 +74,13 @@ def fingerprint(split: Split) -> dict[str, Any]:
 def files_of(split: Split) -> dict[str, int]:
     """Names and sizes in bytes of the files that the split was read from."""
     source = pathlib.Path(split.source)
-    if not source.is_file():
+    if source.is_dir():  # tfds
+        files = source.glob(f"*-{split.name}.*")
+    elif source.is_file():
+        files = source.parent.glob(f"{split.name}_*")
+    else:
         return {}
-    return {p.name: p.stat().st_size for p in sorted(source.parent.glob(f"{split.name}_*")) if p.is_file()}
+    return {p.name: p.stat().st_size for p in sorted(files) if p.is_file()}
 
 
 def describe_split(split: Split) -> dict[str, Any]:

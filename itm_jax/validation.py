@@ -9,7 +9,7 @@ from itm_jax.config import VARIANTS, decided_by_variant, default_config, flatten
 from itm_jax.errors import InputError
 
 CHOICES = {
-    "data.source": ("scenes", "precomp"),
+    "data.source": ("scenes", "precomp", "tfds"),
     "model.name": ("afa",),
     "model.variant": ("paper", "official"),
     "model.dtype": ("float32", "bfloat16"),
@@ -102,6 +102,8 @@ def _value_problems(config: ml_collections.ConfigDict, known: dict[str, Any], gi
                     f"config.model.aggregation.{name}={given[f'model.aggregation.{name}']!r}: of no effect on the "
                     "official aggregation; leave it out, or set config.model.aggregation.variant=paper"
                 )
+    if config.data.source == "tfds" and not config.data.dir:
+        yield "config.data.dir: not set; pass --config.data.dir=OUT, the directory that itm_jax.convert tfds built in"
     if config.data.source == "precomp" and not config.data.dir:
         yield ("config.data.dir: not set; pass --config.data.dir=DIR with {split}_ims.npy and {split}_caps.txt")
     text = config.model.text

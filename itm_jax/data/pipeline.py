@@ -52,6 +52,10 @@ def read_split(config, name: str) -> Split:
         from itm_jax.data import scenes
 
         return scenes.make_split(config.data.scenes, name)
+    if config.data.source == "tfds":
+        from itm_jax.data import tfds_builder
+
+        return tfds_builder.read_split(config.data.dir, name)
     return precomp.read_split(config.data.dir, name)
 
 

@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import pathlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -22,39 +22,51 @@ CHUNK = 16 << 20  # bytes
 HEAD = 8192  # bytes of a row that stand for it when rows are compared
 
 
-def scan_features(path: pathlib.Path, array: np.ndarray, defects: Defects) -> list[bytes]:
-    """Reads the whole file once, in order, and reports rows with NaN or Inf and rows that are all zero.
+def scan_features(
+    source: str, read: Callable[[int, int], np.ndarray], shape: tuple[int, ...], dtype: np.dtype, defects: Defects
+) -> list[bytes]:
+    """Reads all features once, in order, and reports rows with NaN or Inf and rows that are all zero.
+
+    Args:
+        source: for messages.
+        read: (first row, number of rows) -> those rows, an array of its own.
+        shape: [rows, r, f].
+        dtype: float16 or float32.
+        defects: where to report.
 
     Returns:
         A digest of the beginning of each row.
     """
-    bits, exponent = (np.uint16, 0x7C00) if array.dtype.itemsize == 2 else (np.uint32, 0x7F800000)
-    sign = np.array(bits(1) << (8 * array.dtype.itemsize - 1)) - bits(1)
-    row_bytes = array[0].nbytes
-    rows = max(1, CHUNK // row_bytes)
-    largest = np.empty(len(array), bits)
+    bits, exponent = (np.uint16, 0x7C00) if dtype.itemsize == 2 else (np.uint32, 0x7F800000)
+    sign = np.array(bits(1) << (8 * dtype.itemsize - 1)) - bits(1)
+    total, rows = shape[0], max(1, CHUNK // (shape[1] * shape[2] * dtype.itemsize))
+    largest = np.empty(total, bits)
     digests: list[bytes] = []
-
-    def read(start: int) -> np.ndarray:
-        count = min(rows, len(array) - start)
-        with path.open("rb") as f:
-            f.seek(array.offset + start * row_bytes)
-            return np.fromfile(f, bits, count * row_bytes // array.dtype.itemsize).reshape(count, -1)
-
-    starts = range(0, len(array), rows)
     with ThreadPoolExecutor(1) as ahead:
-        pending = ahead.submit(read, 0)
-        for start in starts:
-            chunk = pending.result()
-            if start + rows < len(array):
-                pending = ahead.submit(read, start + rows)
-            head = np.ascontiguousarray(chunk[:, : HEAD // array.dtype.itemsize])
+        pending = ahead.submit(read, 0, min(rows, total))
+        for start in range(0, total, rows):
+            chunk = pending.result().view(bits).reshape(min(rows, total - start), -1)
+            if start + rows < total:
+                pending = ahead.submit(read, start + rows, min(rows, total - start - rows))
+            head = np.ascontiguousarray(chunk[:, : HEAD // dtype.itemsize])
             digests += [hashlib.blake2b(row, digest_size=16).digest() for row in head]
             np.bitwise_and(chunk, sign, out=chunk)
             largest[start : start + len(chunk)] = chunk.max(axis=1)
-    defects.each(path, "row", np.flatnonzero(largest >= exponent), "NaN or Inf", "; extract it again")
-    defects.each(path, "row", np.flatnonzero(largest == 0), "all features are zero", "; extract it again")
+    defects.each(source, "row", np.flatnonzero(largest >= exponent), "NaN or Inf", "; extract it again")
+    defects.each(source, "row", np.flatnonzero(largest == 0), "all features are zero", "; extract it again")
     return digests
+
+
+def file_reader(path: pathlib.Path, array: np.ndarray) -> Callable[[int, int], np.ndarray]:
+    """Reads rows of a memory-mapped .npy file by ordinary sequential reads, several times faster than page faults."""
+    row = array[0].size
+
+    def read(start: int, count: int) -> np.ndarray:
+        with path.open("rb") as f:
+            f.seek(array.offset + start * row * array.dtype.itemsize)
+            return np.fromfile(f, array.dtype, count * row)
+
+    return read
 
 
 def check_repeats(path: pathlib.Path, digests: Sequence[bytes], repeats: int, defects: Defects) -> None:
@@ -104,7 +116,7 @@ def check_split(directory: str, name: str, defects: Defects) -> tuple[Split | No
     digests: list[bytes] = []
     array = open_features(path, Defects(strict=False))  # its defects are known by now
     if array is not None:
-        digests = scan_features(path, array, defects)
+        digests = scan_features(str(path), file_reader(path, array), array.shape, array.dtype, defects)
     if split is not None:
         check_repeats(path, digests, split.rows_per_image, defects)
         check_captions(root / f"{name}_caps.txt", split.captions, defects)
@@ -115,7 +127,7 @@ def check_split(directory: str, name: str, defects: Defects) -> tuple[Split | No
     return split, digests
 
 
-def check_together(splits: Sequence[tuple[Split, list[bytes]]], directory: str, defects: Defects) -> None:
+def check_together(splits: Sequence[tuple[Split, list[bytes]]], defects: Defects) -> None:
     """Reports splits that share images, or that do not seem to be of one data set."""
     first = splits[0][0]
     for split, _ in splits[1:]:
@@ -132,9 +144,8 @@ def check_together(splits: Sequence[tuple[Split, list[bytes]]], directory: str, 
         for other, other_digests in splits[:k]:
             if split.name == other.name:
                 continue
-            named = all(
-                (precomp.find_directory(directory, s.name) / f"{s.name}_ids.txt").exists() for s in (split, other)
-            )
+            numbered = [s.ids[0] == "0" and s.ids[-1] == str(s.num_images - 1) for s in (split, other)]
+            named = not all(numbered)  # without a file of ids they are 0, 1, 2, ...
             mine, theirs = (split.ids, other.ids) if named else (digests, other_digests)
             shared = Counter(mine) & Counter(theirs)
             if shared:
