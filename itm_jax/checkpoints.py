@@ -51,7 +51,7 @@ class Manager(ocp.CheckpointManager):
         folder = (workdir / FOLDER).absolute()
         for left in folder.glob(UNFINISHED):
             shutil.rmtree(left, ignore_errors=True)
-        self.keep = Keep({step: read_meta(workdir, step)["best_step"] for step in steps_of(workdir)[:NEWEST]})
+        self.keep = Keep({step: _best_of(workdir, step) for step in steps_of(workdir)[:NEWEST]})
         # Called when all files of a step are written and before its directory gets its final name.
         after = ocp.AsyncOptions(post_finalization_callback=lambda: [write_files(p) for p in folder.glob(UNFINISHED)])
         options = ocp.CheckpointManagerOptions(preservation_policy=self.keep, async_options=after)
@@ -95,6 +95,14 @@ def save(manager: Manager, state: TrainState, meta: dict[str, Any]) -> None:
 def read_meta(workdir: pathlib.Path, step: int) -> dict[str, Any]:
     """The sealed record of a checkpoint. Raises DamagedError where it is not what was saved."""
     return read_sealed(workdir / FOLDER / str(step) / "meta" / "metadata")
+
+
+def _best_of(workdir: pathlib.Path, step: int) -> int:
+    """The best step as a checkpoint knows it, 0 where it is damaged."""
+    try:
+        return read_meta(workdir, step)["best_step"]
+    except DamagedError:
+        return 0
 
 
 def _restore_item(workdir: pathlib.Path, step: int, name: str, meta: dict[str, Any], like: Any) -> Any:

@@ -28,7 +28,15 @@ VARIANTS = {
     },
 }
 # Fields that change what a run prints or how fast it runs, not what it computes: a workdir accepts another value.
-FREE_FIELDS = ("train.log_every", "data.cache_dir", "data.dir", "data.eval_batch_size", "data.prefetch", "eval.tile")
+FREE_FIELDS = (
+    "data.cache_dir",
+    "data.dir",
+    "data.eval_batch_size",
+    "data.prefetch",
+    "eval.tile",
+    "train.log_every",
+    "train.max_skipped",
+)
 
 
 def default_config() -> ml_collections.ConfigDict:
@@ -111,7 +119,7 @@ def default_config() -> ml_collections.ConfigDict:
     c.optim.decay_factor = 0.1
 
     c.train = ml_collections.ConfigDict()
-    c.train.epochs = 30
+    c.train.epochs = 30.0
     c.train.eval_every_epochs = 1.0
     c.train.checkpoint_every = 0  # steps between checkpoints besides those at evaluations; 0: none
     c.train.log_every = 10

@@ -129,7 +129,8 @@ def _loop(run: Run, train_data, dev_data, state: TrainState, meta: dict, workdir
                     raise DivergedError(
                         f"{workdir}: step {step}: {values['skipped']:.0f} steps had a non-finite loss or gradient; the "
                         f"learning rate is {float(run.schedule(step - 1)):.3g}; last good checkpoint: "
-                        f"{checkpoints.newest_path(workdir)}; lower config.optim.lr, or raise config.train.max_skipped"
+                        f"{checkpoints.newest_path(workdir)}; raise config.train.max_skipped to go on from there, or "
+                        "begin again in another --workdir with a lower config.optim.lr"
                     )
                 if message := alarm.check(step, values):
                     writer.write(step, "alarm", {"message": message})

@@ -298,7 +298,7 @@ def test_workdir(tmp_path, monkeypatch):
     training.train(config_for(data, train__epochs=1), run)
     assert check(config_for(data, train__epochs=1), run)[0].lines == []
     (said,) = check(config_for(data, train__epochs=2), run)[0].lines
-    assert "run: belongs to a run with another config (train.epochs: 1 -> 2)" in said
+    assert "run: belongs to a run with another config (train.epochs: 1.0 -> 2.0)" in said
     (said,) = check(config_for(data, train__epochs=1, model__width=32, init_from=str(run)))[0].lines
     assert "a checkpoint of another architecture" in said
     newest = max((run / "checkpoints").iterdir(), key=lambda p: int(p.name))

@@ -123,6 +123,18 @@ def test_a_checkpoint_whose_best_is_lost_is_set_aside_too(tmp_path, finished):
     assert sorted(p.name for p in (tmp_path / "damaged").iterdir()) == ["1", "2", "3"]
 
 
+def test_damage_to_the_one_before_the_newest_does_not_stop_a_run(tmp_path, capsys, finished):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished, workdir)
+    (workdir / "checkpoints" / "15" / "meta" / "metadata").write_text("{")
+    flip(largest(workdir / "checkpoints" / "20" / "progress"), 0.4)
+    training.train(shrunk(**CONFIG), workdir)
+    assert sorted(p.name for p in (workdir / "damaged").iterdir()) == ["15", "20"]
+    assert lines(workdir) == lines(finished)
+    (workdir / "checkpoints" / "15" / "meta" / "metadata").write_text("{")
+    checkpoints.Manager(workdir).close()
+
+
 def test_an_interrupted_save_leaves_nothing_behind(tmp_path, finished):
     workdir = tmp_path / "run"
     shutil.copytree(finished, workdir)
