@@ -44,7 +44,7 @@ def check_splits(config, defects: Defects) -> list[Split]:
     if len(names) < 3:
         defects.add(
             f"config.data: train_split={config.data.train_split}, dev_split={config.data.dev_split}, "
-            f"test_split={config.data.test_split}: must be three different splits"
+            f"test_split={config.data.test_split}: must be three different splits; dev selects, test reports"
         )
     opened = []
     for name in names:

@@ -7,6 +7,10 @@ class InputError(Exception):
     exit_code = 2
 
 
+class NonFiniteScoresError(InputError):
+    """Scores with NaN or Inf among them."""
+
+
 class DivergedError(Exception):
     """Training produced values it cannot go on from. Exit code 3."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.tree_util import Partial
 
 from itm_jax import config as config_lib
 from itm_jax.checkpoints import newest_meta, restore_variables
@@ -25,11 +26,14 @@ from itm_jax.structs import Split
 from itm_jax.train_state import count_params
 
 
-def make_encoders(model) -> tuple[Callable, Callable]:
-    """Compiled `encode_images(variables, regions)` and `encode_captions(variables, tokens)` in evaluation mode."""
+def make_encoders(model) -> tuple[Callable, Callable, Callable]:
+    """`encode_images(variables, regions)`, `encode_captions(variables, tokens)`, compiled, and `score(variables, i, t)`.
+
+    To be made once: each evaluation with the same functions finds its programs compiled.
+    """
     images = jax.jit(lambda v, regions: model.apply(v, regions, train=False, method="encode_images"))
     captions = jax.jit(lambda v, tokens: model.apply(v, tokens, train=False, method="encode_captions"))
-    return images, captions
+    return images, captions, lambda v, i, t: model.apply(v, i, t, method="score")
 
 
 def _encode(encode: Callable, variables: Any, read: Callable, order: np.ndarray, batch_size: int, mesh) -> Any:
@@ -50,7 +54,7 @@ def encode_split(encoders, variables: Any, data: TextSplit, *, config, mesh) -> 
     Captions of like length share a batch, except where an embedding depends on its batch: then the batches are those
     of the authors' code, in the split's order and as large as in training.
     """
-    encode_images, encode_captions = encoders
+    encode_images, encode_captions, _ = encoders
     fixed = config_lib.depends_on_batch(config.model)
     batch_size = config.data.batch_size if fixed else config.data.eval_batch_size
     lengths = data.table.lengths
@@ -59,19 +63,18 @@ def encode_split(encoders, variables: Any, data: TextSplit, *, config, mesh) -> 
     return images, _encode(encode_captions, variables, data.tokens, order, batch_size, mesh)
 
 
-def score_split(model, encoders, variables: Any, data: TextSplit, config, mesh) -> tuple[np.ndarray, dict[str, float]]:
+def score_split(encoders, variables: Any, data: TextSplit, config, mesh) -> tuple[np.ndarray, dict[str, float]]:
     """The [i, t] score matrix of a split and the seconds that encoding and scoring took."""
     began = time.perf_counter()
     images, captions = encode_split(encoders, variables, data, config=config, mesh=mesh)
     encoded = time.perf_counter()
-    score = lambda i, t: model.apply(variables, i, t, method="score")  # noqa: E731
-    scores = score_matrix(score, images, captions, tile=config.eval.tile)
+    scores = score_matrix(Partial(encoders[2], variables), images, captions, tile=config.eval.tile)
     return scores, {"encode": encoded - began, "score": time.perf_counter() - encoded}
 
 
-def evaluate_split(model, encoders, variables: Any, data: TextSplit, config, mesh) -> tuple[dict, dict[str, float]]:
+def evaluate_split(encoders, variables: Any, data: TextSplit, config, mesh) -> tuple[dict, dict[str, float]]:
     """(metrics by protocol, seconds by part) of a split."""
-    scores, seconds = score_split(model, encoders, variables, data, config, mesh)
+    scores, seconds = score_split(encoders, variables, data, config, mesh)
     began = time.perf_counter()
     metrics = protocols(scores, data.split.caption_image_index)
     return metrics, seconds | {"rank": time.perf_counter() - began}
@@ -114,7 +117,7 @@ def score_run(config, workdir: pathlib.Path) -> ScoredRun:
     data = pipeline.with_text(config, pipeline.read_split(config, config.data.test_split), text)
     model, mesh, like = build_for_evaluation(config, data)
     variables, step = restore_variables(workdir, like)
-    scores, seconds = score_split(model, make_encoders(model), variables, data, config, mesh)
+    scores, seconds = score_split(make_encoders(model), variables, data, config, mesh)
     seconds = {"train": meta["train_seconds"]} | seconds
     return ScoredRun(config, data.split, scores, step, meta, trained_on, count_params(variables["params"]), seconds)
 

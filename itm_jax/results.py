@@ -74,17 +74,22 @@ def results(
     }
 
 
+# Data fields that belong to the training of a run, and so to what its results say of it.
+OF_THE_RUN = ("data.train_split", "data.dev_split", "data.batch_size", "data.augment.")
+
+
 def results_name(config, trained) -> str:
     """The name of the results file of a run trained with `trained` and evaluated with `config`.
 
     Raises:
-        InputError: the model is another one.
+        InputError: more than the evaluated data is another one, so that the results would not say how the run came about.
     """
     changed = config_lib.differences(config, trained)
-    other = [c for c in changed if c.startswith("model.")]
+    other = [c for c in changed if not c.startswith("data.") or c.startswith(OF_THE_RUN)]
     if other:
         raise InputError(
-            f"the run's model is another one ({'; '.join(other[:4])}); evaluation may change data fields only"
+            f"the run was trained with another config ({'; '.join(other[:4])}); evaluation may change the data it is on "
+            "and nothing else: leave --config out to take the run's own"
         )
     if [c for c in changed if c.startswith("data.")] or config.data.dir != trained.data.dir:
         return f"results-{config.data.name}-{config.data.test_split}.json"

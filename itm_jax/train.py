@@ -2,7 +2,8 @@
 
 Killed at any moment and started again, a run ends with the parameters and the metrics.jsonl of an undisturbed one: a
 batch and a step's randomness are functions of (seed, step), and the state of everything else is in the checkpoint or
-can be read off the lines of metrics.jsonl up to it.
+can be read off the lines of metrics.jsonl up to it. To the bit on a CPU; on a GPU some sums have no fixed order unless
+XLA_FLAGS=--xla_gpu_deterministic_ops=true.
 """
 
 import json
@@ -18,7 +19,7 @@ from itm_jax import config as config_lib
 from itm_jax.data import pipeline
 from itm_jax.data.text import load_text
 from itm_jax.data.vocabulary import VOCAB, to_text
-from itm_jax.errors import DivergedError, TerminatedError
+from itm_jax.errors import DivergedError, InputError, NonFiniteScoresError, TerminatedError
 from itm_jax.evaluate import evaluate_split, make_encoders
 from itm_jax.lock import workdir_lock
 from itm_jax.mesh import put_batch, replicated
@@ -43,6 +44,12 @@ def train(config, workdir: pathlib.Path, *, check_test: bool = False) -> None:
         DivergedError: more than `train.max_skipped` steps had a non-finite loss or gradient.
         TerminatedError: SIGTERM arrived; a checkpoint was saved.
     """
+    used = (config.data.train_split, config.data.dev_split, config.data.test_split)
+    if len(set(used)) < 3:
+        raise InputError(
+            f"config.data: train_split={used[0]}, dev_split={used[1]}, test_split={used[2]}: must be three different "
+            "splits; dev selects, test reports"
+        )
     with workdir_lock(workdir):
         names = [config.data.train_split, config.data.dev_split] + [config.data.test_split] * check_test
         splits = pipeline.read_splits(config, names)
@@ -124,13 +131,10 @@ def _loop(run: Run, train_data, dev_data, state: TrainState, meta: dict, workdir
                 rate, window = done * config.data.batch_size / (now - window), now
                 writer.write(step, "train", values | {"epoch": step / epoch})
                 display.update(step, values["loss"], rate)
-                if values["skipped"] > config.train.max_skipped:
+                if values["skipped"] > config.train.max_skipped or values["skipped"] == total:
                     manager.wait_until_finished()
-                    raise DivergedError(
-                        f"{workdir}: step {step}: {values['skipped']:.0f} steps had a non-finite loss or gradient; the "
-                        f"learning rate is {float(run.schedule(step - 1)):.3g}; last good checkpoint: "
-                        f"{checkpoints.newest_path(workdir)}; raise config.train.max_skipped to go on from there, or "
-                        "begin again in another --workdir with a lower config.optim.lr"
+                    raise diverged(
+                        run, workdir, step, f"{values['skipped']:.0f} steps had a non-finite loss, gradient or outcome"
                     )
                 if message := alarm.check(step, values):
                     writer.write(step, "alarm", {"message": message})
@@ -138,7 +142,10 @@ def _loop(run: Run, train_data, dev_data, state: TrainState, meta: dict, workdir
             rsum = None
             if step % eval_every == 0 or step == total:
                 variables = {"params": state.params, "batch_stats": state.batch_stats}
-                dev, _ = evaluate_split(run.model, encoders, variables, dev_data, config, run.mesh)
+                try:
+                    dev, _ = evaluate_split(encoders, variables, dev_data, config, run.mesh)
+                except NonFiniteScoresError as e:
+                    raise diverged(run, workdir, step, f"on {dev_data.split.name}: {e}") from None
                 rsum = dev["full"]["rsum"]
                 writer.write(step, "dev", dev["full"])
                 display.evaluated(step, rsum, best=rsum > meta["best_rsum"])
@@ -150,7 +157,7 @@ def _loop(run: Run, train_data, dev_data, state: TrainState, meta: dict, workdir
                 meta["train_seconds"] = seconds_before + time.perf_counter() - began
                 writer.sync()
                 checkpoints.save(manager, state, dict(meta))
-            if stop.requested and step < total:
+            if stop.requested:
                 manager.wait_until_finished()
                 raise TerminatedError(
                     f"{workdir}: stopped by SIGTERM at step {step}, saved; the same command continues"
@@ -161,6 +168,15 @@ def _loop(run: Run, train_data, dev_data, state: TrainState, meta: dict, workdir
         stop.restore()
         manager.wait_until_finished()
         manager.close()
+
+
+def diverged(run: Run, workdir: pathlib.Path, step: int, what: str) -> DivergedError:
+    """The error that ends a run which cannot go on: step, learning rate, last good checkpoint, and what to do."""
+    return DivergedError(
+        f"{workdir}: step {step}: {what}; the learning rate is {float(run.schedule(step - 1)):.3g}; last good "
+        f"checkpoint: {checkpoints.newest_path(workdir)}; raise config.train.max_skipped to go on from there, or begin "
+        "again in another --workdir with a lower config.optim.lr"
+    )
 
 
 def _say(message: str) -> None:

@@ -23,7 +23,7 @@ class TrainState:
         params: parameters, float32.
         batch_stats: running statistics of BatchNorm.
         opt_state: the optimiser's.
-        skipped: steps left out so far because their gradient was not finite.
+        skipped: steps left out so far because their loss, gradient or outcome was not finite.
     """
 
     step: Int[Array, ""]

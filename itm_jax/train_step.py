@@ -56,10 +56,10 @@ def make_train_step(
         step_key = jax.random.fold_in(key, state.step)
         (loss, (batch_stats, plateau)), grads = grad_fn(state.params, state.batch_stats, batch, state.step, step_key)
         norm = optax.tree.norm(grads)
-        finite = jnp.isfinite(norm) & jnp.isfinite(loss)
         with jax.numpy_dtype_promotion("standard"):  # Adam's bias correction is a float to the power of an integer
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         new = (optax.apply_updates(state.params, updates), batch_stats, opt_state)
+        finite = jnp.isfinite(norm) & jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(new[:2]))
         old = (state.params, state.batch_stats, state.opt_state)
         params, batch_stats, opt_state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
         skipped = state.skipped + jnp.where(finite, 0, 1)

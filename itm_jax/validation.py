@@ -7,6 +7,7 @@ import ml_collections
 
 from itm_jax.config import VARIANTS, decided_by_variant, default_config, flatten, nearest_field
 from itm_jax.errors import InputError
+from itm_jax.modules.bert import ACTIVATIONS
 
 CHOICES = {
     "data.source": ("scenes", "precomp", "tfds"),
@@ -58,6 +59,8 @@ def _structure_problems(known: dict[str, Any], given: dict[str, Any]) -> Iterato
                 continue
         if not _same_type(given[name], default):
             yield f"config.{name}={given[name]!r}: must be {_type_name(default)}"
+        elif isinstance(default, list) and not all(_same_type(x, default[0]) for x in given[name]):
+            yield f"config.{name}={tuple(given[name])!r}: must be a tuple like {tuple(default)}"
 
 
 def _same_type(value: Any, default: Any) -> bool:
@@ -112,6 +115,30 @@ def _value_problems(config: ml_collections.ConfigDict, known: dict[str, Any], gi
             "config.model.text.trainable=False needs config.model.text.encoder=bert and config.model.text.pretrained: "
             "a random encoder is of no use"
         )
+    yield from _shape_problems(config)
     buckets = list(config.data.token_buckets)
     if buckets != sorted(set(buckets)) or any(b < 4 for b in buckets):
         yield f"config.data.token_buckets={tuple(buckets)}: must be increasing lengths of at least 4"
+
+
+def _shape_problems(config: ml_collections.ConfigDict) -> Iterator[str]:
+    text, data = config.model.text, config.data
+    if not 0 <= config.seed < 2**32:
+        yield f"config.seed={config.seed!r}: must lie in [0, 2^32)"
+    if data.dev_split in ("test", "testall"):
+        yield f"config.data.dev_split={data.dev_split!r}: a run must not be selected on a split that reports"
+    for name, value, least in (
+        ("data.batch_size", data.batch_size, 2),
+        ("data.max_tokens", data.max_tokens, 3),
+        ("model.width", config.model.width, 2),
+        *((f"data.scenes.{k}", data.scenes[k], 1) for k in ("train", "dev", "test", "regions", "features")),
+        *((f"model.text.{k}", text[k], 1) for k in ("hidden_size", "num_layers", "num_heads", "intermediate_size")),
+    ):
+        if value < least:
+            yield f"config.{name}={value!r}: must be at least {least}"
+    if text.num_heads > 0 and text.hidden_size % text.num_heads:
+        yield f"config.model.text.hidden_size={text.hidden_size}: not a multiple of num_heads={text.num_heads}"
+    if text.dropout is not None and not 0 <= text.dropout < 1:
+        yield f"config.model.text.dropout={text.dropout!r}: must lie in [0, 1)"
+    if text.activation not in ACTIVATIONS:
+        yield f"config.model.text.activation={text.activation!r}: must be one of {', '.join(ACTIVATIONS)}"

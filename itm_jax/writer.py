@@ -35,7 +35,7 @@ class MetricsWriter:
             temporary.write_text("".join(json.dumps(x) + "\n" for x in self.kept), encoding="utf-8")
             temporary.replace(self._path)
         self._file = self._path.open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(workdir), purge_step=resumed_at + 1 if resumed_at else None)
+        self._events = SummaryWriter(str(workdir), purge_step=resumed_at + 1)
 
     def write(self, step: int, split: str, values: dict[str, Any]) -> None:
         """One line `{"step", "split", values}`, null for NaN and Inf; numbers also go to TensorBoard as `split/name`."""

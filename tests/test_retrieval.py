@@ -99,3 +99,11 @@ def test_tile_and_sizes_are_checked():
         score_matrix(lambda i, t: i @ t.T, np.ones((2, 2)), np.ones((2, 2)), tile=0)
     with pytest.raises(ValueError, match="different numbers"):
         score_matrix(lambda i, t: i, (np.ones((2, 2)), np.ones(3)), np.ones((2, 2)), tile=2)
+
+
+def test_float64_scores_are_ranked_as_float32():
+    scores = np.array([[0.9, 0.9 - 1e-12, 0.1, 0.1], [0.1, 0.1, 0.9, 0.8]])
+    owner = np.array([0, 0, 1, 1])
+    for a, b in zip(query_ranks(scores, owner), query_ranks(scores.astype(np.float32), owner), strict=True):
+        assert a.tolist() == b.tolist()
+    assert query_ranks(scores, owner)[0].tolist() == [0, 0]

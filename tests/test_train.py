@@ -17,7 +17,7 @@ from itm_jax import run as run_lib
 from itm_jax import train as training
 from itm_jax.data import pipeline
 from itm_jax.data.text import load_text
-from itm_jax.errors import DivergedError, InputError, TerminatedError
+from itm_jax.errors import DivergedError, InputError, NonFiniteScoresError, TerminatedError
 from itm_jax.evaluate import evaluate
 from itm_jax.mesh import make_mesh, put_batch, replicated
 from itm_jax.results import results_name
@@ -146,8 +146,14 @@ def test_evaluation_on_other_data_has_a_name_of_its_own():
     assert results_name(shrunk(), trained) == "results.json"
     assert results_name(shrunk(data__test_split="dev"), trained) == "results-scenes-dev.json"
     assert results_name(shrunk(data__dir="elsewhere"), trained) == "results-scenes-test.json"
-    with pytest.raises(InputError, match="data fields only"):
-        results_name(shrunk(model__selection="mean"), trained)
+    for other in (
+        shrunk(model__selection="mean"),
+        shrunk(seed=1),
+        shrunk(optim__lr=0.5),
+        shrunk(data__dev_split="test"),
+    ):
+        with pytest.raises(InputError, match=r"trained with another config .*leave --config out"):
+            results_name(other, trained)
 
 
 def test_batch_larger_than_the_data(tmp_path):
@@ -224,11 +230,45 @@ def test_non_finite_steps_are_skipped_then_end_the_run(tmp_path, monkeypatch):
     with pytest.raises(DivergedError) as caught:
         training.train(config, tmp_path)
     said = str(caught.value)
-    assert "step 13: 13 steps had a non-finite loss or gradient" in said
+    assert "step 13: 13 steps had a non-finite loss, gradient or outcome" in said
     assert "the learning rate is 0.0001;" in said  # a tenth since the end of epoch 1, step 10
     assert f"last good checkpoint: {tmp_path / 'checkpoints' / '10'};" in said
     assert [x["skipped"] for x in lines(tmp_path)] == list(range(1, 14))
     assert all(x["loss"] is None for x in lines(tmp_path))
+
+
+def test_a_run_that_blows_up_ends_with_exit_code_3(tmp_path):
+    with pytest.raises(DivergedError, match="had a non-finite loss, gradient or outcome; the learning rate is 1e"):
+        training.train(shrunk(optim__lr=1e36, train__max_skipped=5), tmp_path)
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_scores_that_are_not_finite_end_a_run_with_the_step(tmp_path, monkeypatch):
+    def not_finite(*_):
+        raise NonFiniteScoresError("scores: NaN or Inf among them; ranks would mean nothing")
+
+    monkeypatch.setattr(training, "evaluate_split", not_finite)
+    with pytest.raises(DivergedError, match=r"step 10: on dev: scores: NaN .*; the learning rate is 0\.001; last good"):
+        training.train(shrunk(), tmp_path)
+
+
+def test_sigterm_in_the_last_evaluation_is_not_lost(tmp_path, monkeypatch):
+    original = training.evaluate_split
+
+    def stop(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return original(*arguments)
+
+    monkeypatch.setattr(training, "evaluate_split", stop)
+    with pytest.raises(TerminatedError, match="stopped by SIGTERM at step 10, saved"):
+        training.train(shrunk(train__epochs=1), tmp_path)
+    assert checkpoints.steps_of(tmp_path) == [10]
+
+
+def test_a_run_is_not_selected_on_the_split_it_reports(tmp_path):
+    with pytest.raises(InputError, match="must be three different splits; dev selects, test reports"):
+        training.train(shrunk(data__dev_split="test"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_collapse_alarm_goes_off_once_and_says_what_to_try():

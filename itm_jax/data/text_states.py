@@ -50,6 +50,27 @@ def encode_states(text: TextInput, table: TokenTable, buckets: Sequence[int], ou
             out[table.offsets[row] : table.offsets[row + 1]] = state[: table.lengths[row]]
 
 
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _cached(path: pathlib.Path, shape: tuple[int, int]) -> np.ndarray | None:
+    """The states in a cache file; None where there is none, or one that is not whole and is to be written again."""
+    try:
+        states = np.load(path, mmap_mode="r")
+    except FileNotFoundError:
+        return None
+    except OSError as e:
+        raise InputError(
+            f"{path}: cannot be read ({e.strerror}); remove it, or set config.data.cache_dir to another place"
+        ) from None
+    except (ValueError, EOFError):
+        return None
+    return states if states.shape == shape else None
+
+
 def frozen_states(
     text: TextInput, table: TokenTable, buckets: Sequence[int], *, directory: pathlib.Path, dtype: str
 ) -> np.ndarray:
@@ -60,10 +81,9 @@ def frozen_states(
     """
     path = directory / f"states-{fingerprint(text, table, dtype)}.npy"
     shape = (int(table.offsets[-1]), text.bert.hidden_size)
-    if path.exists():
-        states = np.load(path, mmap_mode="r")
-        if states.shape == shape:
-            return states
+    states = _cached(path, shape)
+    if states is not None:
+        return states
     try:
         directory.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=directory, prefix=path.stem, suffix=".tmp")
@@ -72,6 +92,7 @@ def frozen_states(
             out = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
             encode_states(text, table, buckets, out)
             out.flush()
+            os.chmod(temporary, 0o666 & ~_umask())  # as any new file, for others who share the cache
             os.replace(temporary, path)
         finally:
             pathlib.Path(temporary).unlink(missing_ok=True)

@@ -67,7 +67,7 @@ def afa_loss(
     if config.soft_negatives is None:
         raise ValueError("loss.soft_negatives is not set: itm_jax.config.resolve(config) fills it in")
     images, captions = at_least_f32(images), at_least_f32(captions)
-    scores = images @ captions.T
+    scores = jnp.matmul(images, captions.T, precision=jax.lax.Precision.HIGHEST)
     margins = (config.margin, config.margin / 2) if config.soft_negatives == "hinge" else (config.margin,)
     loss, plateau = (
         sum(

@@ -13,8 +13,8 @@ def excluded_pairs(image: Int[Array, " b"], *, same_image: str, num_negatives: i
     Args:
         image: index of the image of each pair.
         same_image: "mask" excludes all captions of the query's image, "keep" only its own pair.
-        num_negatives: m > 0 leaves each query of either direction the m items that follow it cyclically in the batch
-            (a random subset, since batches are shuffled); 0 leaves all.
+        num_negatives: m > 0 leaves an image the m captions that follow it cyclically in the batch, and a caption the m
+            images that precede it (a random subset, since batches are shuffled); 0 leaves all.
     """
     if same_image not in ("mask", "keep"):
         raise ValueError(f"loss.same_image={same_image!r}: mask or keep; itm_jax.config.resolve(config) fills it in")

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from itm_jax.errors import InputError
+from itm_jax.errors import InputError, NonFiniteScoresError
 
 CHUNK_BYTES = 16 << 20  # scores sent to the device at a time
 SCAN_ROWS = 16
@@ -60,7 +60,7 @@ def query_ranks(scores, caption_image_index) -> tuple[Int[np.ndarray, " i"], Int
         raise InputError(f"caption_image_index: must name each of the {images} images at least once, and nothing else")
     if captions >= MAX_CAPTIONS:
         raise InputError(f"{captions} captions: at most {MAX_CAPTIONS - 1} can be ranked at a time")
-    if not np.issubdtype(scores.dtype, np.floating):
+    if scores.dtype != np.float32:  # one precision throughout: what ties in float32 ties
         scores = scores.astype(np.float32)
     own = np.asarray(scores[owner, np.arange(captions)])
     best = np.full(images, -np.inf, own.dtype)
@@ -79,7 +79,7 @@ def query_ranks(scores, caption_image_index) -> tuple[Int[np.ndarray, " i"], Int
         columns += np.asarray(column_counts)
         finite &= bool(ok)
     if not finite:
-        raise InputError("scores: NaN or Inf among them; ranks would mean nothing")
+        raise NonFiniteScoresError("scores: NaN or Inf among them; ranks would mean nothing")
     return np.concatenate(rows)[:images] - right, columns - 1
 
 

@@ -1,6 +1,7 @@
 """AFA: adaptive feature aggregation (Wang, Yin, Ramakrishnan, ICASSP 2024, arXiv 2401.09725)."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -58,6 +59,9 @@ class Branch(nn.Module):
             )
         select = {"max": select_max, "mean": select_mean}.get(self.selection) or GPO(name="gpo")
         return l2_normalize(at_least_f32(select(rows, mask)))
+
+
+HIGHEST = jax.lax.Precision.HIGHEST
 
 
 def text_encoder(c) -> BertConfig | GRUConfig | None:
@@ -127,7 +131,7 @@ class AFA(nn.Module):
 
     def score(self, images: Float[Array, "i d"], captions: Float[Array, "t d"]) -> Float[Array, "i t"]:
         """Cosine of every image with every caption."""
-        return images @ captions.T
+        return jnp.matmul(images, captions.T, precision=HIGHEST)  # decides ranks: never in reduced precision
 
     def __call__(self, regions: Regions, tokens: Tokens, *, train: bool) -> tuple[Array, Array]:
         """Both encodings; what `init` runs."""

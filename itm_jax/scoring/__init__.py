@@ -1,5 +1,6 @@
 """All-pairs scores in tiles: peak device memory is set by the tile, not by the split."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -23,11 +24,17 @@ def _tiles(tree: Any, tile: int):
         yield first, min(tile, total - first), jax.tree.map(lambda x, index=index: x[index], tree)
 
 
+@jax.jit
+def _call(function: jax.tree_util.Partial, images: Any, captions: Any) -> jax.Array:
+    return function(images, captions)
+
+
 def score_matrix(score_fn: Callable[[Any, Any], jax.Array], images: Any, captions: Any, *, tile: int) -> np.ndarray:
     """Scores of every image with every caption.
 
     Args:
-        score_fn: (encodings of images, of captions) -> [i, t] block of scores; it is compiled once.
+        score_fn: (encodings of images, of captions) -> [i, t] block of scores; it is compiled once. What a
+            `jax.tree_util.Partial` binds is passed as an argument, so that it is compiled once for all its values.
         images: pytree of encodings, leading axis i.
         captions: pytree of encodings, leading axis t.
         tile: images and captions per block; the last ones may be smaller.
@@ -38,7 +45,7 @@ def score_matrix(score_fn: Callable[[Any, Any], jax.Array], images: Any, caption
     if tile < 1:
         raise ValueError(f"tile={tile}: must be at least 1")
     out = np.empty((_rows(images), _rows(captions)), np.float32)
-    score = jax.jit(score_fn)
+    score = functools.partial(_call, score_fn) if isinstance(score_fn, jax.tree_util.Partial) else jax.jit(score_fn)
     columns = [(first, count, jax.device_put(block)) for first, count, block in _tiles(captions, tile)]
     for i, rows, image_block in _tiles(images, tile):
         image_block = jax.device_put(image_block)
