@@ -12,9 +12,11 @@ from collections.abc import Callable, Sequence
 
 import ml_collections
 from absl import flags
+from ml_collections import config_flags
 
 from itm_jax import config as config_lib
 from itm_jax.errors import DivergedError, InputError, TerminatedError
+from itm_jax.validation import idle_flags
 
 
 def quiet_libraries() -> None:
@@ -38,13 +40,15 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
 
 
 def config_of(flag: flags.FlagHolder) -> ml_collections.ConfigDict:
-    """The value of a config-file flag; a missing or broken file is an InputError."""
+    """The value of a config-file flag; a missing or broken file, or a field given for nothing, is an InputError."""
     if flag.value is None:
         raise InputError("--config: not given; pass --config=configs/quickstart.py, say")
     try:
         flag.value.items()  # ml_collections reports a file that it could not load at the first use
     except OSError as e:
         raise InputError(_flag_message(e, sys.argv)) from None
+    for problem in idle_flags(flag.value, config_flags.get_override_values(flags.FLAGS[flag.name])):
+        raise InputError(problem)
     return flag.value
 
 

@@ -79,13 +79,14 @@ def default_config() -> ml_collections.ConfigDict:
     )
     c.model.aggregation.variant = config_dict.placeholder(str)  # (variant)
     c.model.text = ml_collections.ConfigDict()
-    c.model.text.encoder = "bert"  # gru: a BiGRU from scratch, as wide as the joint space
+    c.model.text.encoder = "bert"  # gru: a BiGRU from scratch, whose states are model.width wide
     c.model.text.embed_size = 300  # (gru) width of the word embeddings
     c.model.text.min_count = 4  # (gru) rarer words of the train captions are [UNK]
     c.model.text.pretrained = config_dict.placeholder(str)  # (bert) directory or hub name; None: from scratch
     c.model.text.trainable = True  # False: states encoded once and cached
     c.model.text.cache_dtype = "float16"
-    # None: the WordPiece vocabulary of the checkpoint, or of scenes; for gru the words of the train captions.
+    # None: the WordPiece vocabulary of the checkpoint, or of scenes; for gru the words of the train captions. A gru run
+    # keeps its own in WORKDIR/vocab.txt and reads it from there ever after.
     c.model.text.vocab = config_dict.placeholder(str)
     c.model.text.vocab_size = 0  # filled in from the vocabulary or the checkpoint, as are the next ones for the latter
     c.model.text.hidden_size = 256  # (bert), as all that follow but dropout

@@ -11,9 +11,9 @@ import numpy as np
 from itm_jax import config as config_lib
 from itm_jax.data import pipeline
 from itm_jax.data.augment import AugmentConstants
-from itm_jax.data.text import TextInput
+from itm_jax.data.text import TextInput, run_vocabulary
 from itm_jax.data.text_states import lone_mask_state
-from itm_jax.data.vocabulary import VOCAB, read_vocabulary
+from itm_jax.data.vocabulary import VOCAB
 from itm_jax.errors import InputError
 from itm_jax.mesh import make_mesh, replicated
 from itm_jax.models import build
@@ -74,9 +74,13 @@ def check_workdir(config, workdir: pathlib.Path) -> None:
 
 
 def check_vocabulary(text: TextInput, other: pathlib.Path) -> None:
-    """Raises InputError where the run `other`, whose parameters are to be taken over, has another word vocabulary."""
+    """Raises InputError where the run `other`, whose parameters are to be taken over, has another word vocabulary.
+
+    One whose own vocab.txt is gone is refused too: nothing says which words its embeddings are of.
+    """
     path = other / VOCAB
-    if text.words and path.exists() and read_vocabulary(path) != text.words:
+    theirs = run_vocabulary(other) if text.words else None
+    if theirs and theirs != text.words:
         raise InputError(f"{path}: not the vocabulary of this run; set config.model.text.vocab={path} to take it over")
 
 

@@ -1,6 +1,6 @@
 """Which values the fields of a config may take."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import ml_collections
@@ -25,6 +25,9 @@ CHOICES = {
     "loss.same_image": ("mask", "keep"),
 }
 OPTIONAL_NUMBERS = ("model.text.dropout", "optim.text_lr_factor")
+# What has no meaning for a BiGRU. A config file's values stand by, so that `encoder` alone is the ablation.
+BERT_ONLY = ("hidden_size", "num_layers", "num_heads", "intermediate_size", "max_positions", "type_vocab_size")
+BERT_ONLY += ("activation", "layer_norm_eps", "cache_dtype")
 
 
 def validate(config: ml_collections.ConfigDict) -> None:
@@ -42,6 +45,15 @@ def problems(config: ml_collections.ConfigDict) -> Iterator[str]:
         yield problem
     if sound:
         yield from _value_problems(config, known, given)
+
+
+def idle_flags(config: ml_collections.ConfigDict, flags: Iterable[str]) -> Iterator[str]:
+    """Every field among those given on the command line that has no meaning for the config's text encoder."""
+    if config.model.text.encoder != "gru":
+        return
+    for name in flags:
+        if name in [f"model.text.{field}" for field in BERT_ONLY]:
+            yield f"config.{name}: of no effect on config.model.text.encoder=gru; leave it out"
 
 
 def _structure_problems(known: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:
@@ -110,6 +122,16 @@ def _value_problems(config: ml_collections.ConfigDict, known: dict[str, Any], gi
     if config.data.source == "precomp" and not config.data.dir:
         yield ("config.data.dir: not set; pass --config.data.dir=DIR with {split}_ims.npy and {split}_caps.txt")
     text = config.model.text
+    if text.dropout is not None and not 0 <= text.dropout < 1:
+        yield f"config.model.text.dropout={text.dropout!r}: must lie in [0, 1)"
+    if text.encoder == "gru" and text.pretrained:
+        yield (
+            f"config.model.text.pretrained={text.pretrained!r}: of no effect on config.model.text.encoder=gru; leave it "
+            "out, or pass --config.model.text.pretrained= (nothing) where the config file sets it"
+        )
+    for name in ("embed_size", "min_count"):
+        if text.encoder == "bert" and text[name] != known[f"model.text.{name}"]:
+            yield f"config.model.text.{name}={text[name]!r}: of no effect on config.model.text.encoder=bert; leave it out"
     if not text.trainable and (text.encoder == "gru" or not text.pretrained):
         yield (
             "config.model.text.trainable=False needs config.model.text.encoder=bert and config.model.text.pretrained: "

@@ -1,13 +1,16 @@
 """The BiGRU: equal to a slow reading and to PyTorch, independent of padding; its vocabulary is that of the train captions."""
 
 import json
+import os
+import signal
 from collections import Counter
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_train import one_device, shrunk  # noqa: F401
+from test_commands import command
+from test_train import lines, one_device, shrunk  # noqa: F401
 
 from itm_jax import config as config_lib
 from itm_jax import train as training
@@ -15,7 +18,7 @@ from itm_jax.config import default_config
 from itm_jax.data import pipeline
 from itm_jax.data.text import load_text, tokenize
 from itm_jax.data.vocabulary import SPECIAL, build_vocabulary, read_vocabulary, to_text, word_tokenizer
-from itm_jax.errors import InputError
+from itm_jax.errors import InputError, TerminatedError
 from itm_jax.evaluate import evaluate
 from itm_jax.mesh import put_batch
 from itm_jax.modules.gru import BiGRU, GRUConfig
@@ -60,7 +63,37 @@ def test_equals_the_slow_reading_whatever_the_padding(rng):
         assert not states[row, n:].any()
         alone = model.apply({"params": params}, ids[row : row + 1, : max(n, 1)], mask[row : row + 1, : max(n, 1)])
         np.testing.assert_allclose(alone[0, :n], states[row, :n], atol=1e-6)
-    assert 0.05 < np.abs(params["word"]["embedding"]).max() <= 0.1
+
+
+def test_initial_values_are_those_of_scan(rng):
+    params = BiGRU(CONFIG).init(jax.random.key(0), *inputs(rng))["params"]
+    assert 0.09 < np.abs(params.pop("word")["embedding"]).max() <= 0.1
+    largest = [float(np.abs(x).max()) for x in jax.tree.leaves(params)]
+    assert len(largest) == 6
+    assert 0.8 * CONFIG.width**-0.5 < min(largest) <= max(largest) <= CONFIG.width**-0.5
+
+
+def test_holes_in_the_mask_are_as_if_cut_out(rng):
+    ids, _ = inputs(rng)
+    keep = np.array([0, 2, 3, 7, 10])
+    mask = jnp.zeros(ids.shape, bool).at[:, keep].set(True)
+    model = BiGRU(CONFIG)
+    variables = model.init(jax.random.key(0), ids, mask)
+    states = np.asarray(model.apply(variables, ids, mask))
+    cut = model.apply(variables, ids[:, keep], jnp.ones((len(ids), len(keep)), bool))
+    np.testing.assert_allclose(states[:, keep], cut, atol=1e-6)
+    assert not np.delete(states, keep, axis=1).any()
+
+
+def test_nothing_of_another_item_or_of_padding_reaches_the_gradient(rng):
+    ids, mask = inputs(rng)
+    variables = BiGRU(CONFIG).init(jax.random.key(0), ids, mask)
+    of_row = lambda v, ids: jnp.sum(jnp.square(BiGRU(CONFIG).apply(v, ids, mask)[1]))  # noqa: E731
+    other = jnp.where(mask & (jnp.arange(len(ids)) == 1)[:, None], ids, 29)  # other items, other padding
+    a, b = (jax.grad(of_row)(variables, x) for x in (ids, other))
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        assert np.abs(x).max() > 0
+        np.testing.assert_allclose(x, y, atol=1e-6)
 
 
 def test_bfloat16_and_dropout(rng):
@@ -153,6 +186,80 @@ def test_trains_evaluates_and_keeps_its_vocabulary(tmp_path):
         evaluate(other, tmp_path / "run")
 
 
+def write_dataset(directory, **words):
+    """A `precomp` directory; each split's captions name its own words."""
+    rng = np.random.default_rng(0)
+    directory.mkdir()
+    for split, images in (("train", 12), ("dev", 4), ("test", 4)):
+        np.save(directory / f"{split}_ims.npy", rng.standard_normal((images, 3, 6)).astype(np.float32))
+        captions = [f"{rng.choice(words[split])} with a {rng.choice(words[split])}" for _ in range(2 * images)]
+        captions[0] = " ".join(words[split])  # each of them occurs
+        (directory / f"{split}_caps.txt").write_text("\n".join(captions) + "\n")
+
+
+def precomp_config(directory, **changes):
+    """The shrunk config with a BiGRU on files."""
+    fields = {"data__source": "precomp", "data__name": "tiny", "data__dir": str(directory)}
+    fields |= {"model__text__encoder": "gru", "model__text__min_count": 1, "train__epochs": 1}
+    return shrunk(**fields | changes)
+
+
+def test_words_of_dev_and_test_are_unknown_and_evaluation_keeps_the_vocabulary(tmp_path):
+    write_dataset(tmp_path / "d", train=["dog", "cat"], dev=["dog", "zebra"], test=["cat", "yak"])
+    write_dataset(tmp_path / "other", train=["yak", "emu"], dev=["yak", "emu"], test=["emu", "dog"])
+    config, run = precomp_config(tmp_path / "d"), tmp_path / "run"
+    training.train(config, run)
+    before = (run / "vocab.txt").read_bytes()
+    assert set(before.decode().split()) == {*SPECIAL, "dog", "cat", "with", "a"}
+    for changes, name in (
+        ({}, "results.json"),
+        ({"test_split": "dev"}, "results-tiny-dev.json"),
+        ({"dir": str(tmp_path / "other"), "name": "other"}, "results-other-test.json"),
+    ):
+        config = config_lib.read_json(run / "config.json")
+        config.data.update(changes)
+        _, path = evaluate(config, run)
+        assert path.name == name
+        assert (run / "vocab.txt").read_bytes() == before
+        text = load_text(config, source="precomp", workdir=run)
+        words = [text.words[i] for i in tokenize(["dog zebra yak"], text.tokenizer).ids]
+        assert words == ["[CLS]", "dog", "[UNK]", "[UNK]", "[SEP]"]
+
+
+def test_a_cut_run_goes_on_with_its_own_vocabulary(tmp_path, monkeypatch):
+    write_dataset(tmp_path / "d", train=["dog", "cat"], dev=["dog"], test=["cat"])
+    given = tmp_path / "given.txt"
+    given.write_text(to_text([*SPECIAL, "dog", "cat", "a"]))
+    config = precomp_config(tmp_path / "d", model__text__vocab=str(given))
+    training.train(config, tmp_path / "whole")
+    original, calls = training.put_batch, []
+
+    def stop_at_the_second(batch, mesh):
+        calls.append(1)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(batch, mesh)
+
+    monkeypatch.setattr(training, "put_batch", stop_at_the_second)
+    with pytest.raises(TerminatedError, match="step 2, saved"):
+        training.train(config, tmp_path / "cut")
+    monkeypatch.setattr(training, "put_batch", original)
+    given.write_text(to_text([*SPECIAL, "a", "cat", "dog"]))  # as many words, so that no shape would tell
+    training.train(config, tmp_path / "cut")
+    assert lines(tmp_path / "whole") == lines(tmp_path / "cut")
+    assert read_vocabulary(tmp_path / "cut" / "vocab.txt")[5:] == ("dog", "cat", "a")
+    scores = [evaluate(config, tmp_path / name)[0]["protocols"] for name in ("whole", "cut")]
+    assert scores[0] == scores[1]
+
+
+def test_what_a_start_cut_short_has_left_is_no_vocabulary(tmp_path):
+    (tmp_path / "vocab.txt").write_text(to_text([*SPECIAL, "old"]))
+    config = precomp_config(tmp_path)
+    assert load_text(config, source="precomp", workdir=tmp_path, captions=["new"]).words[5:] == ("new",)
+    (tmp_path / "config.json").write_text(config_lib.to_json(config))
+    assert load_text(config, source="precomp", workdir=tmp_path, captions=["new"]).words[5:] == ("old",)
+
+
 def test_init_from_needs_the_same_vocabulary(tmp_path):
     fields = {"model__text__encoder": "gru", "model__text__min_count": 1, "train__epochs": 1}
     training.train(shrunk(**fields), tmp_path / "first")
@@ -165,6 +272,9 @@ def test_init_from_needs_the_same_vocabulary(tmp_path):
     training.train(
         shrunk(**fields | {"model__text__vocab": vocab}, init_from=str(tmp_path / "first")), tmp_path / "third"
     )
+    (tmp_path / "first" / "vocab.txt").unlink()
+    with pytest.raises(InputError, match=r"first/vocab\.txt: cannot be read"):
+        training.train(shrunk(**fields, init_from=str(tmp_path / "first")), tmp_path / "fourth")
 
 
 @pytest.mark.parametrize(
@@ -173,6 +283,8 @@ def test_init_from_needs_the_same_vocabulary(tmp_path):
         (to_text([*SPECIAL, "a", "b", "a"]), "line 8 repeats 'a' of line 6"),
         (to_text([*SPECIAL, "", "b"]), "line 6 is empty"),
         (to_text(SPECIAL[:4]), r"not a vocabulary: no \[MASK\]"),
+        (to_text(SPECIAL), "not a vocabulary: no words besides"),
+        ("", "line 1 is empty"),
         (b"[PAD]\n\xff\n", "line 2: not UTF-8"),
         (None, "cannot be read"),
     ],
@@ -185,11 +297,35 @@ def test_bad_vocabularies_are_named_by_line(tmp_path, text, message):
         read_vocabulary(path)
 
 
-def test_a_frozen_gru_is_refused():
+def test_words_that_are_all_too_rare_are_an_input_error():
+    with pytest.raises(InputError, match=r"min_count=3: no word of the train captions occurs so often"):
+        build_vocabulary(["a dog", "a cat"], 3)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "field", "value", "message"),
+    [
+        ("gru", "trainable", False, r"encoder=bert and config\.model\.text\.pretrained"),
+        ("gru", "pretrained", "some/bert", r"pretrained='some/bert': of no effect on config\.model\.text\.encoder=gru"),
+        ("gru", "embed_size", 0, "embed_size=0: must be greater than 0"),
+        ("gru", "dropout", 1.0, r"dropout=1\.0: must lie in \[0, 1\)"),
+        ("bert", "min_count", 1, r"min_count=1: of no effect on config\.model\.text\.encoder=bert"),
+        ("bert", "embed_size", 64, "embed_size=64: of no effect"),
+    ],
+)
+def test_fields_that_cannot_be_meant_are_named(encoder, field, value, message):
     config = default_config()
     config.data.dir = "."
-    config.model.text.encoder = "gru"
+    config.model.text.encoder = encoder
     validate(config)
-    config.model.text.trainable = False
-    with pytest.raises(InputError, match=r"encoder=bert and config\.model\.text\.pretrained"):
+    config.model.text[field] = value
+    with pytest.raises(InputError, match=message):
         validate(config)
+
+
+def test_a_bert_field_given_with_a_gru_ends_the_command(tmp_path):
+    arguments = ["--config=configs/quickstart.py", f"--workdir={tmp_path / 'run'}", "--config.model.text.encoder=gru"]
+    code, _, err = command(*arguments, "--config.model.text.num_layers=3")
+    message = "config.model.text.num_layers: of no effect on config.model.text.encoder=gru; leave it out"
+    assert (code, err) == (2, [f"error: {message}"])
+    assert not (tmp_path / "run").exists()

@@ -10,7 +10,7 @@ import numpy as np
 from tokenizers import Tokenizer
 from tokenizers.implementations import BertWordPieceTokenizer
 
-from itm_jax.config import default_config
+from itm_jax.config import default_config, read_json
 from itm_jax.data.vocabulary import SPECIAL, VOCAB, build_vocabulary, read_vocabulary, word_tokenizer
 from itm_jax.errors import InputError
 from itm_jax.modules.bert import BertConfig
@@ -52,8 +52,11 @@ def load_text(
     Args:
         config: the whole config.
         source: `config.data.source`.
-        workdir: of the run; a BiGRU's vocabulary is read from there once it has been written.
-        captions: of the train split, from which a BiGRU's vocabulary is built where it is not there yet.
+        workdir: of the run; once it has begun, a BiGRU's vocabulary is the one in there, whatever else has changed.
+        captions: of the train split, from which a BiGRU's vocabulary is built where no file is given.
+
+    Raises:
+        InputError: checkpoint, vocabulary or fields are not usable, or nothing says what the vocabulary is.
     """
     text = config.model.text
     if text.encoder == "gru":
@@ -83,13 +86,29 @@ def load_text(
 
 
 def _words(text, workdir: pathlib.Path | None, captions: Sequence[str] | None) -> tuple[str, ...]:
-    """Vocabulary of a BiGRU: `text.vocab`, else the run's own, else a new one."""
-    path = pathlib.Path(text.vocab).expanduser() if text.vocab else workdir / VOCAB if workdir else None
-    if path and (text.vocab or captions is None or path.exists()):
-        return read_vocabulary(path)
+    """Vocabulary of a BiGRU: the run's own, else `text.vocab`, else a new one."""
+    own = run_vocabulary(workdir) if workdir else None
+    if own:
+        return own
+    if text.vocab:
+        return read_vocabulary(pathlib.Path(text.vocab).expanduser())
     if captions is None:
         raise InputError("config.model.text.vocab: not set, and there are no train captions to build it from")
     return build_vocabulary(captions, text.min_count)
+
+
+def run_vocabulary(workdir: pathlib.Path) -> tuple[str, ...] | None:
+    """The vocabulary of the BiGRU run in `workdir`; None where no run has begun, or one with another text encoder.
+
+    A vocab.txt without a config.json is what a start cut short has left, and counts for nothing.
+
+    Raises:
+        InputError: the run's vocab.txt is missing or damaged.
+    """
+    config = workdir / "config.json"
+    if not config.exists() or read_json(config).model.text.encoder != "gru":
+        return None
+    return read_vocabulary(workdir / VOCAB)
 
 
 def _text_input(config, tokenizer: Tokenizer, *, bert=None, params=None, words=None) -> TextInput:

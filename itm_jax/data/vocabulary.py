@@ -28,13 +28,19 @@ def _splitter(model: WordLevel) -> Tokenizer:
 
 
 def build_vocabulary(captions: Sequence[str], min_count: int) -> tuple[str, ...]:
-    """The special tokens, then the words that occur at least `min_count` times, the most frequent first, then by name."""
+    """The special tokens, then the words that occur at least `min_count` times, the most frequent first, then by name.
+
+    Raises:
+        InputError: no word occurs so often.
+    """
     tokenizer = _splitter(WordLevel(unk_token="[UNK]"))
     trainer = WordLevelTrainer(
         vocab_size=1 << 30, min_frequency=min_count, special_tokens=list(SPECIAL), show_progress=False
     )
     tokenizer.train_from_iterator(captions, trainer)
     vocabulary = tokenizer.get_vocab()
+    if len(vocabulary) == len(SPECIAL):
+        raise InputError(f"config.model.text.min_count={min_count}: no word of the train captions occurs so often")
     return tuple(sorted(vocabulary, key=vocabulary.get))
 
 
@@ -42,7 +48,7 @@ def read_vocabulary(path: pathlib.Path) -> tuple[str, ...]:
     """The words of a vocabulary file, one per line.
 
     Raises:
-        InputError: it cannot be read, repeats a word, or lacks a special token; names the line.
+        InputError: it cannot be read, repeats a word, lacks a special token, or has no others; names the line.
     """
     try:
         words = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
@@ -59,6 +65,8 @@ def read_vocabulary(path: pathlib.Path) -> tuple[str, ...]:
     missing = [s for s in SPECIAL if s not in first]
     if missing:
         raise InputError(f"{path}: not a vocabulary: no {', '.join(missing)}")
+    if len(words) == len(SPECIAL):
+        raise InputError(f"{path}: not a vocabulary: no words besides the special tokens")
     return tuple(words)
 
 
