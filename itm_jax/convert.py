@@ -1,38 +1,41 @@
 """Convert other forms of a data set to and from ours.
 
-    python -m itm_jax.convert tfds --precomp=DIR --out=OUT --name=f30k
-    python -m itm_jax.convert tfds --precomp=DIR --out=OUT --name=coco --splits=train,dev,testall
+    python -m itm_jax.convert tfds --precomp=DIR --out=OUT
+    python -m itm_jax.convert tfds --precomp=DIR --out=OUT --splits=train,dev,test --name=f30k
 
-`tfds` writes ArrayRecord files through TFDS, without TensorFlow; train on them with --config.data.source=tfds
---config.data.dir=OUT.
+`tfds` writes ArrayRecord files through TFDS, without TensorFlow, to OUT/name/1.0.0; train from them with
+--config.data.source=tfds --config.data.dir=OUT.
 """
 
-import contextlib
-import pathlib
+import signal
 import sys
 
 from absl import flags
 
 from itm_jax import commands
-from itm_jax.errors import InputError
+from itm_jax.errors import InputError, TerminatedError
 
 WORDS = ("tfds",)
-_PRECOMP = flags.DEFINE_string("precomp", None, "directory with {split}_ims.npy, {split}_caps.txt, ...")
-_OUT = flags.DEFINE_string("out", None, "directory to build in; the data set becomes OUT/NAME/1.0.0")
-_NAME = flags.DEFINE_string("name", None, "name of the data set: lower case letters, digits and _")
-_SPLITS = flags.DEFINE_list("splits", ["train", "dev", "test"], "splits to convert")
+_PRECOMP = flags.DEFINE_string("precomp", None, "directory with {split}_ims.npy, or the one above its precomp/")
+_OUT = flags.DEFINE_string("out", None, "directory to write the data set to, as OUT/name/1.0.0")
+_SPLITS = flags.DEFINE_list("splits", None, "splits to convert, default: all that are there")
+_NAME = flags.DEFINE_string("name", None, "name of the data set, default: the one of the --precomp directory")
 
 
 def main(word: str) -> None:
-    """Flags -> conversion."""
-    for flag in (_PRECOMP, _OUT, _NAME):
+    """Flags -> one conversion; `word` is the form to convert to."""
+    for flag, what in ((_PRECOMP, "the directory with {split}_ims.npy"), (_OUT, "the directory to write to")):
         if not flag.value:
-            raise InputError(f"--{flag.name}: not given")
+            raise InputError(f"--{flag.name}: not given; pass --{flag.name}=DIR, {what}")
     from itm_jax.data.tfds_builder import build
 
-    with contextlib.redirect_stdout(sys.stderr):  # TFDS reports its progress with print
-        path = build(_PRECOMP.value, _SPLITS.value, name=_NAME.value, out=str(pathlib.Path(_OUT.value).expanduser()))
-    print(f"{word}: {path}; use it with --config.data.source=tfds --config.data.dir={path}")
+    signal.signal(signal.SIGTERM, _terminate)
+    path = build(_PRECOMP.value, _OUT.value, splits=_SPLITS.value, name=_NAME.value or "")
+    print(f"written: {path}\ntrain from it with --config.data.source={word} --config.data.dir={path}")
+
+
+def _terminate(*_):
+    raise TerminatedError("stopped by SIGTERM; nothing was kept, run the same command again")
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def fingerprint(split: Split) -> dict[str, Any]:
 
 def files_of(split: Split) -> dict[str, int]:
     """Names and sizes in bytes of the files that the split was read from."""
-    source = pathlib.Path(split.source)
+    source = pathlib.Path(split.source.removesuffix(f": {split.name}"))
     if source.is_dir():  # tfds
         files = source.glob(f"*-{split.name}.*")
     elif source.is_file():

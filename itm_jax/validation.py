@@ -160,7 +160,5 @@ def _shape_problems(config: ml_collections.ConfigDict) -> Iterator[str]:
             yield f"config.{name}={value!r}: must be at least {least}"
     if text.num_heads > 0 and text.hidden_size % text.num_heads:
         yield f"config.model.text.hidden_size={text.hidden_size}: not a multiple of num_heads={text.num_heads}"
-    if text.dropout is not None and not 0 <= text.dropout < 1:
-        yield f"config.model.text.dropout={text.dropout!r}: must lie in [0, 1)"
     if text.activation not in ACTIVATIONS:
         yield f"config.model.text.activation={text.activation!r}: must be one of {', '.join(ACTIVATIONS)}"

@@ -10,10 +10,37 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 
 METRICS = "metrics.jsonl"
 PLAIN_EVERY = 10.0  # seconds between lines where the output is no terminal
+
+
+class Events:
+    """Scalars in a TensorBoard file, written at once: tensorboardX's own writer is a thread that a full disk ends silently."""
+
+    def __init__(self, folder: pathlib.Path, first: int):
+        """A new file, whose events from step `first` on replace those of earlier files."""
+        self._file = EventsWriter(str(folder / "events"))
+        self._add(Event(step=first, session_log=SessionLog(status=SessionLog.START)))
+
+    def _add(self, event: Event) -> None:
+        event.wall_time = time.time()
+        self._file.write_event(event)
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        """One value of a curve."""
+        self._add(Event(step=step, summary=scalar(name, value)))
+
+    def flush(self) -> None:
+        """Brings the events so far to the file."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Ends the file."""
+        self._file.close()
 
 
 class MetricsWriter:
@@ -35,7 +62,7 @@ class MetricsWriter:
             temporary.write_text("".join(json.dumps(x) + "\n" for x in self.kept), encoding="utf-8")
             temporary.replace(self._path)
         self._file = self._path.open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(workdir), purge_step=resumed_at + 1)
+        self._events = Events(workdir, resumed_at + 1)
 
     def write(self, step: int, split: str, values: dict[str, Any]) -> None:
         """One line `{"step", "split", values}`, null for NaN and Inf; numbers also go to TensorBoard as `split/name`."""
@@ -44,11 +71,12 @@ class MetricsWriter:
         self._file.flush()
         for name, value in values.items():
             if isinstance(value, int | float):
-                self._events.add_scalar(f"{split}/{name}", value, step)
+                self._events.scalar(f"{split}/{name}", value, step)
 
     def sync(self) -> None:
         """Brings the lines so far to the disk, before a checkpoint that they precede."""
         os.fsync(self._file.fileno())
+        self._events.flush()
 
     def close(self) -> None:
         """Closes both files."""

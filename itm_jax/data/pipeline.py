@@ -53,9 +53,9 @@ def read_split(config, name: str) -> Split:
 
         return scenes.make_split(config.data.scenes, name)
     if config.data.source == "tfds":
-        from itm_jax.data import tfds_builder
+        from itm_jax.data import tfds_reader
 
-        return tfds_builder.read_split(config.data.dir, name)
+        return tfds_reader.read_split(config.data.dir, name)
     return precomp.read_split(config.data.dir, name)
 
 

@@ -1,225 +1,216 @@
-"""`precomp` directories as TFDS data sets of ArrayRecord files: built and read back without TensorFlow.
+"""Converts a SCAN `precomp` directory to a TFDS data set in ArrayRecord, without TensorFlow (`itm_jax.convert tfds`).
 
-A record is an image: features, captions, id, and boxes, labels and edges where the split has them. Records keep the order of
-the images. Everything but the features also lies in the data set's metadata, so that opening a split of COCO reads no
-features.
+Records are in the images' order. A build that is interrupted leaves nothing that could be read.
 """
 
-import base64
-import json
+import contextlib
+import io
+import mmap
+import os
+import pathlib
+import re
+import shutil
+import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import tensorflow_datasets as tfds
+from array_record.python import array_record_module
 from etils import epath
 
 from itm_jax.data import precomp
+from itm_jax.data.tfds_reader import ANNOTATIONS, VERSION
 from itm_jax.errors import InputError
 from itm_jax.structs import Split
 
-BYTES = tfds.features.Encoding.BYTES  # the default encoding is many times slower
+SHARD_BYTES = 256 << 20
+ANNOTATIONS_PER_SHARD = 1 << 14
+SAY_EVERY = 10.0  # seconds between lines of progress
 
 
-class PrecompBuilder(tfds.core.GeneratorBasedBuilder):
-    """Writes the splits of a `precomp` directory as they are: float16 stays float16, repeated rows are stored once."""
+class UncompressedWriter(tfds.core.ExampleWriter):
+    """Writes ArrayRecord without compression: features hardly shrink, and are read several times as fast."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    def write(self, path: epath.PathLike, examples: Iterable[tuple[int, bytes]]) -> None:
+        """Writes the records to one file; what the file system refuses is an InputError."""
+        try:
+            writer = array_record_module.ArrayRecordWriter(os.fspath(path), "group_size:1,uncompressed")
+            for _, record in examples:
+                writer.write(record)
+            writer.close()
+        except RuntimeError as e:  # array_record's only one
+            raise InputError(f"cannot be written: {e}") from None
 
-    def __init__(self, splits: Sequence[Split], *, name: str, out: str):
-        """Args: opened splits of one data set; the data set's name; the directory to build in."""
+
+class PrecompBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
+    """The TFDS builder. Shards are written one after the other as the source is read.
+
+    Not a `GeneratorBasedBuilder`: from 1,000 MiB on, that one goes through temporary files that need TensorFlow, and
+    sorts a whole split in memory.
+    """
+
+    VERSION = tfds.core.Version(VERSION)
+
+    def __init__(self, *, name: str, splits: Sequence[Split], data_dir: epath.PathLike):
+        """`splits` as `precomp.read_split` gives them; their features must be of one width and dtype."""
         self.name = name
-        self._opened = {s.name: s for s in splits}
-        super().__init__(data_dir=out, file_format="array_record")
+        self._sources = splits
+        super().__init__(data_dir=data_dir, file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
-        first = next(iter(self._opened.values()))
-        _, regions, width = first.features.shape
-        features = {
-            "features": tfds.features.Tensor(shape=(regions, width), dtype=first.features.dtype, encoding=BYTES),
-            "captions": tfds.features.Sequence(tfds.features.Text()),
-            "id": tfds.features.Text(),
-            "boxes": tfds.features.Tensor(shape=(None, 4), dtype=np.float32, encoding=BYTES),
-            "labels": tfds.features.Sequence(tfds.features.Text()),
-            "edges": tfds.features.Text(
-                doc="JSON: per caption a list of [head, dependent]; empty where there are none"
-            ),
+        tensor, encoding = tfds.features.Tensor, tfds.features.Encoding.BYTES
+        features = self._sources[0].features
+        about = {
+            s.name: {
+                "regions": s.features.shape[1],
+                "captions_per_image": s.captions_per_image,
+                "fields": [
+                    k for k, v in (("boxes", s.boxes), ("labels", s.labels), ("dependencies", s.edges)) if v is not None
+                ],
+            }
+            for s in self._sources
         }
         return tfds.core.DatasetInfo(
             builder=self,
-            description="Region features and captions of an image-text matching data set, in SCAN's order.",
-            features=tfds.features.FeaturesDict(features),
-            metadata=tfds.core.MetadataDict({name: annotations(split) for name, split in self._opened.items()}),
+            description="Region features and captions of images, converted from SCAN's precomp layout by itm_jax.",
             disable_shuffling=True,
-        )
-
-    def _split_generators(self, dl_manager) -> dict[str, Iterator]:
-        del dl_manager
-        return {name: self._generate_examples(split) for name, split in self._opened.items()}
-
-    def _generate_examples(self, split: Split) -> Iterator[tuple[int, dict[str, Any]]]:
-        each = split.captions_per_image
-        for i in range(split.num_images):
-            precomp.check_finite(split.features[i : i + 1], np.array([i * split.rows_per_image]), split.source)
-            captions = slice(i * each, (i + 1) * each)
-            yield (
-                i,
+            metadata=tfds.core.MetadataDict(itm_jax=about),
+            features=tfds.features.FeaturesDict(
                 {
-                    "features": split.features[i],
-                    "captions": list(split.captions[captions]),
-                    "id": split.ids[i],
-                    "boxes": np.zeros((0, 4), np.float32) if split.boxes is None else split.boxes[i],
-                    "labels": [] if split.labels is None else [split.label_names[k] for k in split.labels[i]],
-                    "edges": "" if split.edges is None else json.dumps(split.edges[captions]),
-                },
-            )
-
-
-def annotations(split: Split) -> dict[str, Any]:
-    """Everything of a split but its features, as JSON values."""
-    return {
-        "features": [*map(int, split.features.shape), str(split.features.dtype)],
-        "captions": list(split.captions),
-        "captions_per_image": split.captions_per_image,
-        "ids": list(split.ids),
-        "boxes": None if split.boxes is None else _encode(split.boxes.astype(np.float32)),
-        "labels": None if split.labels is None else _encode(split.labels.astype(np.int32)),
-        "label_names": list(split.label_names),
-        "edges": None if split.edges is None else [[list(e) for e in edges] for edges in split.edges],
-    }
-
-
-def _encode(array: np.ndarray) -> str:
-    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
-
-
-def _decode(text: str | None, dtype: type, shape: tuple[int, ...]) -> np.ndarray | None:
-    return None if text is None else np.frombuffer(base64.b64decode(text), dtype).reshape(shape)
-
-
-def build(directory: str, names: Sequence[str], *, name: str, out: str) -> epath.Path:
-    """Builds the data set `out/name/1.0.0` from splits of a `precomp` directory; returns that path.
-
-    An interrupted build leaves at most a directory named `incomplete.…`, which is never read.
-
-    Raises:
-        InputError: a split is missing or defective, the splits do not fit together, or the data set is there already.
-    """
-    splits = [precomp.read_split(directory, split) for split in names]
-    first = splits[0]
-    for split in splits[1:]:
-        if split.features.shape[1:] != first.features.shape[1:] or split.features.dtype != first.features.dtype:
-            raise InputError(
-                f"{split.source}: {split.features.dtype} {split.features.shape[1:]}, {first.source} "
-                f"{first.features.dtype} {first.features.shape[1:]}; the splits of a data set must be alike"
-            )
-    try:
-        builder = PrecompBuilder(splits, name=name, out=out)
-    except ValueError as e:
-        raise InputError(f"--name={name}: {e}") from None
-    target = epath.Path(builder.data_dir)
-    if (target / "dataset_info.json").exists():
-        raise InputError(f"{target}: a data set is there already; remove it, or take another --out or --name")
-    tfds.disable_progress_bar()
-    with tempfile.TemporaryDirectory() as downloads:  # nothing is downloaded; TFDS wants the place all the same
-        builder.download_and_prepare(download_dir=downloads)
-    return target
-
-
-def find_dataset(directory: str) -> epath.Path:
-    """The folder with dataset_info.json: `directory` itself or the only one below it; also of a bucket."""
-    root = epath.Path(directory).expanduser()
-    found = [p.parent for k in range(4) for p in root.glob("/".join(["*"] * k + ["dataset_info.json"]))]
-    found = [p for p in found if "incomplete." not in str(p)]
-    if len(found) != 1:
-        what = "several data sets: " + ", ".join(map(str, found)) if found else "no dataset_info.json there or below"
-        raise InputError(
-            f"{directory}: {what}; set config.data.dir to the folder that has it (itm_jax.convert makes one)"
+                    "features": tensor(shape=(None, features.shape[2]), dtype=features.dtype, encoding=encoding),
+                    "captions": tensor(shape=(None,), dtype=np.str_),
+                    "id": tfds.features.Text(),
+                    "boxes": tensor(shape=(None, 4), dtype=np.float32, encoding=encoding),
+                    "labels": tensor(shape=(None,), dtype=np.str_),
+                    "dependencies": tensor(shape=(None, 3), dtype=np.int32, encoding=encoding),
+                }
+            ),
         )
-    return found[0]
+
+    def _example_writer(self) -> tfds.core.ExampleWriter:
+        return UncompressedWriter(self.info.file_format)
+
+    def _shard_iterators_per_split(self, dl_manager):
+        del dl_manager  # nothing is downloaded
+        shards = {}
+        for split in self._sources:
+            images, say = range(split.num_images), progress(split)
+            size = max(1, SHARD_BYTES // split.features[0].nbytes)
+            shards[split.name] = [partial(examples, split, images[i : i + size], True, say) for i in images[::size]]
+            size, name = ANNOTATIONS_PER_SHARD, split.name + ANNOTATIONS
+            shards[name] = [partial(examples, split, images[i : i + size], False, say) for i in images[::size]]
+        return shards
 
 
-class Records:
-    """The features of a split as an array that is read record by record: [i, r, f], indexed by rows.
+def examples(split: Split, rows: range, with_features: bool, say: Callable[[int], None]) -> Iterator[tuple[int, dict]]:
+    """(row, record) of the images `rows`; one with NaN or Inf is an InputError that names its row."""
+    sequential(split.features)
+    each = split.captions_per_image
+    for i in rows:
+        features = split.features[i]
+        if with_features:
+            precomp.check_finite(features[None], np.array([i * split.rows_per_image]), split.source)
+        captions = range(i * each, (i + 1) * each)
+        edges = [] if split.edges is None else [(k, *edge) for k, c in enumerate(captions) for edge in split.edges[c]]
+        yield (
+            i,
+            {
+                "features": features if with_features else features[:0],
+                "captions": [split.captions[c] for c in captions],
+                "id": split.ids[i],
+                "boxes": np.zeros((0, 4), np.float32) if split.boxes is None else split.boxes[i],
+                "labels": [] if split.labels is None else [split.label_names[k] for k in split.labels[i]],
+                "dependencies": np.array(edges, np.int32).reshape(-1, 3),
+            },
+        )
+        if with_features:
+            say(i + 1)
+
+
+def sequential(features: np.ndarray) -> None:
+    """Lets the system read ahead in a mapped file, which a training run does not want."""
+    mapped = getattr(features, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_SEQUENTIAL"):
+        mapped.madvise(mmap.MADV_SEQUENTIAL)
+
+
+def progress(split: Split) -> Callable[[int], None]:
+    """A function that takes the number of images written and now and then prints it on stderr."""
+    last = time.monotonic()
+
+    def say(done: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > SAY_EVERY or done == split.num_images:
+            last = time.monotonic()
+            print(f"{split.name}: {done:,} of {split.num_images:,} images", file=sys.stderr, flush=True)
+
+    return say
+
+
+def read_sources(directory: str, names: Sequence[str] | None) -> list[Split]:
+    """Opens the splits `names`, or all that are in the directory; widths or dtypes that differ are an InputError."""
+    root = pathlib.Path(directory).expanduser()
+    if not names:
+        files = [*root.glob("*_ims.npy"), *root.glob("precomp/*_ims.npy")]
+        names = sorted({p.name.removesuffix("_ims.npy") for p in files}) or ["train"]  # read_split says what is missing
+    for name in names:
+        if not re.fullmatch(r"\w+", name) or name.endswith(ANNOTATIONS) or name.lower() == "all":
+            raise InputError(f"--splits: {name!r} is no name that a TFDS split can have; rename its files")
+    splits = [precomp.read_split(directory, name) for name in dict.fromkeys(names)]
+    first = splits[0]
+    for other in splits[1:]:
+        kinds = [f"{s.source}: {s.features.dtype}, {s.features.shape[-1]} wide" for s in (first, other)]
+        if kinds[0].split(": ")[-1] != kinds[1].split(": ")[-1]:
+            raise InputError(f"{kinds[1]}, but {kinds[0]}; a data set has one width and dtype")
+    return splits
+
+
+def default_name(directory: str) -> str:
+    """The directory's name as TFDS can take it: `data/f30k_precomp` gives `f30k`."""
+    name = re.sub(r"\W+", "_", pathlib.Path(directory).expanduser().resolve().name.lower())
+    return name.removesuffix("precomp").strip("_")
+
+
+def build(directory: str, out: epath.PathLike, *, splits: Sequence[str] | None = None, name: str = "") -> epath.Path:
+    """Converts a `precomp` directory.
 
     Args:
-        source: TFDS data source of raw records.
-        decode: gives the features in a record.
-        where: for messages.
-        shape: [i, r, f].
-        dtype: of the features.
-    """
+        directory: the source, as `precomp.read_split` takes it.
+        out: directory to write to; may be a bucket path.
+        splits: which splits; None: all that are there.
+        name: of the data set; empty: the source directory's.
 
-    def __init__(self, source, decode: Callable[[bytes], np.ndarray], where: str, shape: tuple[int, ...], dtype):
-        self._source, self._decode, self._where = source, decode, where
-        self.shape, self.dtype = shape, np.dtype(dtype)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all features."""
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
-
-    def __getitem__(self, rows) -> np.ndarray:
-        """Features of an image, or of several."""
-        index = np.arange(len(self))[rows]
-        numbers = [int(i) for i in np.atleast_1d(index)]
-        try:
-            read = [self._decode(record) for record in self._source.__getitems__(numbers)]
-            out = np.stack(read) if read else np.empty((0, *self.shape[1:]), self.dtype)
-        except Exception as e:  # Riegeli, protobuf and TFDS raise many kinds for damaged files
-            reason = " ".join(str(e).split())[:200]
-            raise InputError(
-                f"{self._where}: records between {min(numbers)} and {max(numbers)} cannot be read ({reason}); build the "
-                "data set again"
-            ) from None
-        return out[0] if index.ndim == 0 else out
-
-
-def read_split(directory: str, name: str) -> Split:
-    """Opens one split of a data set that `build` made.
+    Returns:
+        The data set's folder, `out/name/version`. It appears under this name only when it is whole.
 
     Raises:
-        InputError: it is not there, not of this form, or damaged.
+        InputError: the source has a defect, the data set exists already, or it cannot be written.
     """
-    folder = find_dataset(directory)
+    name = name or default_name(directory)
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise InputError(f"--name={name!r}: give the data set a name of small letters, digits and _ (f30k, say)")
+    root = epath.Path(out).expanduser()
+    path = root / name / VERSION
     try:
-        builder = tfds.builder_from_directory(folder)
-        metadata = dict(builder.info.metadata or {})
-    except Exception as e:  # whatever TFDS makes of damaged JSON
-        raise InputError(f"{folder}: not a data set that can be read ({' '.join(str(e).split())[:200]})") from None
-    if name not in metadata or name not in builder.info.splits:
-        known = ", ".join(sorted(set(metadata) & set(builder.info.splits))) or "none that itm_jax.convert made"
-        raise InputError(f"{folder}: no split {name}; splits found there: {known}")
-    about = metadata[name]
-    *shape, dtype = about["features"]
-    try:
-        # Only the features are decoded: the rest of a record is known from the metadata.
-        only = tfds.features.FeaturesDict({"features": builder.info.features["features"]})
-        source = builder.as_data_source(split=name, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
-        complete = len(source) == shape[0]
-    except Exception as e:
-        raise InputError(f"{folder}: split {name}: cannot be opened ({' '.join(str(e).split())[:200]})") from None
-    if not complete:
-        raise InputError(f"{folder}: split {name}: {len(source)} records, its description says {shape[0]}")
-    return Split(
-        name=name,
-        features=Records(
-            source,
-            lambda record: only.deserialize_example_np(record)["features"],
-            f"{folder}: split {name}",
-            tuple(shape),
-            dtype,
-        ),
-        captions=about["captions"],
-        captions_per_image=about["captions_per_image"],
-        ids=about["ids"],
-        boxes=_decode(about["boxes"], np.float32, (*shape[:2], 4)),
-        labels=_decode(about["labels"], np.int32, tuple(shape[:2])),
-        label_names=tuple(about["label_names"]),
-        edges=about["edges"],
-        source=str(folder),
-    )
+        if path.exists():
+            raise InputError(f"{path}: exists already and is left as it is; delete it, or give another --out or --name")
+        sources = read_sources(directory, splits)
+        check_space(root, sum(s.num_images * s.features[0].nbytes for s in sources))
+        said = io.StringIO()  # TFDS announces downloads on stdout; there are none
+        with tempfile.TemporaryDirectory() as downloads, contextlib.redirect_stdout(said):
+            PrecompBuilder(name=name, splits=sources, data_dir=root).download_and_prepare(download_dir=downloads)
+    except (OSError, ImportError) as e:  # ImportError: a file system of which etils lacks the package
+        raise InputError(f"{path}: cannot be written ({getattr(e, 'strerror', None) or e})") from None
+    return path
+
+
+def check_space(root: epath.Path, needed: int) -> None:
+    """Raises InputError where a local disk has less than `needed` bytes free."""
+    if "://" in os.fspath(root):
+        return
+    free = shutil.disk_usage(next(p for p in (root, *root.absolute().parents) if p.exists())).free
+    if free < needed:
+        raise InputError(f"{root}: {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free")
