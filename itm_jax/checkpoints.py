@@ -6,6 +6,8 @@ directory appear whole or not at all, but neither reads a flipped bit as damage 
 done here.
 """
 
+import errno
+import os
 import pathlib
 import shutil
 from collections.abc import Callable
@@ -22,6 +24,7 @@ FOLDER = "checkpoints"
 DAMAGED = "damaged"
 UNFINISHED = "*.orbax-checkpoint-tmp*"
 NEWEST = 2  # checkpoints besides the best: one to go on from where the other turns out to be damaged
+SLACK = 1 << 20  # bytes that a checkpoint takes besides its arrays, generously
 VARIABLES = ("params", "batch_stats")
 PROGRESS = ("step", "opt_state", "skipped")
 
@@ -78,10 +81,14 @@ def save(manager: Manager, state: TrainState, meta: dict[str, Any]) -> None:
         manager: of the run's workdir.
         state: what to save.
         meta: JSON values to go with it; `best_step` is the step of the checkpoint that is kept as the best.
+
+    Raises:
+        OSError: the disk has no room for it (ENOSPC).
     """
     step = int(state.step)
     if step in manager.all_steps():
         return
+    _check_space(manager, sum(x.nbytes for x in jax.tree.leaves(state)))
     items = _items(state)
     content = meta | {
         "arrays": {name: describe(tree) for name, tree in items.items()},
@@ -90,6 +97,15 @@ def save(manager: Manager, state: TrainState, meta: dict[str, Any]) -> None:
     manager.keep.best_of[step] = meta["best_step"]
     saved = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
     manager.save(step, args=ocp.args.Composite(**saved, meta=ocp.args.JsonSave(seal(content))), force=True)
+
+
+def _check_space(manager: Manager, size: int) -> None:
+    """Raises OSError where a checkpoint of `size` bytes does not fit: Orbax finds out in its threads, with much noise."""
+    folder = pathlib.Path(manager.directory)
+    if shutil.disk_usage(folder).free < size + SLACK:
+        manager.wait_until_finished()  # which removes what is no longer kept
+        if shutil.disk_usage(folder).free < size + SLACK:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def read_meta(workdir: pathlib.Path, step: int) -> dict[str, Any]:

@@ -157,6 +157,15 @@ def test_arrays_that_changed_on_their_way_to_the_files_are_noticed(tmp_path, fin
         checkpoints.restore(tmp_path, 20, like)
 
 
+def test_a_checkpoint_that_does_not_fit_is_an_error_before_orbax_begins(tmp_path, monkeypatch, finished):
+    like = final_state(shrunk(**CONFIG), finished)
+    usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
+    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda _: usage)
+    with checkpoints.Manager(tmp_path) as manager, pytest.raises(OSError, match="No space left on device"):
+        checkpoints.save(manager, like, {"best_step": 20})
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
 def test_another_architecture_is_no_damage(finished):
     config = shrunk(**CONFIG)
     like = final_state(config, finished)
