@@ -60,13 +60,13 @@ def train(config, workdir: pathlib.Path, *, check_test: bool = False) -> None:
         check_data(recorded, {s.name: s for s in splits[:2]}, workdir)
         train_data, dev_data = (pipeline.with_text(config, split, text) for split in splits[:2])
         run = build_run(config, text, train_data)
+        state, meta = first_state(run, workdir)
         if not recorded:
             data = {s.name: describe_split(s) for s in splits[:2]}
             write_whole(workdir / DATA, json.dumps(data, indent=2) + "\n")
         if text.words:
             write_whole(workdir / VOCAB, to_text(text.words))
         write_whole(workdir / "config.json", config_lib.to_json(config))
-        state, meta = first_state(run, workdir)
         if int(state.step) < meta["total_steps"]:
             _loop(run, train_data, dev_data, state, meta, workdir)
 
@@ -86,7 +86,7 @@ def first_state(run: Run, workdir: pathlib.Path) -> tuple[TrainState, dict[str, 
         like = {"params": state.params, "batch_stats": state.batch_stats}
         variables, _ = checkpoints.restore_variables(other, like)
         state = state.replace(**variables, opt_state=run.optimizer.init(variables["params"]))
-    return state, meta | {"total_steps": round(config.train.epochs * run.steps_per_epoch)}
+    return state, meta | {"total_steps": max(1, round(config.train.epochs * run.steps_per_epoch))}
 
 
 def _loop(run: Run, train_data, dev_data, state: TrainState, meta: dict, workdir: pathlib.Path) -> None:

@@ -145,8 +145,8 @@ def _value_problems(config: ml_collections.ConfigDict, known: dict[str, Any], gi
 
 def _shape_problems(config: ml_collections.ConfigDict) -> Iterator[str]:
     text, data = config.model.text, config.data
-    if not 0 <= config.seed < 2**32:
-        yield f"config.seed={config.seed!r}: must lie in [0, 2^32)"
+    if not 0 <= config.seed < 2**31:
+        yield f"config.seed={config.seed!r}: must lie in [0, 2^31)"
     if data.dev_split in ("test", "testall"):
         yield f"config.data.dev_split={data.dev_split!r}: a run must not be selected on a split that reports"
     for name, value, least in (

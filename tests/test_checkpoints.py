@@ -32,6 +32,12 @@ def finished(tmp_path_factory):
     return workdir
 
 
+@pytest.fixture(scope="module")
+def like(finished):
+    """A state laid out as that of the run."""
+    return final_state(shrunk(**CONFIG), finished)
+
+
 def largest(folder):
     """The largest file of a folder: the one with the arrays."""
     return max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
@@ -71,20 +77,33 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_newest_checkpoint_is_named_set_aside_and_survived(tmp_path, capsys, finished, damage):
+def test_a_damaged_newest_checkpoint_is_named_and_set_aside(tmp_path, finished, like, damage):
+    shutil.copytree(finished / "checkpoints", tmp_path / "checkpoints")
+    newest, said = tmp_path / "checkpoints" / "20", []
+    assert checkpoints.restore_newest(tmp_path, like, said.append)[0].step == 20
+    DAMAGES[damage](newest)
+    state, _ = checkpoints.restore_newest(tmp_path, like, said.append)
+    assert state.step == 15
+    assert len(said) == 1
+    assert said[0].startswith(f"warning: {newest}: damaged: ")
+    assert said[0].endswith(f"moved to {tmp_path / 'damaged' / '20'}, going on without it")
+    assert (tmp_path / "damaged" / "20").is_dir()
+
+
+SURVIVED = [pytest.param(d, marks=() if i % 7 == 0 else pytest.mark.slow) for i, d in enumerate(DAMAGES)]
+
+
+@pytest.mark.parametrize("damage", SURVIVED)
+def test_a_run_with_a_damaged_newest_checkpoint_ends_the_same(tmp_path, capsys, finished, damage):
     workdir = tmp_path / "run"
     shutil.copytree(finished, workdir)
     config = shrunk(**CONFIG)
-    expected = final_state(config, finished)
-    assert checkpoints.steps_of(workdir)[0] == 20
     DAMAGES[damage](workdir / "checkpoints" / "20")
     training.train(config, workdir)
     said = capsys.readouterr().err
     assert f"{workdir / 'checkpoints' / '20'}: damaged: " in said
-    assert f"moved to {workdir / 'damaged' / '20'}" in said
     assert "continuing from step 15; what was done after it, up to step 20, is done again" in said
-    assert (workdir / "damaged" / "20").is_dir()
-    assert same(expected, final_state(config, workdir))
+    assert same(final_state(config, finished), final_state(config, workdir))
     assert lines(workdir) == lines(finished)
 
 
@@ -106,9 +125,7 @@ def test_a_lost_best_checkpoint_is_made_again(tmp_path, capsys, finished):
     assert same(final_state(config, finished), final_state(config, workdir))
 
 
-def test_a_checkpoint_whose_best_is_lost_is_set_aside_too(tmp_path, finished):
-    config = shrunk(**CONFIG)
-    like = final_state(config, finished)
+def test_a_checkpoint_whose_best_is_lost_is_set_aside_too(tmp_path, like):
     said = []
     with checkpoints.Manager(tmp_path) as manager:
         for step, best in ((1, 1), (2, 1), (3, 1)):
@@ -147,8 +164,7 @@ def test_an_interrupted_save_leaves_nothing_behind(tmp_path, finished):
     assert checkpoints.steps_of(workdir)[0] == 20
 
 
-def test_arrays_that_changed_on_their_way_to_the_files_are_noticed(tmp_path, finished):
-    like = final_state(shrunk(**CONFIG), finished)
+def test_arrays_that_changed_on_their_way_to_the_files_are_noticed(tmp_path, like):
     with pytest.MonkeyPatch.context() as patch, checkpoints.Manager(tmp_path) as manager:
         wrong = lambda tree: {k: v[::-1] if k.endswith("mean") else v for k, v in checksums(tree).items()}  # noqa: E731
         patch.setattr(checkpoints, "checksums", wrong)
@@ -157,8 +173,7 @@ def test_arrays_that_changed_on_their_way_to_the_files_are_noticed(tmp_path, fin
         checkpoints.restore(tmp_path, 20, like)
 
 
-def test_a_checkpoint_that_does_not_fit_is_an_error_before_orbax_begins(tmp_path, monkeypatch, finished):
-    like = final_state(shrunk(**CONFIG), finished)
+def test_a_checkpoint_that_does_not_fit_is_an_error_before_orbax_begins(tmp_path, monkeypatch, like):
     usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
     monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda _: usage)
     with checkpoints.Manager(tmp_path) as manager, pytest.raises(OSError, match="No space left on device"):
@@ -166,9 +181,7 @@ def test_a_checkpoint_that_does_not_fit_is_an_error_before_orbax_begins(tmp_path
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
-def test_another_architecture_is_no_damage(finished):
-    config = shrunk(**CONFIG)
-    like = final_state(config, finished)
+def test_another_architecture_is_no_damage(finished, like):
     wider = like.replace(params=jax.tree.map(lambda x: jnp.zeros((*x.shape, 2)), like.params))
     with pytest.raises(InputError, match="another architecture"):
         checkpoints.restore_newest(finished, wider, print)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import jax
 import pytest
 from conftest import ROOT
 
@@ -17,7 +18,9 @@ SMALL = [
 
 def command(*arguments, cwd=ROOT, script=("-m", "itm_jax.main")):
     """Runs a command from the repository root; returns (exit code, stdout, lines of stderr)."""
-    environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    cache = {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}  # what one process compiled
+    cache |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3"}
+    environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"} | cache
     done = subprocess.run(
         [sys.executable, *script, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False
     )
