@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -247,14 +246,16 @@ def test_build_refuses(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_an_interrupted_build_leaves_nothing(tmp_path, monkeypatch, capsys, number, code):
     write(tmp_path / "source")
-    before = signal.getsignal(signal.SIGTERM)
+    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a process started in the background ignores it
     monkeypatch.setattr(tfds_builder, "sequential", lambda _: os.kill(os.getpid(), number))
     argv = ["convert", "tfds", f"--precomp={tmp_path / 'source'}", f"--out={tmp_path / 'out'}", "--name=small"]
     try:
         with flagsaver.flagsaver():
             assert commands.run(convert.main, argv, words=convert.WORDS) == code
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for n, handler in before.items():
+            signal.signal(n, handler)
     out, err = capsys.readouterr()
     assert (out, err.startswith("error: "), err.count("\n")) == ("", True, 1)
     assert not list((tmp_path / "out" / "small").iterdir())
@@ -286,14 +287,14 @@ def command(*arguments, limit=None):
 
     Returns (exit code, lines of stdout, lines of stderr).
     """
+    limited = ["bash", "-c", f'ulimit -f {limit // 1024}; exec "$@"', "-"] if limit else []
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TENSORFLOW, *arguments],
+        [*limited, sys.executable, "-c", WITHOUT_TENSORFLOW, *arguments],
         cwd=ROOT,
         env=os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
         check=False,
-        preexec_fn=limit and (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))),
     )
     return done.returncode, done.stdout.splitlines(), done.stderr.strip().splitlines()
 
