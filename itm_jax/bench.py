@@ -111,7 +111,9 @@ def bench_train() -> dict:
     run = build_run(config, text, data)
     batch = put_batch(data.batch(np.arange(b)), run.mesh)
     key = jax.random.key(0)
-    step = make_train_step(run.model, run.optimizer, augment_constants(config, text), config, warmup_steps=0)
+    step = make_train_step(
+        run.model, run.optimizer, augment_constants(config, text), config, constants=data.constants, warmup_steps=0
+    )
     built = time.perf_counter()
     compiled = jax.jit(step, donate_argnums=0).lower(run.state, batch, key).compile()
     compiled_at = time.perf_counter()

@@ -1,5 +1,6 @@
 """What `itm_jax.check` does: config, data, text side, batch size, checkpoints and workdir, one after the other."""
 
+import dataclasses
 import os
 import pathlib
 import shutil
@@ -9,10 +10,11 @@ import jax
 import numpy as np
 
 from itm_jax import checkpoints
-from itm_jax import config as config_lib
 from itm_jax.checksums import check_files
+from itm_jax.choices import resolve, uses_edges
 from itm_jax.data import pipeline
 from itm_jax.data.defects import Defects
+from itm_jax.data.labels import check_priors, fill_in_priors, label_indices, uses_bank
 from itm_jax.data.precomp_check import check_names, check_split, check_together, scan_features
 from itm_jax.data.text import TextInput, TokenTable, load_text, tokenize
 from itm_jax.errors import DamagedError, InputError
@@ -102,8 +104,11 @@ def check_run(config, splits: Sequence[Split], workdir: pathlib.Path | None, def
     train = next((s for s in splits if s.name == config.data.train_split), None)
     if text is None or train is None:
         return
-    config_lib.resolve(config)
+    resolve(config)
     try:
+        fill_in_priors(config, train)
+        for split in splits:
+            check_priors(config, split)
         pipeline.steps_per_epoch(train, config.data.batch_size)
         make_mesh(config.data.batch_size)
     except InputError as e:
@@ -123,7 +128,12 @@ def _shapes(config, split: Split, text: TextInput) -> pipeline.TextSplit:
     states = None
     if not config.model.text.trainable:
         states = np.zeros((4, text.bert.hidden_size), config.model.text.cache_dtype)
-    return pipeline.TextSplit(split, table, states, pipeline.usable_buckets(config), config.data.max_tokens)
+    if uses_edges(config.model):
+        table = dataclasses.replace(table, edges=np.full((2, 1, 2), -1, np.int16))
+    bank = np.zeros((len(split.label_names), text.bert.hidden_size), np.float32) if uses_bank(config, split) else None
+    labels = label_indices(config, split)
+    buckets = pipeline.usable_buckets(config)
+    return pipeline.TextSplit(split, table, states, buckets, config.data.max_tokens, labels, bank)
 
 
 def check_directory(config, splits: Sequence[Split], workdir: pathlib.Path, like, defects: Defects) -> None:

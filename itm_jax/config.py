@@ -1,4 +1,4 @@
-"""The default config, what its fields decide of one another, and the text forms it takes (config.json)."""
+"""The default config and the text forms it takes (config.json)."""
 
 import difflib
 import json
@@ -10,23 +10,6 @@ from ml_collections import config_dict
 
 from itm_jax.errors import InputError
 
-# What `model.variant` decides where a field is not set.
-VARIANTS = {
-    "paper": {
-        "model.enhancement.text": "mlp",
-        "model.enhancement.statistics": "valid",
-        "model.aggregation.variant": "paper",
-        "loss.soft_negatives": "mixup",
-        "loss.same_image": "mask",
-    },
-    "official": {
-        "model.enhancement.text": "linear",
-        "model.enhancement.statistics": "all",
-        "model.aggregation.variant": "official",
-        "loss.soft_negatives": "hinge",
-        "loss.same_image": "keep",
-    },
-}
 # Fields that change what a run prints or how fast it runs, not what it computes: a workdir accepts another value.
 FREE_FIELDS = (
     "data.cache_dir",
@@ -66,11 +49,11 @@ def default_config() -> ml_collections.ConfigDict:
     )
 
     c.model = ml_collections.ConfigDict()
-    c.model.name = "afa"
+    c.model.name = "afa"  # afa, cpfean, or a baseline: vsepp, vseinf, scan, late
     c.model.variant = "paper"  # official: as the authors' code; decides the fields marked (variant) that are not set
     c.model.width = 1024  # joint width d
     c.model.dtype = "float32"  # compute; parameters and losses stay float32
-    c.model.selection = "max"
+    c.model.selection = config_dict.placeholder(str)  # max, mean, gpo; None: max (afa), mean (vsepp), gpo (vseinf)
     c.model.enhancement = ml_collections.ConfigDict()
     c.model.enhancement.text = config_dict.placeholder(str)  # (variant) mlp beside the linear layer, or linear alone
     c.model.enhancement.statistics = config_dict.placeholder(str)  # (variant) BatchNorm over valid rows, or all
@@ -78,6 +61,7 @@ def default_config() -> ml_collections.ConfigDict:
         {"enabled": True, "ratio": 0.05, "pairing": "similarity", "shuffle": True}
     )
     c.model.aggregation.variant = config_dict.placeholder(str)  # (variant)
+    _fragments(c.model)
     c.model.text = ml_collections.ConfigDict()
     c.model.text.encoder = "bert"  # gru: a BiGRU from scratch, whose states are model.width wide
     c.model.text.embed_size = 300  # (gru) width of the word embeddings
@@ -101,7 +85,8 @@ def default_config() -> ml_collections.ConfigDict:
 
     c.loss = ml_collections.ConfigDict()
     c.loss.margin = 0.2
-    # (variant) terms 3-4: mixup; hardest: the negative itself; none: dropped; hinge: terms 1-2 again, half the margin
+    # (variant) terms 3-4: mixup; hardest: the negative itself; none: dropped; hinge: terms 1-2 again, half the margin.
+    # none for every model but AFA where not set.
     c.loss.soft_negatives = config_dict.placeholder(str)
     c.loss.tau = 1.0
     c.loss.fold = True
@@ -131,27 +116,24 @@ def default_config() -> ml_collections.ConfigDict:
     return c
 
 
-def decided_by_variant(model: Any) -> dict[str, Any]:
-    """The fields of a `model` section that `model.variant` decides, by their names there, where set as they are set."""
-    flat = flatten(model)
-    names = {name: value for name, value in VARIANTS[model.variant].items() if name.startswith("model.")}
-    return {k.removeprefix("model."): flat[k.removeprefix("model.")] or v for k, v in names.items()}
-
-
-def depends_on_batch(model: Any) -> bool:
-    """Whether an embedding depends on the other items of its batch: the official variant of AFA's aggregation."""
-    return model.aggregation.enabled and decided_by_variant(model)["aggregation.variant"] == "official"
-
-
-def resolve(config: ml_collections.ConfigDict) -> None:
-    """Fills in, in place, the fields that others decide and that are not set."""
-    flat = flatten(config)
-    for name, value in VARIANTS[config.model.variant].items():
-        if flat[name] is None:
-            set_field(config, name, value)
-    if config.optim.text_lr_factor is None:
-        text = config.model.text
-        config.optim.text_lr_factor = 0.1 if text.encoder == "bert" and text.pretrained else 1.0
+def _fragments(model: ml_collections.ConfigDict) -> None:
+    """The fields of CPFEAN (DESIGN section 4); `attention` is SCAN's too."""
+    model.regions = ml_collections.ConfigDict()
+    model.regions.boxes = config_dict.placeholder(bool)  # box prior; None: where the data has boxes
+    model.regions.labels = config_dict.placeholder(bool)  # label prior; None: where the data has labels
+    # Label names of the learned table, where no pretrained encoder reads them; filled in from the train split.
+    model.regions.label_names = ()
+    model.graph = ml_collections.ConfigDict({"layers": 1, "heads": 8, "dropout": 0.1})  # the visual Transformer
+    model.graph.iou = config_dict.placeholder(float)  # regions attend where their IoU is greater; None: all pairs
+    model.graph.iou = 0.2
+    model.graph.filter = False  # drop regions without any neighbour
+    model.words = ml_collections.ConfigDict({"layers": 1, "graph": "dense"})  # the word GCN; sparse: dependency edges
+    # Rounds of fusion (0: none), its gate (region, feature), and the gate's first weight of the cosine and bias.
+    model.fusion = ml_collections.ConfigDict({"rounds": 1, "gate": "region", "scale": 1.0, "bias": 0.0})
+    # prominent, or cross_attention (SCAN t2i); the rest is of the former: exponent of the corpus prior, sides.
+    model.alignment = ml_collections.ConfigDict({"kind": "prominent", "beta": 1.0, "gamma": 0.0, "sides": "both"})
+    model.attention = ml_collections.ConfigDict({"direction": "t2i"})
+    model.attention.temperature = config_dict.placeholder(float)  # None: 9 for t2i, 4 for i2t, as SCAN's
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -12,7 +12,9 @@ from jax.tree_util import Partial
 
 from itm_jax import config as config_lib
 from itm_jax.checkpoints import newest_meta, restore_variables
+from itm_jax.choices import depends_on_batch, resolve
 from itm_jax.data import pipeline
+from itm_jax.data.labels import take_priors
 from itm_jax.data.pipeline import TextSplit
 from itm_jax.data.text import load_text
 from itm_jax.lock import workdir_lock
@@ -36,30 +38,48 @@ def make_encoders(model) -> tuple[Callable, Callable, Callable]:
     return images, captions, lambda v, i, t: model.apply(v, i, t, method="score")
 
 
-def _encode(encode: Callable, variables: Any, read: Callable, order: np.ndarray, batch_size: int, mesh) -> Any:
-    """Encodes the items in `order`, batch by batch; the rows of the result are in the items' own order."""
+def _encode(
+    encode: Callable, variables: Any, read: Callable, order: np.ndarray, batch_size: int, mesh
+) -> list[tuple[np.ndarray, Any]]:
+    """Encodes the items in `order`, batch by batch.
+
+    Returns:
+        (indices of items, in order, and their encodings) for each shape that encodings have: one for single vectors,
+        one for every padded length of a model that keeps its words.
+    """
     batch_size = -(-min(batch_size, len(order)) // mesh.size) * mesh.size
-    parts = []
+    parts: dict[tuple, list] = {}
     for start in range(0, len(order), batch_size):
-        rows = np.resize(order[start : start + batch_size], batch_size)  # the last batch is whole again
-        parts.append(encode(variables, put_batch(read(rows), mesh)))
-    encoded = jax.tree.map(lambda *x: np.concatenate([np.asarray(p) for p in x])[: len(order)], *parts)
-    inverse = np.argsort(order, kind="stable")
-    return jax.tree.map(lambda x: x[inverse], encoded)
+        items = order[start : start + batch_size]
+        whole = np.resize(items, batch_size)  # the last batch is whole again
+        n, encoded = len(items), encode(variables, put_batch(read(whole), mesh))
+        encoded = jax.tree.map(lambda x, n=n: np.asarray(x)[:n], encoded)
+        parts.setdefault(tuple(x.shape[1:] for x in jax.tree.leaves(encoded)), []).append((items, encoded))
+    return [_in_order(*zip(*group, strict=True)) for group in parts.values()]
 
 
-def encode_split(encoders, variables: Any, data: TextSplit, *, config, mesh) -> tuple[Any, Any]:
-    """Encodings of all images and captions of a split, on the host.
+def _in_order(items: Sequence[np.ndarray], encoded: Sequence[Any]) -> tuple[np.ndarray, Any]:
+    """The parts of one shape as one, by rising index."""
+    index = np.concatenate(items)
+    order = np.argsort(index, kind="stable")
+    return index[order], jax.tree.map(lambda *x: np.concatenate(x)[order], *encoded)
+
+
+def encode_split(
+    encoders, variables: Any, data: TextSplit, *, config, mesh
+) -> tuple[Any, list[tuple[np.ndarray, Any]]]:
+    """Encodings of all images, and of all captions as (their indices, encodings) by shape, on the host.
 
     Captions of like length share a batch, except where an embedding depends on its batch: then the batches are those
     of the authors' code, in the split's order and as large as in training.
     """
     encode_images, encode_captions, _ = encoders
-    fixed = config_lib.depends_on_batch(config.model)
+    fixed = depends_on_batch(config.model)
     batch_size = config.data.batch_size if fixed else config.data.eval_batch_size
     lengths = data.table.lengths
     order = np.arange(len(lengths)) if fixed else np.argsort(lengths, kind="stable")
-    images = _encode(encode_images, variables, data.regions, np.arange(data.split.num_images), batch_size, mesh)
+    variables = variables | data.constants
+    [(_, images)] = _encode(encode_images, variables, data.regions, np.arange(data.split.num_images), batch_size, mesh)
     return images, _encode(encode_captions, variables, data.tokens, order, batch_size, mesh)
 
 
@@ -68,7 +88,11 @@ def score_split(encoders, variables: Any, data: TextSplit, config, mesh) -> tupl
     began = time.perf_counter()
     images, captions = encode_split(encoders, variables, data, config=config, mesh=mesh)
     encoded = time.perf_counter()
-    scores = score_matrix(Partial(encoders[2], variables), images, captions, tile=config.eval.tile)
+    score = Partial(encoders[2], variables)
+    blocks = [score_matrix(score, images, group, tile=config.eval.tile) for _, group in captions]
+    scores = blocks[0]
+    if len(blocks) > 1:
+        scores = np.concatenate(blocks, axis=1)[:, np.argsort(np.concatenate([index for index, _ in captions]))]
     return scores, {"encode": encoded - began, "score": time.perf_counter() - encoded}
 
 
@@ -111,8 +135,10 @@ def score_run(config, workdir: pathlib.Path) -> ScoredRun:
         InputError: the workdir holds no run, one of another model, or a damaged one.
     """
     text = load_text(config, source=config.data.source, workdir=workdir)
-    config_lib.resolve(config)
-    results_name(config, config_lib.read_json(workdir / "config.json"))  # refuses another model
+    resolve(config)
+    trained = config_lib.read_json(workdir / "config.json")
+    take_priors(config, trained)
+    results_name(config, trained)  # refuses another model
     meta, trained_on = newest_meta(workdir), read_data(workdir)
     data = pipeline.with_text(config, pipeline.read_split(config, config.data.test_split), text)
     model, mesh, like = build_for_evaluation(config, data)

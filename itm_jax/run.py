@@ -9,14 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from itm_jax import config as config_lib
+from itm_jax.choices import depends_on_batch, resolve
 from itm_jax.data import pipeline
 from itm_jax.data.augment import AugmentConstants
+from itm_jax.data.labels import word_prior
 from itm_jax.data.text import TextInput, run_vocabulary
 from itm_jax.data.text_states import lone_mask_state
 from itm_jax.data.vocabulary import VOCAB
 from itm_jax.errors import InputError
 from itm_jax.mesh import make_mesh, replicated
 from itm_jax.models import build
+from itm_jax.models.cpfean import WORD_PRIOR
 from itm_jax.train_state import TrainState, abstract_variables, init_state, learning_rate, make_optimizer
 
 
@@ -36,22 +39,30 @@ class Run:
 
 def build_run(config, text: TextInput, data: pipeline.TextSplit) -> Run:
     """The run's parts; `data`, its training split, gives the shapes."""
-    config_lib.resolve(config)
+    resolve(config)
     mesh = make_mesh(config.data.batch_size)
     steps = pipeline.steps_per_epoch(data.split, config.data.batch_size)
     model = build(config.model)
     schedule = learning_rate(config.optim, steps)
     optimizer = make_optimizer(config.optim, schedule)
     example = data.batch(np.arange(2))
-    state = init_state(jax.random.key(config.seed), model, optimizer, example, bert_params=text.params, mesh=mesh)
+    state = init_state(
+        jax.random.key(config.seed), model, optimizer, example, data.constants, bert_params=text.params, mesh=mesh
+    )
+    if WORD_PRIOR in state.batch_stats:
+        prior = word_prior(
+            data.table.ids, data.table.lengths, data.split.captions_per_image, config.model.text.vocab_size
+        )
+        stats = dict(state.batch_stats) | {WORD_PRIOR: jax.device_put(prior, replicated(mesh))}
+        state = state.replace(batch_stats=stats)
     return Run(config, text, mesh, model, optimizer, schedule, steps, state)
 
 
 def build_for_evaluation(config, data: pipeline.TextSplit) -> tuple[Any, Any, dict[str, Any]]:
     """(model, mesh, shapes of its variables); nothing is initialised."""
-    mesh = make_mesh(config.data.batch_size if config_lib.depends_on_batch(config.model) else jax.device_count())
+    mesh = make_mesh(config.data.batch_size if depends_on_batch(config.model) else jax.device_count())
     model = build(config.model)
-    shapes = abstract_variables(model, data.batch(np.arange(2)))
+    shapes = abstract_variables(model, data.batch(np.arange(2)), data.constants)
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), shapes)
     return model, mesh, like
 

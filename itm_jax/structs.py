@@ -31,6 +31,7 @@ class Tokens:
     """Word pieces of a batch of captions, [CLS] and [SEP] included.
 
     `word_ids` is the index of the whitespace word a piece belongs to, -1 for special tokens and padding.
+    `edges` are the (head, dependent) indices of whitespace words in the caption's dependency tree, -1 where there is none.
     `states`, where given, are the frozen text encoder's last hidden states, and the model does not run its encoder.
     """
 
@@ -39,6 +40,18 @@ class Tokens:
     word_ids: Int[Array, "b l"] | None = None
     edges: Int[Array, "b k 2"] | None = None
     states: Float[Array, "b l e"] | None = None
+
+
+@flax.struct.dataclass
+class Fragments:
+    """Encodings of items that are matched fragment by fragment: unit vectors of regions or words, 0 where invalid.
+
+    `weight` is the prior weight of a word (CPFEAN's corpus prior), None for regions and without that prior.
+    """
+
+    rows: Float[Array, "b n d"]
+    mask: Bool[Array, "b n"]
+    weight: Float[Array, "b n"] | None = None
 
 
 @flax.struct.dataclass

@@ -16,7 +16,9 @@ import jax
 
 from itm_jax import checkpoints
 from itm_jax import config as config_lib
+from itm_jax.choices import resolve
 from itm_jax.data import pipeline
+from itm_jax.data.labels import fill_in_priors
 from itm_jax.data.text import load_text
 from itm_jax.data.vocabulary import VOCAB, to_text
 from itm_jax.errors import DivergedError, InputError, NonFiniteScoresError, TerminatedError
@@ -54,7 +56,8 @@ def train(config, workdir: pathlib.Path, *, check_test: bool = False) -> None:
         names = [config.data.train_split, config.data.dev_split] + [config.data.test_split] * check_test
         splits = pipeline.read_splits(config, names)
         text = load_text(config, source=config.data.source, workdir=workdir, captions=splits[0].captions)
-        config_lib.resolve(config)
+        resolve(config)
+        fill_in_priors(config, splits[0])
         check_workdir(config, workdir)
         recorded = read_data(workdir)
         check_data(recorded, {s.name: s for s in splits[:2]}, workdir)
@@ -98,6 +101,7 @@ def _loop(run: Run, train_data, dev_data, state: TrainState, meta: dict, workdir
             run.optimizer,
             augment_constants(config, run.text),
             config,
+            constants=train_data.constants,
             warmup_steps=round(config.loss.warmup_epochs * epoch),
         ),
         donate_argnums=0,

@@ -1,5 +1,6 @@
 """The state of training, its initialisation on a mesh, and the optimiser chain."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.struct
@@ -12,6 +13,7 @@ from itm_jax.mesh import replicated
 from itm_jax.structs import Batch
 
 TEXT_ENCODER = "text_encoder"
+Constants = Mapping[str, Mapping[str, Any]]
 
 
 @flax.struct.dataclass
@@ -61,22 +63,26 @@ def make_optimizer(config, schedule: optax.Schedule) -> optax.GradientTransforma
     return optax.chain(*chain)
 
 
-def _initializer(model, batch: Batch):
+def _initializer(model, batch: Batch, constants: Constants):
     small = jax.tree.map(lambda x: jnp.zeros((2, *x.shape[1:]), x.dtype), batch)
 
     def init(key):
-        variables = model.init(key, small.regions, small.tokens, train=False)
+        _, variables = model.apply(
+            constants, small.regions, small.tokens, train=False, rngs={"params": key}, mutable=("params", "batch_stats")
+        )
         return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
 
     return init
 
 
-def abstract_variables(model, batch: Batch) -> dict[str, Any]:
+def abstract_variables(model, batch: Batch, constants: Constants) -> dict[str, Any]:
     """Shapes and dtypes of `{"params", "batch_stats"}` of a model; nothing is computed."""
-    return jax.eval_shape(_initializer(model, batch), jax.random.key(0))
+    return jax.eval_shape(_initializer(model, batch, constants), jax.random.key(0))
 
 
-def init_state(key: PRNGKeyArray, model, optimizer, batch: Batch, *, bert_params=None, mesh) -> TrainState:
+def init_state(
+    key: PRNGKeyArray, model, optimizer, batch: Batch, constants: Constants, *, bert_params=None, mesh
+) -> TrainState:
     """A fresh state, replicated over the mesh.
 
     Args:
@@ -84,10 +90,11 @@ def init_state(key: PRNGKeyArray, model, optimizer, batch: Batch, *, bert_params
         model: from `models.build`.
         optimizer: from `make_optimizer`.
         batch: an example batch; only its shapes and dtypes matter.
+        constants: collections that come with the data (`TextSplit.constants`).
         bert_params: pretrained parameters that replace those of the text encoder.
         mesh: from `mesh.make_mesh`.
     """
-    init = _initializer(model, batch)
+    init = _initializer(model, batch, constants)
     variables = jax.jit(init, out_shardings=replicated(mesh))(key)
     params, batch_stats = variables["params"], variables["batch_stats"]
     if bert_params is not None and TEXT_ENCODER in params:

@@ -8,24 +8,31 @@ import optax
 from jaxtyping import PRNGKeyArray
 
 from itm_jax.data.augment import AugmentConstants, augment
-from itm_jax.losses.afa import afa_loss
+from itm_jax.losses.matching import matching_loss
 from itm_jax.losses.negatives import excluded_pairs
 from itm_jax.structs import Batch
-from itm_jax.train_state import TrainState
+from itm_jax.train_state import Constants, TrainState
 
 Metrics = dict[str, jax.Array]
 
 
 def make_train_step(
-    model, optimizer: optax.GradientTransformation, constants: AugmentConstants, config, *, warmup_steps: int
+    model,
+    optimizer: optax.GradientTransformation,
+    augmentation: AugmentConstants,
+    config,
+    *,
+    constants: Constants,
+    warmup_steps: int,
 ) -> Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, Metrics]]:
     """The step for `jit`.
 
     Args:
         model: from `models.build`.
         optimizer: from `train_state.make_optimizer`.
-        constants: what word augmentation needs.
+        augmentation: what word augmentation needs.
         config: the whole config; read here: `data.augment`, `loss`.
+        constants: collections of the model's variables that come with the data (`TextSplit.constants`).
         warmup_steps: steps in which the triplet terms sum over all negatives.
 
     Returns:
@@ -36,9 +43,10 @@ def make_train_step(
 
     def loss_fn(params, batch_stats, batch: Batch, step, key):
         augment_key, aggregation_key, dropout_key, loss_key = jax.random.split(key, 4)
-        batch = augment(augment_key, batch, constants, config.data.augment)
+        batch = augment(augment_key, batch, augmentation, config.data.augment)
+        variables = {"params": params, "batch_stats": batch_stats, **constants}
         (images, captions), updates = model.apply(
-            {"params": params, "batch_stats": batch_stats},
+            variables,
             batch.regions,
             batch.tokens,
             train=True,
@@ -48,8 +56,11 @@ def make_train_step(
         excluded = excluded_pairs(
             batch.image, same_image=config.loss.same_image, num_negatives=config.loss.num_negatives
         )
-        loss, plateau = afa_loss(loss_key, images, captions, excluded, warmup=step < warmup_steps, config=config.loss)
-        return loss, (updates["batch_stats"], plateau)
+        scores = model.apply(variables, images, captions, method="score")
+        loss, plateau = matching_loss(
+            loss_key, scores, images, captions, excluded, warmup=step < warmup_steps, config=config.loss
+        )
+        return loss, (updates.get("batch_stats", batch_stats), plateau)
 
     def train_step(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
         grad_fn = jax.value_and_grad(loss_fn, has_aux=True)

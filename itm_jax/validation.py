@@ -5,13 +5,14 @@ from typing import Any
 
 import ml_collections
 
-from itm_jax.config import VARIANTS, decided_by_variant, default_config, flatten, nearest_field
+from itm_jax.choices import MODELS, READ_BY, SINGLE_VECTOR, VARIANTS, decided
+from itm_jax.config import default_config, flatten, nearest_field
 from itm_jax.errors import InputError
 from itm_jax.modules.bert import ACTIVATIONS
 
 CHOICES = {
     "data.source": ("scenes", "precomp", "tfds"),
-    "model.name": ("afa",),
+    "model.name": MODELS,
     "model.variant": ("paper", "official"),
     "model.dtype": ("float32", "bfloat16"),
     "model.selection": ("max", "mean", "gpo"),
@@ -19,12 +20,24 @@ CHOICES = {
     "model.enhancement.statistics": ("valid", "all"),
     "model.aggregation.variant": ("paper", "official"),
     "model.aggregation.pairing": ("similarity", "random"),
+    "model.words.graph": ("dense", "sparse"),
+    "model.fusion.gate": ("region", "feature"),
+    "model.alignment.kind": ("prominent", "cross_attention"),
+    "model.alignment.sides": ("both", "words", "regions"),
+    "model.attention.direction": ("t2i", "i2t"),
     "model.text.encoder": ("bert", "gru"),
     "model.text.cache_dtype": ("float16", "float32"),
     "loss.soft_negatives": ("mixup", "hardest", "none", "hinge"),
     "loss.same_image": ("mask", "keep"),
 }
-OPTIONAL_NUMBERS = ("model.text.dropout", "optim.text_lr_factor")
+# What a field that may be left out must be where it is given; a string, if it is not here.
+OPTIONAL = {
+    "model.text.dropout": 0.0,
+    "optim.text_lr_factor": 0.0,
+    "model.attention.temperature": 0.0,
+    "model.regions.boxes": True,
+    "model.regions.labels": True,
+}
 # What has no meaning for a BiGRU. A config file's values stand by, so that `encoder` alone is the ablation.
 BERT_ONLY = ("hidden_size", "num_layers", "num_heads", "intermediate_size", "max_positions", "type_vocab_size")
 BERT_ONLY += ("activation", "layer_norm_eps", "cache_dtype")
@@ -48,12 +61,27 @@ def problems(config: ml_collections.ConfigDict) -> Iterator[str]:
 
 
 def idle_flags(config: ml_collections.ConfigDict, flags: Iterable[str]) -> Iterator[str]:
-    """Every field among those given on the command line that has no meaning for the config's text encoder."""
-    if config.model.text.encoder != "gru":
-        return
+    """Every field among those given on the command line that has no meaning for the config's model or text encoder."""
     for name in flags:
-        if name in [f"model.text.{field}" for field in BERT_ONLY]:
+        if config.model.text.encoder == "gru" and name in [f"model.text.{field}" for field in BERT_ONLY]:
             yield f"config.{name}: of no effect on config.model.text.encoder=gru; leave it out"
+        for section, models in READ_BY.items():
+            if f"{name}.".startswith(f"{section}.") and config.model.name not in models:
+                yield f"config.{name}: of no effect on config.model.name={config.model.name}; leave it out"
+        if config.model.name == "cpfean":
+            yield from _idle_in_cpfean(config.model, name)
+
+
+def _idle_in_cpfean(model: Any, name: str) -> Iterator[str]:
+    why = {
+        "model.graph.": model.graph.layers == 0 and "model.graph.layers=0",
+        "model.fusion.": model.fusion.rounds == 0 and "model.fusion.rounds=0",
+        "model.alignment.": model.alignment.kind != "prominent" and "model.alignment.kind=cross_attention",
+        "model.attention.": model.alignment.kind == "prominent" and "model.alignment.kind=prominent",
+    }
+    for section, reason in why.items():
+        if reason and name.startswith(section) and name != reason.split("=")[0]:
+            yield f"config.{name}: of no effect on config.{reason}; leave it out"
 
 
 def _structure_problems(known: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:
@@ -65,14 +93,16 @@ def _structure_problems(known: dict[str, Any], given: dict[str, Any]) -> Iterato
         if name not in given:
             yield f"config.{name}: missing; start the config file from itm_jax.config.default_config()"
             continue
+        if name == "model.graph.iou" and given[name] is None:  # all pairs
+            continue
         if default is None:  # a field that may be left out
-            default = 0.0 if name in OPTIONAL_NUMBERS else ""
+            default = OPTIONAL.get(name, "")
             if given[name] is None:
                 continue
         if not _same_type(given[name], default):
             yield f"config.{name}={given[name]!r}: must be {_type_name(default)}"
-        elif isinstance(default, list) and not all(_same_type(x, default[0]) for x in given[name]):
-            yield f"config.{name}={tuple(given[name])!r}: must be a tuple like {tuple(default)}"
+        elif isinstance(default, list) and not all(_same_type(x, default[0] if default else "") for x in given[name]):
+            yield f"config.{name}={tuple(given[name])!r}: must be a tuple like {tuple(default) or ('name', 'name')}"
 
 
 def _same_type(value: Any, default: Any) -> bool:
@@ -110,13 +140,15 @@ def _value_problems(config: ml_collections.ConfigDict, known: dict[str, Any], gi
         yield "config.data.augment: word_mask + word_random + word_delete must be 1"
     if not 0 <= config.model.aggregation.ratio <= 0.5:
         yield f"config.model.aggregation.ratio={config.model.aggregation.ratio!r}: must lie in [0, 0.5]"
-    if given["model.variant"] in VARIANTS and decided_by_variant(config.model)["aggregation.variant"] == "official":
+    afa = given["model.name"] == "afa" and given["model.variant"] in VARIANTS
+    if afa and decided(config.model)["aggregation.variant"] == "official":
         for name in ("ratio", "pairing", "shuffle"):
             if given[f"model.aggregation.{name}"] != known[f"model.aggregation.{name}"]:
                 yield (
                     f"config.model.aggregation.{name}={given[f'model.aggregation.{name}']!r}: of no effect on the "
                     "official aggregation; leave it out, or set config.model.aggregation.variant=paper"
                 )
+    yield from _model_problems(config, given)
     if config.data.source == "tfds" and not config.data.dir:
         yield "config.data.dir: not set; pass --config.data.dir=OUT, the directory that itm_jax.convert tfds built in"
     if config.data.source == "precomp" and not config.data.dir:
@@ -141,6 +173,40 @@ def _value_problems(config: ml_collections.ConfigDict, known: dict[str, Any], gi
     buckets = list(config.data.token_buckets)
     if buckets != sorted(set(buckets)) or any(b < 4 for b in buckets):
         yield f"config.data.token_buckets={tuple(buckets)}: must be increasing lengths of at least 4"
+
+
+def _model_problems(config: ml_collections.ConfigDict, given: dict[str, Any]) -> Iterator[str]:
+    model, name = config.model, config.model.name
+    if model.variant == "official" and name != "afa":
+        yield f"config.model.variant='official': of AFA alone, config.model.name={name}; leave it out"
+    if config.loss.soft_negatives in ("mixup", "hardest") and name not in SINGLE_VECTOR:
+        yield (
+            f"config.loss.soft_negatives={config.loss.soft_negatives!r}: needs one vector per item, which "
+            f"config.model.name={name} has not; none or hinge"
+        )
+    selections = {"vsepp": ("mean", "max"), "vseinf": ("gpo",)}.get(name)
+    if model.selection and selections and model.selection not in selections:
+        yield f"config.model.selection={model.selection!r}: config.model.name={name} takes {' or '.join(selections)}"
+    if name == "cpfean":
+        if model.attention.direction != "t2i":
+            yield "config.model.attention.direction='i2t': of config.model.name=scan alone; cpfean attends t2i"
+        if model.graph.heads > 0 and model.graph.layers and model.width % model.graph.heads:
+            yield f"config.model.width={model.width}: not a multiple of config.model.graph.heads={model.graph.heads}"
+    for field, low, high in (
+        ("graph.layers", 0, 100),
+        ("graph.heads", 1, 1000),
+        ("words.layers", 0, 100),
+        ("fusion.rounds", 0, 100),
+        ("alignment.beta", 0, float("inf")),
+        ("alignment.gamma", 0, float("inf")),
+        ("attention.temperature", 0, float("inf")),
+        ("graph.iou", 0, 1),
+    ):
+        value = given[f"model.{field}"]
+        if value is not None and not low <= value <= high:
+            yield f"config.model.{field}={value!r}: must lie in [{low}, {high}]"
+    if not 0 <= model.graph.dropout < 1:
+        yield f"config.model.graph.dropout={model.graph.dropout!r}: must lie in [0, 1)"
 
 
 def _shape_problems(config: ml_collections.ConfigDict) -> Iterator[str]:

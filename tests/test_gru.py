@@ -155,7 +155,11 @@ def test_steps_on_one_batch_lower_its_loss():
     text = load_text(config, source="scenes", captions=split.captions)
     data = pipeline.with_text(config, split, text)
     run = build_run(config, text, data)
-    step = jax.jit(make_train_step(run.model, run.optimizer, augment_constants(config, text), config, warmup_steps=99))
+    step = jax.jit(
+        make_train_step(
+            run.model, run.optimizer, augment_constants(config, text), config, constants={}, warmup_steps=99
+        )
+    )
     batch, state, losses = put_batch(data.batch(np.arange(0, 40, 5)), run.mesh), run.state, []
     before = jax.tree.leaves(state.params["text_encoder"])
     for _ in range(24):

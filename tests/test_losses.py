@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from itm_jax.config import default_config, resolve
-from itm_jax.losses.afa import afa_loss
+from itm_jax.choices import resolve
+from itm_jax.config import default_config
+from itm_jax.losses.matching import matching_loss
 from itm_jax.losses.negatives import excluded_pairs, hardest_negative, mixup_negatives
 from itm_jax.losses.triplet import triplet_loss
 
@@ -101,6 +102,11 @@ def loss_config(**fields):
     return config.loss
 
 
+def afa_loss(key, x, t, excluded, **kw):
+    """The loss of single vectors."""
+    return matching_loss(key, x @ t.T, x, t, excluded, **kw)
+
+
 def slow_afa(x, t, soft):
     """The four terms with t⁻ and x⁻ the hardest negatives; soft(positive, negative) gives t̃ or x̃."""
     total = 0.0
@@ -113,7 +119,7 @@ def slow_afa(x, t, soft):
     return total
 
 
-def test_afa_loss_with_the_negative_itself_equals_loops(rng):
+def test_the_loss_with_the_negative_itself_equals_loops(rng):
     x, t = unit(rng, 6, 4), unit(rng, 6, 4)
     args = (jax.random.key(0), jnp.array(x), jnp.array(t), jnp.eye(6, dtype=bool))
     for kind, soft in (("hardest", lambda p, n: n), ("none", None)):

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from itm_jax.config import default_config, resolve
+from itm_jax.choices import resolve
+from itm_jax.config import default_config
 from itm_jax.errors import InputError
-from itm_jax.losses.afa import afa_loss
+from itm_jax.losses.matching import matching_loss
 from itm_jax.models import build
 from itm_jax.modules.aggregation import aggregate
 from itm_jax.structs import Regions, Tokens
@@ -146,8 +147,8 @@ def test_the_mixup_of_the_released_loss_has_no_effect(rng, hardest):
     config.model.variant = "official"
     resolve(config)
     eye = jnp.eye(12, dtype=bool)
-    ours = lambda x, t: afa_loss(  # noqa: E731
-        jax.random.key(0), x, t, eye, warmup=jnp.array(not hardest), config=config.loss
+    ours = lambda x, t: matching_loss(  # noqa: E731
+        jax.random.key(0), x @ t.T, x, t, eye, warmup=jnp.array(not hardest), config=config.loss
     )[0]
     value, grads = jax.value_and_grad(ours, argnums=(0, 1))(x, t)
     assert value > 0

@@ -408,7 +408,7 @@ def test_real_data_has_the_same_losses(tmp_path, f8k, minilm):
         assert data.split.features.shape == (300, 36, 512)
         run = run_lib.build_run(config, text, data)
         constants = run_lib.augment_constants(config, text)
-        step = jax.jit(make_train_step(run.model, run.optimizer, constants, config, warmup_steps=5))
+        step = jax.jit(make_train_step(run.model, run.optimizer, constants, config, constants={}, warmup_steps=5))
         state, trail = run.state, []
         batches = pipeline.train_batches(data, batch_size=32, seed=0, start=0, prefetch=2)
         for _ in range(20):

@@ -179,7 +179,7 @@ def test_one_and_four_devices_take_the_same_step():
     data = pipeline.with_text(config, pipeline.read_split(config, "train"), text)
     run = run_lib.build_run(config, text, data)
     constants = run_lib.augment_constants(config, text)
-    step = jax.jit(make_train_step(run.model, run.optimizer, constants, config, warmup_steps=0))
+    step = jax.jit(make_train_step(run.model, run.optimizer, constants, config, constants={}, warmup_steps=0))
     losses = []
     for devices in (jax.devices()[:1], jax.devices()):
         mesh = make_mesh(8, devices)
@@ -297,7 +297,7 @@ def test_frozen_and_fine_tuned_on_real_data(tmp_path, f8k, minilm):
         data = pipeline.with_text(config, pipeline.read_split(config, "dev"), text)
         run = run_lib.build_run(config, text, data)
         step = make_train_step(
-            run.model, run.optimizer, run_lib.augment_constants(config, text), config, warmup_steps=0
+            run.model, run.optimizer, run_lib.augment_constants(config, text), config, constants={}, warmup_steps=0
         )
         batch = put_batch(data.batch(np.arange(0, 40, 5)), run.mesh)
         step, state, seen = jax.jit(step), run.state, []

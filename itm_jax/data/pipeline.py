@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 import grain
 import numpy as np
 
+from itm_jax.choices import uses_edges
 from itm_jax.data import precomp
+from itm_jax.data.labels import check_priors, label_bank, label_indices
 from itm_jax.data.text import TextInput, TokenTable, gather_tokens, padded_length, tokenize
 from itm_jax.data.text_states import cache_dir, frozen_states
 from itm_jax.errors import InputError
@@ -15,13 +17,23 @@ from itm_jax.structs import Batch, Regions, Split
 
 @dataclasses.dataclass(frozen=True)
 class TextSplit:
-    """A split with its captions as word pieces, and as frozen states where the text encoder is frozen."""
+    """A split with its captions as word pieces, and as frozen states where the text encoder is frozen.
+
+    `labels` [i r] are rows of `label_bank` [n e], or of the table that the model learns.
+    """
 
     split: Split
     table: TokenTable
     states: np.ndarray | None
     buckets: tuple[int, ...]
     max_tokens: int
+    labels: np.ndarray | None = None
+    label_bank: np.ndarray | None = None
+
+    @property
+    def constants(self) -> dict[str, dict[str, np.ndarray]]:
+        """The collection of a model's variables that comes with the data (`models.cpfean`)."""
+        return {} if self.label_bank is None else {"constants": {"label_bank": self.label_bank}}
 
     def regions(self, images: np.ndarray) -> Regions:
         """Regions of the images, all valid, features in their stored dtype."""
@@ -32,7 +44,7 @@ class TextSplit:
             features=features,
             mask=np.ones(features.shape[:2], bool),
             boxes=None if split.boxes is None else split.boxes[images],
-            labels=None if split.labels is None else split.labels[images],
+            labels=None if self.labels is None else self.labels[images],
         )
 
     def tokens(self, captions: np.ndarray):
@@ -73,13 +85,32 @@ def read_splits(config, names: Sequence[str]) -> list[Split]:
 
 
 def with_text(config, split: Split, text: TextInput) -> TextSplit:
-    """Tokenizes a split's captions and, for a frozen encoder, encodes them or finds their states."""
-    table = tokenize(split.captions, text.tokenizer)
+    """Tokenizes a split's captions and, for a frozen encoder, encodes them or finds their states.
+
+    Raises:
+        InputError: the split lacks boxes, labels or dependency edges that the model needs.
+    """
+    check_priors(config, split)
+    if uses_edges(config.model) and split.edges is None:
+        raise InputError(
+            f"{split.source}: no dependency edges, which config.model.words.graph=sparse needs; add "
+            f"{split.name}_dependencies.json (itm_jax.convert dependencies writes it), or leave the field out"
+        )
+    edges = split.edges if uses_edges(config.model) else None
+    table = tokenize(split.captions, text.tokenizer, edges=edges)
     states = None
     if not config.model.text.trainable:
         directory, dtype = cache_dir(config.data.cache_dir), config.model.text.cache_dtype
         states = frozen_states(text, table, usable_buckets(config), directory=directory, dtype=dtype)
-    return TextSplit(split, table, states, usable_buckets(config), config.data.max_tokens)
+    return TextSplit(
+        split,
+        table,
+        states,
+        usable_buckets(config),
+        config.data.max_tokens,
+        labels=label_indices(config, split),
+        label_bank=label_bank(config, split, text),
+    )
 
 
 def usable_buckets(config) -> tuple[int, ...]:

@@ -7,9 +7,11 @@ import flax.linen as nn
 
 from itm_jax.errors import InputError
 from itm_jax.models.afa import AFA
+from itm_jax.models.baselines import SCAN, VSE, LateInteraction
+from itm_jax.models.cpfean import CPFEAN
 from itm_jax.pretrained.huggingface import checkpoint_dir, read_config
 
-MODELS = {"afa": AFA}
+MODELS = {"afa": AFA, "cpfean": CPFEAN, "vsepp": VSE, "vseinf": VSE, "scan": SCAN, "late": LateInteraction}
 
 
 def build(config) -> nn.Module:

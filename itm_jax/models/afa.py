@@ -5,14 +5,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from itm_jax.config import decided_by_variant
+from itm_jax.choices import decided
 from itm_jax.modules.aggregation import aggregate
-from itm_jax.modules.bert import Bert, BertConfig
+from itm_jax.modules.bert import BertConfig
 from itm_jax.modules.enhancement import Enhancement
-from itm_jax.modules.gru import BiGRU, GRUConfig
+from itm_jax.modules.gru import GRUConfig
 from itm_jax.modules.numerics import at_least_f32, l2_normalize
 from itm_jax.modules.official import aggregate_official, batch_length, to_front
 from itm_jax.modules.selection import GPO, select_max, select_mean
+from itm_jax.modules.text_encoder import encoder_config, make_text_encoder, text_states
 from itm_jax.structs import Regions, Tokens
 
 
@@ -64,13 +65,6 @@ class Branch(nn.Module):
 HIGHEST = jax.lax.Precision.HIGHEST
 
 
-def text_encoder(c) -> BertConfig | GRUConfig | None:
-    """Architecture of the text encoder that a `model` section describes; None where its states come frozen."""
-    if c.text.encoder == "gru":
-        return GRUConfig(c.text.vocab_size, c.text.embed_size, c.width, c.text.dropout or 0.0)
-    return BertConfig.from_config(c.text) if c.text.trainable else None
-
-
 class AFA(nn.Module):
     """Two branches over region features and text states; the score is the cosine.
 
@@ -78,39 +72,39 @@ class AFA(nn.Module):
         encoder: architecture of a text encoder that is part of the model, None where captions come with frozen states.
         branch: arguments of both branches.
         text_mlp: whether the text branch has an MLP beside its linear layer.
+        image_mlp: the same of the image branch.
         dtype: compute dtype.
     """
 
     encoder: BertConfig | GRUConfig | None
     branch: tuple[tuple[str, object], ...]
     text_mlp: bool = True
+    image_mlp: bool = True
     dtype: jnp.dtype = jnp.float32
 
     @classmethod
     def from_config(cls, c) -> "AFA":
         """From the `model` section of a config."""
-        decided = decided_by_variant(c)
+        fields = decided(c)
         branch = {
             "width": c.width,
-            "statistics": decided["enhancement.statistics"],
-            "variant": decided["aggregation.variant"],
+            "statistics": fields["enhancement.statistics"],
+            "variant": fields["aggregation.variant"],
             "aggregation": c.aggregation.enabled,
             "ratio": c.aggregation.ratio,
             "pairing": c.aggregation.pairing,
             "shuffle": c.aggregation.shuffle,
-            "selection": c.selection,
+            "selection": fields["selection"],
         }
-        text_mlp = decided["enhancement.text"] == "mlp"
-        return cls(encoder=text_encoder(c), branch=tuple(branch.items()), text_mlp=text_mlp, dtype=jnp.dtype(c.dtype))
+        text_mlp = fields["enhancement.text"] == "mlp"
+        return cls(encoder=encoder_config(c), branch=tuple(branch.items()), text_mlp=text_mlp, dtype=jnp.dtype(c.dtype))
 
     def setup(self):
         """Submodules."""
         branch = dict(self.branch)
-        self.image_branch = Branch(**branch, mlp=True, dtype=self.dtype)
+        self.image_branch = Branch(**branch, mlp=self.image_mlp, dtype=self.dtype)
         self.text_branch = Branch(**branch, mlp=self.text_mlp, dtype=self.dtype)
-        if self.encoder is not None:
-            kind = BiGRU if isinstance(self.encoder, GRUConfig) else Bert
-            self.text_encoder = kind(self.encoder, self.dtype)
+        self.text_encoder = make_text_encoder(self.encoder, self.dtype)
 
     def encode_images(self, regions: Regions, *, train: bool) -> Float[Array, "b d"]:
         """Unit vectors of images."""
@@ -122,11 +116,7 @@ class AFA(nn.Module):
 
     def encode_captions(self, tokens: Tokens, *, train: bool) -> Float[Array, "b d"]:
         """Unit vectors of captions, from `tokens.states` where given, else through the text encoder."""
-        states = tokens.states
-        if states is None:
-            if self.encoder is None:
-                raise ValueError("this model has a frozen text encoder: give tokens.states (data.text_states)")
-            states = self.text_encoder(tokens.ids, tokens.mask, train=train)
+        states = text_states(self.text_encoder, tokens, train=train)
         return self.text_branch(states, tokens.mask, train=train)
 
     def score(self, images: Float[Array, "i d"], captions: Float[Array, "t d"]) -> Float[Array, "i t"]:

@@ -1,4 +1,9 @@
-"""AFA's objective (paper section 2.4): hinge triplet terms 1-2 and half-margin terms 3-4 on mixed negatives."""
+"""The objective of every model: hinge triplet terms 1-2, and AFA's half-margin terms 3-4 on mixed negatives.
+
+AFA: arXiv 2401.09725, section 2.4. CPFEAN and the baselines have terms 1-2 alone.
+"""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -39,21 +44,23 @@ def half_margin_terms(
     return total
 
 
-def afa_loss(
+def matching_loss(
     key: PRNGKeyArray,
-    images: Float[Array, "b d"],
-    captions: Float[Array, "b d"],
+    scores: Float[Array, "b b"],
+    images: Any,
+    captions: Any,
     excluded: Bool[Array, "b b"],
     *,
     warmup: Bool[Array, ""],
     config,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """The four terms of the objective, in float32, and the value they have on constant embeddings.
+    """The terms of the objective, in float32, and the value they have on constant scores.
 
     Args:
         key: draws the mixing weights.
-        images: unit vectors, row k matching row k of `captions`.
-        captions: unit vectors.
+        scores: image i against caption j; the pairs are on the diagonal.
+        images: their encodings, which terms 3-4 need as unit vectors [b d].
+        captions: likewise.
         excluded: True where column j is no negative of row i (`losses.negatives.excluded_pairs`).
         warmup: True in the warm-up epoch, where terms 1-2 sum over all negatives instead of the hardest.
         config: the `loss` section of the config. `soft_negatives="hinge"` is what the authors' code amounts to: it
@@ -65,9 +72,8 @@ def afa_loss(
         query of terms 3-4 (2·b·α for the hardest triplet alone, 3·b·α with terms 3-4).
     """
     if config.soft_negatives is None:
-        raise ValueError("loss.soft_negatives is not set: itm_jax.config.resolve(config) fills it in")
-    images, captions = at_least_f32(images), at_least_f32(captions)
-    scores = jnp.matmul(images, captions.T, precision=jax.lax.Precision.HIGHEST)
+        raise ValueError("loss.soft_negatives is not set: itm_jax.choices.resolve(config) fills it in")
+    scores = at_least_f32(scores)
     margins = (config.margin, config.margin / 2) if config.soft_negatives == "hinge" else (config.margin,)
     loss, plateau = (
         sum(
@@ -81,7 +87,7 @@ def afa_loss(
         for s in (scores, jnp.ones_like(scores))
     )
     if config.soft_negatives in ("mixup", "hardest"):
-        loss += half_margin_terms(key, images, captions, scores, excluded, config)
+        loss += half_margin_terms(key, at_least_f32(images), at_least_f32(captions), scores, excluded, config)
         queries = jnp.sum(jnp.any(~excluded, axis=1)) + jnp.sum(jnp.any(~excluded, axis=0))
         plateau += config.margin / 2 * queries.astype(plateau.dtype)
     return loss, plateau

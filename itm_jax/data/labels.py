@@ -1,0 +1,104 @@
+"""CPFEAN's label prior on the host: which names a run knows, and the bank of what a language model makes of them."""
+
+import numpy as np
+
+from itm_jax.data.text import TextInput, tokenize
+from itm_jax.data.text_states import cache_dir, frozen_states
+from itm_jax.errors import InputError
+from itm_jax.structs import Split
+
+
+def fill_in_priors(config, train: Split) -> None:
+    """Decides, in place, the fields of `model.regions` that are not set: a prior is used where the data has it.
+
+    Raises:
+        InputError: a prior is asked for that the data does not have.
+    """
+    if config.model.name != "cpfean":
+        return
+    regions = config.model.regions
+    for name in ("boxes", "labels"):
+        there = getattr(train, name) is not None
+        if regions[name] and not there:
+            raise InputError(f"config.model.regions.{name}=True: {train.source} has no {name}; leave the field out")
+        regions[name] = there if regions[name] is None else regions[name]
+    if regions.labels and _learned(config) and not regions.label_names:
+        regions.label_names = tuple(train.label_names)
+
+
+def take_priors(config, trained) -> None:
+    """Fields of `model.regions` that are not set become, in place, those of the finished run `trained`."""
+    for name, value in trained.model.regions.items():
+        if config.model.regions[name] in (None, ()):
+            config.model.regions[name] = value
+
+
+def check_priors(config, split: Split) -> None:
+    """Raises InputError where a split lacks what the run's priors, decided by its train split, need."""
+    if config.model.name != "cpfean":
+        return
+    for name in ("boxes", "labels"):
+        if config.model.regions[name] and getattr(split, name) is None:
+            raise InputError(
+                f"{split.source}: has no {name}, which config.model.regions.{name}=True needs; add them, or train with "
+                f"--config.model.regions.{name}=False"
+            )
+
+
+def label_bank(config, split: Split, text: TextInput) -> np.ndarray | None:
+    """[n e] mean of the pretrained encoder's last hidden states over the word pieces of each label name of the split.
+
+    None where the model uses no labels, or learns a table of them because its text encoder is from scratch. The states
+    are kept in the cache of text states.
+    """
+    if not uses_bank(config, split):
+        return None
+    table = tokenize(split.label_names, text.tokenizer)
+    states = frozen_states(
+        text, table, (8, 16), directory=cache_dir(config.data.cache_dir), dtype=config.model.text.cache_dtype
+    )
+    piece = table.word_ids >= 0  # neither [CLS] nor [SEP]
+    name = np.repeat(np.arange(len(split.label_names)), table.lengths)[piece]
+    total = np.zeros((len(split.label_names), states.shape[1]), np.float32)
+    np.add.at(total, name, states[piece].astype(np.float32))
+    return total / np.maximum(np.bincount(name, minlength=len(total)), 1)[:, None].astype(np.float32)
+
+
+def uses_bank(config, split: Split) -> bool:
+    """Whether the model takes the labels of a split from a bank that the pretrained encoder makes."""
+    asked = config.model.name == "cpfean" and config.model.regions.labels is not False
+    return asked and split.labels is not None and not _learned(config)
+
+
+def label_indices(config, split: Split) -> np.ndarray | None:
+    """[i r] rows of the bank, or of the learned table, whose row 0 is for names that the train split has not."""
+    if split.labels is None or config.model.name != "cpfean" or not config.model.regions.label_names:
+        return split.labels
+    row = {name: k + 1 for k, name in enumerate(config.model.regions.label_names)}
+    return np.array([row.get(name, 0) for name in split.label_names], np.int32)[split.labels]
+
+
+def _learned(config) -> bool:
+    return config.model.text.encoder == "gru" or not config.model.text.pretrained
+
+
+def word_prior(ids: np.ndarray, lengths: np.ndarray, captions_per_image: int, vocab_size: int) -> np.ndarray:
+    """ρ of each word piece: P(it occurs in two or more of an image's captions | it occurs in one), [v].
+
+    Args:
+        ids: word pieces of all train captions, one after the other.
+        lengths: [t] pieces of each caption.
+        captions_per_image: captions are grouped by image.
+        vocab_size: v.
+
+    Returns:
+        float32. Every piece is counted once more with the mean, so that none is 0 and one that does not occur has it.
+    """
+    caption = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
+    occurs = np.unique(caption * vocab_size + ids)  # once per caption
+    image, piece = occurs // vocab_size // captions_per_image, occurs % vocab_size
+    pairs, captions = np.unique(image * vocab_size + piece, return_counts=True)
+    seen = np.bincount(pairs % vocab_size, minlength=vocab_size)
+    again = np.bincount(pairs[captions > 1] % vocab_size, minlength=vocab_size)
+    mean = np.mean(again[seen > 0] / seen[seen > 0])
+    return ((again + mean) / (seen + 1)).astype(np.float32)

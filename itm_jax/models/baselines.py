@@ -1,0 +1,115 @@
+"""What AFA and CPFEAN are compared with, in the same frame: VSE++, VSE∞, SCAN, plain late interaction."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from itm_jax.choices import decided
+from itm_jax.models.afa import AFA
+from itm_jax.modules.alignment import cross_attention, late_interaction, over_captions
+from itm_jax.modules.bert import BertConfig
+from itm_jax.modules.fusion import fuse
+from itm_jax.modules.gru import GRUConfig
+from itm_jax.modules.numerics import at_least_f32, l2_normalize, zero_invalid
+from itm_jax.modules.text_encoder import encoder_config, make_text_encoder, text_states, word_mask
+from itm_jax.structs import Fragments, Regions, Tokens
+
+
+class VSE(AFA):
+    """One vector per item: projected rows, pooled; AFA's frame without enhancement of the text and aggregation.
+
+    VSE++ (Faghri et al., BMVC 2018): linear projections, mean or maximum over the rows. VSE∞ (Chen et al., CVPR 2021):
+    linear + MLP for regions, linear for words, both pooled by GPO.
+    """
+
+    @classmethod
+    def from_config(cls, c) -> "VSE":
+        """From the `model` section of a config; `selection` says how rows are pooled."""
+        branch = {
+            "width": c.width,
+            "statistics": "valid",
+            "variant": "paper",
+            "aggregation": False,
+            "ratio": 0.0,
+            "pairing": "similarity",
+            "shuffle": False,
+            "selection": decided(c)["selection"],
+        }
+        return cls(
+            encoder=encoder_config(c),
+            branch=tuple(branch.items()),
+            image_mlp=c.name == "vseinf",
+            text_mlp=False,
+            dtype=jnp.dtype(c.dtype),
+        )
+
+
+class FragmentModel(nn.Module):
+    """Linear projections of regions and words to unit vectors; how they are scored is up to what derives from it."""
+
+    encoder: BertConfig | GRUConfig | None
+    width: int
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self):
+        """Projections and text encoder."""
+        self.region_projection = nn.Dense(self.width, dtype=self.dtype)
+        self.word_projection = nn.Dense(self.width, dtype=self.dtype)
+        self.text_encoder = make_text_encoder(self.encoder, self.dtype)
+
+    def encode_images(self, regions: Regions, *, train: bool) -> Fragments:
+        """Unit vectors of regions."""
+        del train
+        v = self.region_projection(regions.features.astype(self.dtype))
+        return Fragments(zero_invalid(l2_normalize(at_least_f32(v)), regions.mask), regions.mask)
+
+    def encode_captions(self, tokens: Tokens, *, train: bool) -> Fragments:
+        """Unit vectors of word pieces."""
+        states, mask = text_states(self.text_encoder, tokens, train=train), word_mask(tokens)
+        w = self.word_projection(states.astype(self.dtype))
+        return Fragments(zero_invalid(l2_normalize(at_least_f32(w)), mask), mask)
+
+    def score(self, images: Fragments, captions: Fragments) -> Float[Array, "i t"]:
+        """Score of every image with every caption, in blocks of captions."""
+        return over_captions(self._align, images, captions)
+
+    def __call__(self, regions: Regions, tokens: Tokens, *, train: bool) -> tuple[Fragments, Fragments]:
+        """Both encodings; what `init` runs."""
+        return self.encode_images(regions, train=train), self.encode_captions(tokens, train=train)
+
+
+class LateInteraction(FragmentModel):
+    """Mean over the words of the best region (ColBERT, Khattab and Zaharia, SIGIR 2020, with regions as documents)."""
+
+    @classmethod
+    def from_config(cls, c) -> "LateInteraction":
+        """From the `model` section of a config."""
+        return cls(encoder_config(c), c.width, jnp.dtype(c.dtype))
+
+    def _align(self, images: Fragments, captions: Fragments) -> Float[Array, "i t"]:
+        return late_interaction(fuse(images, captions, None, rounds=0), images.mask, captions.mask)
+
+
+class SCAN(FragmentModel):
+    """Stacked cross attention (Lee et al., ECCV 2018), averaged over the queries (their t2i and i2t AVG)."""
+
+    direction: str = "t2i"
+    temperature: float = 9.0
+
+    @classmethod
+    def from_config(cls, c) -> "SCAN":
+        """From the `model` section of a config."""
+        direction, temperature = c.attention.direction, decided(c)["attention.temperature"]
+        return cls(encoder_config(c), c.width, jnp.dtype(c.dtype), direction=direction, temperature=temperature)
+
+    def _align(self, images: Fragments, captions: Fragments) -> Float[Array, "i t"]:
+        v, w = images.rows, captions.rows
+        exact = "highest"  # decides ranks
+        products = jnp.einsum("ird,tld->irtl", v, w, precision=exact)
+        if self.direction == "t2i":
+            gram = jnp.einsum("ird,isd->irs", v, v, precision=exact)
+        else:
+            gram = jnp.einsum("tld,tmd->tlm", w, w, precision=exact)
+        return cross_attention(
+            products, gram, images.mask, captions.mask, direction=self.direction, temperature=self.temperature
+        )

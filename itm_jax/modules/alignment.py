@@ -1,0 +1,144 @@
+"""From fragments to a score: CPFEAN step 5, prominent-fragment alignment (DESIGN section 4; arXiv 2311.02183), the
+cross-attention of SCAN (Lee et al., ECCV 2018), and plain late interaction (ColBERT, Khattab and Zaharia, SIGIR 2020).
+
+All pairs of a block of images and captions at once; [i r t l] is regions of images by words of captions.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from itm_jax.modules.fusion import Fused
+from itm_jax.modules.numerics import EPS, NEG
+from itm_jax.structs import Fragments
+
+_SQUARED_NORM = {("t2i", 3): "irtl,irs,istl->itl", ("t2i", 4): "irtl,irst,istl->itl", ("i2t", 3): "irtl,tlm,irtm->irt"}
+BLOCK = 1 << 24  # products of regions and words held at a time, where there are more
+
+
+def masked_max(x: Array, mask: Array, axis: int) -> Array:
+    """Maximum over the valid entries, 0 where there are none."""
+    top = jnp.max(jnp.where(mask, x, jnp.asarray(NEG, x.dtype)), axis=axis)
+    return jnp.where(jnp.any(mask, axis=axis), top, jnp.zeros((), x.dtype))
+
+
+def prominence(fused: Fused, words: Bool[Array, "t l"], *, beta: float) -> Float[Array, "i t l"]:
+    """Weight π of each word, 0 where invalid: words that many relevant regions name weigh more.
+
+    `p_j = Σ_i g_i [j*(i) = j] / Σ_i g_i`, uniform where no region is relevant; `π_j = (1 + β n p_j) / (n (1 + β))`.
+    """
+    dtype = fused.gate.dtype
+    count = jnp.maximum(jnp.sum(words, axis=1), 1).astype(dtype)[None, :, None]
+    total = jnp.sum(fused.gate, axis=1)[..., None]
+    named = jnp.sum(fused.gate[..., None] * fused.chosen.astype(dtype), axis=1)
+    p = jnp.where(total > EPS, named / (total + EPS), 1 / count)
+    return jnp.where(words[None], (1 + beta * count * p) / (count * (1 + beta)), jnp.zeros((), dtype))
+
+
+def weigh(weights: Float[Array, "i t l"], prior: Float[Array, "t l"], gamma: float) -> Float[Array, "i t l"]:
+    """`π ρ^γ`, with the sum that π had."""
+    weighed = weights * (prior**gamma)[None]
+    total = jnp.sum(weights, axis=-1, keepdims=True)
+    return weighed * total / (jnp.sum(weighed, axis=-1, keepdims=True) + EPS)
+
+
+def prominent_alignment(
+    fused: Fused, regions: Bool[Array, "i r"], captions: Fragments, *, beta: float, gamma: float, sides: str
+) -> Float[Array, "i t"]:
+    """`½ (Σ_j π_j max_i s_ij + Σ_i g_i max_j s_ij / Σ_i g_i)`, or one side of it.
+
+    Args:
+        fused: of all pairs.
+        regions: valid regions.
+        captions: their mask and, for γ > 0, the words' prior weights ρ.
+        beta: how much prominence counts; 0 weighs all words alike.
+        gamma: exponent of the corpus prior.
+        sides: both, words or regions.
+    """
+    cosines, score = fused.cosines, jnp.zeros((), fused.gate.dtype)
+    if sides in ("both", "words"):
+        weights = prominence(fused, captions.mask, beta=beta)
+        if gamma:
+            weights = weigh(weights, captions.weight.astype(weights.dtype), gamma)
+        score += jnp.sum(weights * masked_max(cosines, regions[:, :, None, None], axis=1), axis=-1)
+    if sides in ("both", "regions"):
+        best = masked_max(cosines, captions.mask[None, None], axis=-1)
+        score += jnp.sum(fused.gate * best, axis=1) / (jnp.sum(fused.gate, axis=1) + EPS)
+    return score / 2 if sides == "both" else score
+
+
+def late_interaction(fused: Fused, regions: Bool[Array, "i r"], words: Bool[Array, "t l"]) -> Float[Array, "i t"]:
+    """Mean over the words of the best region's cosine."""
+    best = masked_max(fused.cosines, regions[:, :, None, None], axis=1)
+    count = jnp.maximum(jnp.sum(words, axis=1), 1).astype(best.dtype)
+    return jnp.sum(jnp.where(words[None], best, jnp.zeros((), best.dtype)), axis=-1) / count[None]
+
+
+def cross_attention(
+    products: Float[Array, "i r t l"],
+    gram: Float[Array, "..."],
+    regions: Bool[Array, "i r"],
+    words: Bool[Array, "t l"],
+    *,
+    direction: str,
+    temperature: float,
+) -> Float[Array, "i t"]:
+    """SCAN's score: every query fragment attends to the other side; mean of its cosines with what it attends to.
+
+    The attended vector is never formed: its product with the query and its norm follow from `products` and `gram`.
+
+    Args:
+        products: regions times words.
+        gram: products of the attended side's fragments with each other: for `t2i` of the regions, [i r s] or, where
+            they depend on the caption, [i r s t]; for `i2t` of the words, [t l m].
+        regions: valid regions.
+        words: valid words.
+        direction: t2i, words attend to regions; i2t, regions attend to words.
+        temperature: λ₁ of the softmax over the attended side.
+
+    Returns:
+        Scores, the fragments that query being unit vectors.
+    """
+    valid = regions[:, :, None, None] & words[None, None]
+    to_regions = direction == "t2i"
+    query_axis, other = (3, 1) if to_regions else (1, 3)
+    positive = jnp.where(valid, jax.nn.relu(products), jnp.zeros((), products.dtype))
+    positive *= jax.lax.rsqrt(jnp.sum(positive**2, axis=query_axis, keepdims=True) + EPS**2)
+    logits = jnp.where(valid, temperature * positive, jnp.asarray(NEG, products.dtype))
+    weights = jnp.where(valid, jax.nn.softmax(logits, axis=other), jnp.zeros((), products.dtype))
+    product = jnp.sum(weights * products, axis=other)
+    square = jnp.einsum(
+        _SQUARED_NORM[direction, gram.ndim], weights, gram, weights, precision=jax.lax.Precision.HIGHEST
+    )
+    cosines = product * jax.lax.rsqrt(jnp.maximum(square, 0.0) + EPS**2)
+    queries = words[None] if to_regions else regions[:, :, None]
+    axis = 2 if to_regions else 1
+    count = jnp.maximum(jnp.sum(queries, axis=axis), 1).astype(cosines.dtype)
+    return jnp.sum(jnp.where(queries, cosines, jnp.zeros((), cosines.dtype)), axis=axis) / count
+
+
+def over_captions(
+    score: Callable[[Fragments, Fragments], Float[Array, "i c"]],
+    images: Fragments,
+    captions: Fragments,
+    *,
+    block: int = BLOCK,
+) -> Float[Array, "i t"]:
+    """`score` on blocks of captions, so that at most about `block` products of regions and words are held at a time.
+
+    Blocks are computed again for the gradient. Images stay as they are: they may be split over devices.
+    """
+    i, r = images.mask.shape
+    t, length = captions.mask.shape
+    size = max(1, block // (i * r * length))
+    if size >= t:
+        return score(images, captions)
+    blocks = -(-t // size)
+    rows = np.minimum(np.arange(blocks * size), t - 1)  # the last block is filled up with the last caption
+    cut = jax.tree.map(lambda x: x[rows].reshape(blocks, size, *x.shape[1:]), captions)
+    scores = jax.lax.map(jax.checkpoint(functools.partial(score, images)), cut)
+    return jnp.moveaxis(scores, 0, 1).reshape(i, blocks * size)[:, :t]

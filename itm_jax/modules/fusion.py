@@ -1,0 +1,160 @@
+"""CPFEAN step 4, cross-modal semantic fusion (DESIGN section 4; arXiv 2311.02183): regions take up their words.
+
+In each round a region finds its most relevant word and takes a share of it that a gate decides: `v ← v + g·w`. With a
+gate that is one number per region, nothing of width d is computed for a pair but `V Wᵀ`: products with all words and
+the norm follow from `W Wᵀ` of the caption.
+"""
+
+from typing import NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from itm_jax.modules.numerics import EPS, NEG, at_least_f32
+from itm_jax.structs import Fragments
+
+HIGHEST = jax.lax.Precision.HIGHEST  # what follows decides ranks: never in reduced precision
+
+
+class RegionGate(NamedTuple):
+    """`g = σ(u·v + z·w + c·cos(v, w) + b)`, one number per region."""
+
+    u: Float[Array, " d"]
+    z: Float[Array, " d"]
+    c: Float[Array, ""]
+    b: Float[Array, ""]
+
+
+class FeatureGate(NamedTuple):
+    """`g = σ(v U + w Z + c·cos(v, w) + b)`, one number per region and dimension."""
+
+    u: Float[Array, "d d"]
+    z: Float[Array, "d d"]
+    c: Float[Array, " d"]
+    b: Float[Array, " d"]
+
+
+@flax.struct.dataclass
+class Fused:
+    """What fusion leaves of all pairs of images and captions.
+
+    Attributes:
+        products: fused regions times words.
+        square: squared norm of the fused regions.
+        gate: of the first round; for a feature gate its mean over the dimensions; 1 without fusion, 0 for invalid regions.
+        chosen: True at the word that a region took in the first round.
+        gram: products of the fused regions of an image with each other, where asked for.
+    """
+
+    products: Float[Array, "i r t l"]
+    square: Float[Array, "i r t"]
+    gate: Float[Array, "i r t"]
+    chosen: Bool[Array, "i r t l"]
+    gram: Float[Array, "i r s t"] | None = None
+
+    @property
+    def cosines(self) -> Float[Array, "i r t l"]:
+        """Of the fused regions with the words."""
+        return self.products * jax.lax.rsqrt(self.square + EPS**2)[..., None]
+
+
+def most_relevant(cosines: Float[Array, "i r t l"], words: Bool[Array, "t l"]) -> Bool[Array, "i r t l"]:
+    """True at the valid word with the largest cosine (ties: the lowest), nowhere for a caption without words."""
+    masked = jnp.where(words[None, None], jax.lax.stop_gradient(cosines), jnp.asarray(NEG, cosines.dtype))
+    top = jnp.max(masked, axis=-1, keepdims=True)
+    position = jnp.arange(words.shape[1], dtype=jnp.int32)[None, None, None]
+    first = jnp.min(jnp.where(masked == top, position, words.shape[1]), axis=-1, keepdims=True)
+    return (position == first) & words[None, None]
+
+
+def _pick(chosen: Float[Array, "i r t l"], of_word: Float[Array, "t l"]) -> Float[Array, "i r t"]:
+    return jnp.sum(chosen * of_word[None, None], axis=-1)
+
+
+def fuse(images: Fragments, captions: Fragments, gate: RegionGate | None, *, rounds: int, gram: bool = False) -> Fused:
+    """All pairs of a block of images and captions, gated region by region; without rounds nothing is fused.
+
+    Args:
+        images: unit vectors of regions, [i r d].
+        captions: unit vectors of words, [t l d].
+        gate: its parameters; None without rounds.
+        rounds: K; the parameters are shared between the rounds.
+        gram: whether the fused regions' products with each other are wanted.
+
+    Returns:
+        float32 (float64 where given so). A pair costs one r x l x d product and O(K·r·l·l) more.
+    """
+    v, w = at_least_f32(images.rows), at_least_f32(captions.rows)
+    products = jnp.einsum("ird,tld->irtl", v, w, precision=HIGHEST)
+    among_words = jnp.einsum("tld,tmd->tlm", w, w, precision=HIGHEST)
+    square = jnp.broadcast_to(jnp.sum(v * v, axis=-1)[:, :, None], products.shape[:3])
+    valid = images.mask[:, :, None] & jnp.any(captions.mask, axis=1)[None, None]
+    taken = jnp.zeros_like(products)  # how much of each word a region has taken up
+    start, first = products, None
+    if rounds:
+        logit = jnp.broadcast_to((v @ gate.u)[:, :, None], square.shape)
+        z_words, u_words = w @ gate.z, w @ gate.u
+        own = jnp.einsum("tld,tld->tl", w, w)
+    for _ in range(rounds):
+        scale = jax.lax.rsqrt(square + EPS**2)
+        chosen = most_relevant(products * scale[..., None], captions.mask)
+        one_hot = chosen.astype(products.dtype)
+        product = jnp.sum(one_hot * products, axis=-1)
+        g = jax.nn.sigmoid(logit + _pick(one_hot, z_words) + gate.c * (product * scale) + gate.b)
+        g = jnp.where(valid, g, jnp.zeros((), g.dtype))
+        first = (g, chosen) if first is None else first
+        taking = g[..., None] * one_hot
+        products += jnp.einsum("irtl,tlm->irtm", taking, among_words, precision=HIGHEST)
+        square += g * (2 * product + g * _pick(one_hot, own))
+        logit += g * _pick(one_hot, u_words)
+        taken += taking
+    square = jnp.maximum(square, 0.0)
+    if first is None:
+        first = valid.astype(products.dtype), most_relevant(products, captions.mask)
+    pairs = _gram(v, start, taken, among_words) if gram else None
+    return Fused(products, square, *first, pairs)
+
+
+def _gram(v, start, taken, among_words) -> Float[Array, "i r s t"]:
+    """`(V + C W)(V + C W)ᵀ` of every pair, from V Vᵀ, V Wᵀ and W Wᵀ."""
+    cross = jnp.einsum("irtl,istl->irst", taken, start, precision=HIGHEST)
+    words = jnp.einsum("irtl,tlm,istm->irst", taken, among_words, taken, precision=HIGHEST)
+    regions = jnp.einsum("ird,isd->irs", v, v, precision=HIGHEST)
+    return regions[..., None] + cross + jnp.swapaxes(cross, 1, 2) + words
+
+
+def fuse_features(
+    images: Fragments, captions: Fragments, gate: FeatureGate, *, rounds: int, gram: bool = False
+) -> Fused:
+    """As `fuse` with a gate per dimension, which has no factored form: every pair holds its r x d fused regions.
+
+    Images are gone through one after the other and computed again for the gradient. Expensive: K·r·d² FLOPs and r·d
+    numbers of memory for each pair.
+    """
+
+    def one_image(item):
+        v, mask = item
+        w = at_least_f32(captions.rows)
+        fused = jnp.broadcast_to(v[:, None], (v.shape[0], w.shape[0], v.shape[1]))
+        valid = mask[:, None] & jnp.any(captions.mask, axis=1)[None]
+        z_words = jnp.einsum("tld,de->tle", w, gate.z, precision=HIGHEST)
+        first = None
+        for _ in range(rounds):
+            cosines = jnp.einsum("rtd,tld->rtl", fused, w, precision=HIGHEST)
+            cosines *= jax.lax.rsqrt(jnp.sum(fused * fused, axis=-1) + EPS**2)[..., None]
+            chosen = most_relevant(cosines[None], captions.mask)[0]
+            one_hot = chosen.astype(v.dtype)
+            word = jnp.einsum("rtl,tld->rtd", one_hot, w, precision=HIGHEST)
+            logit = jnp.einsum("rtd,de->rte", fused, gate.u, precision=HIGHEST)
+            logit += jnp.einsum("rtl,tld->rtd", one_hot, z_words, precision=HIGHEST)
+            logit += gate.c[None, None] * jnp.sum(one_hot * cosines, axis=-1)[..., None] + gate.b[None, None]
+            g = jnp.where(valid[..., None], jax.nn.sigmoid(logit), jnp.zeros((), v.dtype))
+            first = (jnp.mean(g, axis=-1), chosen) if first is None else first
+            fused += g * word
+        products = jnp.einsum("rtd,tld->rtl", fused, w, precision=HIGHEST)
+        pairs = jnp.einsum("rtd,std->rst", fused, fused, precision=HIGHEST) if gram else None
+        return Fused(products, jnp.sum(fused * fused, axis=-1), *first, pairs)
+
+    return jax.lax.map(jax.checkpoint(one_image), (at_least_f32(images.rows), images.mask))

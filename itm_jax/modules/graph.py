@@ -1,0 +1,101 @@
+"""CPFEAN steps 2 and 3: graph reasoning over regions and over words (DESIGN section 4; arXiv 2311.02183)."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from itm_jax.modules.bert import Dropout
+from itm_jax.modules.numerics import NEG, zero_invalid
+
+
+class VisualLayer(nn.Module):
+    """A pre-norm Transformer layer in which a region attends to its neighbours only."""
+
+    heads: int
+    dropout: float
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b r d"], near: Bool[Array, "b r s"], *, train: bool) -> Float[Array, "b r d"]:
+        """Returns the regions after attention and a feed-forward part, each added to what came in."""
+        d = x.shape[-1]
+        norm = lambda name: nn.LayerNorm(dtype=self.dtype, name=name)  # noqa: E731
+        y = norm("attention_norm")(x)
+        q, k, v = (
+            nn.DenseGeneral((self.heads, d // self.heads), dtype=self.dtype, name=name)(y)
+            for name in ("query", "key", "value")
+        )
+        logits = jnp.einsum("brhd,bshd->bhrs", q, k).astype(jnp.float32) * (d // self.heads) ** -0.5
+        weights = jax.nn.softmax(jnp.where(near[:, None], logits, NEG), axis=-1).astype(self.dtype)
+        values = jnp.einsum("bhrs,bshd->brhd", weights, v)
+        y = nn.DenseGeneral(d, axis=(-2, -1), dtype=self.dtype, name="output")(values)
+        x += Dropout(self.dropout)(y, train=train)
+        y = nn.Dense(2 * d, dtype=self.dtype, name="feed_in")(norm("feed_norm")(x))
+        y = nn.Dense(d, dtype=self.dtype, name="feed_out")(nn.gelu(y))
+        return x + Dropout(self.dropout)(y, train=train)
+
+
+class VisualTransformer(nn.Module):
+    """`layers` pre-norm layers over the graph of neighbouring regions."""
+
+    layers: int
+    heads: int
+    dropout: float = 0.0
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b r d"], near: Bool[Array, "b r s"], *, train: bool) -> Float[Array, "b r d"]:
+        """Returns the regions; `near` is True where region r may attend to region s. `train` needs the rng `dropout`."""
+        for i in range(self.layers):
+            x = VisualLayer(self.heads, self.dropout, self.dtype, name=f"layer_{i}")(x, near, train=train)
+        return x
+
+
+def whole_words(
+    pieces: Float[Array, "b l d"], word_ids: Int[Array, "b l"], mask: Bool[Array, "b l"]
+) -> tuple[Float[Array, "b l d"], Bool[Array, "b l"]]:
+    """Mean of each whitespace word's pieces, and which words are there; word w is in row w, whatever was deleted."""
+    belongs = (word_ids[:, None, :] == jnp.arange(word_ids.shape[1])[None, :, None]) & mask[:, None, :]
+    share = belongs.astype(pieces.dtype) / jnp.maximum(jnp.sum(belongs, axis=2, keepdims=True), 1).astype(pieces.dtype)
+    return jnp.einsum("bwl,bld->bwd", share, pieces), jnp.any(belongs, axis=2)
+
+
+def dependency_graph(edges: Int[Array, "b k 2"], words: Bool[Array, "b l"], dtype=jnp.float32) -> Float[Array, "b l m"]:
+    """`D^-½ (A + Aᵀ + I) D^-½` over the words that are there; A is 1 at [head, dependent]."""
+    n = words.shape[1]
+    head, dependent = (jax.nn.one_hot(edges[..., k], n, dtype=dtype) for k in (0, 1))  # -1 and what was cut: no one
+    a = jnp.minimum(jnp.einsum("bkl,bkm->blm", head, dependent), 1.0)
+    a = a + jnp.swapaxes(a, 1, 2) + jnp.eye(n, dtype=dtype)[None]
+    a = jnp.where(words[:, :, None] & words[:, None, :], a, jnp.zeros((), dtype))
+    degree = jnp.sum(a, axis=2)
+    scale = jnp.where(degree > 0, jax.lax.rsqrt(jnp.maximum(degree, 1.0)), jnp.zeros((), dtype))
+    return a * scale[:, :, None] * scale[:, None, :]
+
+
+class WordGCN(nn.Module):
+    """`layers` times `H ← H + ReLU(Â H W)`.
+
+    Â is the given graph (sparse), or, where none is given, `softmax((H W_q)(H W_k)ᵀ / √d)` over the valid words (dense:
+    fully connected).
+    """
+
+    layers: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, h: Float[Array, "b l d"], words: Bool[Array, "b l"], graph: Float[Array, "b l m"] | None = None
+    ) -> Float[Array, "b l d"]:
+        """Returns the words, 0 where invalid."""
+        d = h.shape[-1]
+        h = zero_invalid(h, words)
+        for i in range(self.layers):
+            dense = lambda name, i=i: nn.Dense(d, use_bias=False, dtype=self.dtype, name=f"{name}_{i}")  # noqa: E731
+            weights = graph
+            if graph is None:
+                logits = jnp.einsum("bld,bmd->blm", dense("query")(h), dense("key")(h)).astype(jnp.float32) * d**-0.5
+                weights = jax.nn.softmax(jnp.where(words[:, None], logits, NEG), axis=-1)
+            mixed = jnp.einsum("blm,bmd->bld", weights.astype(self.dtype), h)
+            h = zero_invalid(h + nn.relu(dense("weight")(mixed)), words)
+        return h

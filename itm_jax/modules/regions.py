@@ -1,0 +1,85 @@
+"""CPFEAN step 1, region embedding with box and label priors (DESIGN section 4; arXiv 2311.02183)."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from itm_jax.modules.numerics import EPS, zero_invalid
+from itm_jax.structs import Regions
+
+
+def box_code(boxes: Float[Array, "b r 4"]) -> Float[Array, "b r 7"]:
+    """`φ(box) = (x1, y1, x2, y2, w, h, w·h)`, all as fractions of the image."""
+    size = boxes[..., 2:] - boxes[..., :2]
+    return jnp.concatenate([boxes, size, size[..., :1] * size[..., 1:]], axis=-1)
+
+
+def iou(boxes: Float[Array, "b r 4"]) -> Float[Array, "b r s"]:
+    """Intersection over union of every two boxes of an image; 0 for two boxes without area."""
+    corner = jnp.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
+    opposite = jnp.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:])
+    inside = jnp.prod(jnp.maximum(opposite - corner, 0.0), axis=-1)
+    area = jnp.prod(boxes[..., 2:] - boxes[..., :2], axis=-1)
+    return inside / (area[:, :, None] + area[:, None, :] - inside + EPS)
+
+
+class RegionEmbedding(nn.Module):
+    """`v = LN(W_f x + W_b φ(box) + W_l e(label))`, 0 for invalid regions.
+
+    e(label) is a row of the bank where one is given, else of a learned table.
+
+    Attributes:
+        width: joint width d.
+        boxes: whether to use boxes; None: where the regions have them.
+        labels: whether to use labels; None: where the regions have them and there is a bank or a table.
+        table: rows of the learned table, 0 for none.
+        dtype: compute dtype.
+    """
+
+    width: int
+    boxes: bool | None = None
+    labels: bool | None = None
+    table: int = 0
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, regions: Regions, bank: Float[Array, "n e"] | None = None) -> Float[Array, "b r d"]:
+        """Returns the embedded regions; `bank` has a row for each label.
+
+        Raises:
+            ValueError: a prior is asked for and the regions have not what it needs.
+        """
+        dense = lambda name, **kw: nn.Dense(self.width, dtype=self.dtype, name=name, **kw)  # noqa: E731
+        v = dense("features")(regions.features.astype(self.dtype))
+        if self.boxes or (self.boxes is None and regions.boxes is not None):
+            if regions.boxes is None:
+                raise ValueError("config.model.regions.boxes=True, but the regions have no boxes")
+            v += dense("boxes", use_bias=False)(box_code(regions.boxes).astype(self.dtype))
+        known = self.table > 0 or bank is not None
+        if self.labels or (self.labels is None and regions.labels is not None and known):
+            if regions.labels is None or not known:
+                raise ValueError(
+                    "config.model.regions.labels=True, but there are no labels, or no bank or table of them"
+                )
+            if bank is None:
+                bank = self.param("label_table", nn.initializers.normal(1.0), (self.table, self.width))
+            v += dense("labels", use_bias=False)(bank.astype(self.dtype))[regions.labels]
+        return zero_invalid(nn.LayerNorm(dtype=self.dtype, name="norm")(v), regions.mask)
+
+
+def neighbours(regions: Regions, threshold: float | None) -> Bool[Array, "b r s"]:
+    """Which regions may attend to which: those with IoU above the threshold, and each to itself; invalid ones never.
+
+    `threshold=None`, or regions without boxes: all pairs.
+    """
+    both = regions.mask[:, :, None] & regions.mask[:, None, :]
+    if threshold is None or regions.boxes is None:
+        return both
+    return both & ((iou(regions.boxes) > threshold) | jnp.eye(regions.mask.shape[1], dtype=bool)[None])
+
+
+def drop_lonely(mask: Bool[Array, "b r"], near: Bool[Array, "b r s"]) -> Bool[Array, "b r"]:
+    """The mask without regions that are nobody's neighbour; as it was where none would remain."""
+    others = near & ~jnp.eye(mask.shape[1], dtype=bool)[None]
+    kept = mask & jnp.any(others, axis=2)
+    return jnp.where(jnp.any(kept, axis=1, keepdims=True), kept, mask)

@@ -1,0 +1,44 @@
+"""The text encoder of any model: its architecture from the config, and the states of a batch of captions."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from itm_jax.modules.bert import Bert, BertConfig
+from itm_jax.modules.gru import BiGRU, GRUConfig
+from itm_jax.structs import Tokens
+
+
+def encoder_config(c) -> BertConfig | GRUConfig | None:
+    """Architecture of the text encoder that a `model` section describes; None where its states come frozen."""
+    if c.text.encoder == "gru":
+        return GRUConfig(c.text.vocab_size, c.text.embed_size, c.width, c.text.dropout or 0.0)
+    return BertConfig.from_config(c.text) if c.text.trainable else None
+
+
+def make_text_encoder(encoder: BertConfig | GRUConfig | None, dtype: jnp.dtype) -> nn.Module | None:
+    """The encoder, to be kept by a model as `text_encoder`; None where states come frozen."""
+    if encoder is None:
+        return None
+    return (BiGRU if isinstance(encoder, GRUConfig) else Bert)(encoder, dtype)
+
+
+def text_states(encoder: nn.Module | None, tokens: Tokens, *, train: bool) -> Float[Array, "b l e"]:
+    """`tokens.states` where given, else those of the encoder.
+
+    Raises:
+        ValueError: neither is there.
+    """
+    if tokens.states is not None:
+        return tokens.states
+    if encoder is None:
+        raise ValueError("this model has a frozen text encoder: give tokens.states (data.text_states)")
+    return encoder(tokens.ids, tokens.mask, train=train)
+
+
+def word_mask(tokens: Tokens) -> Bool[Array, "b l"]:
+    """Valid tokens without [CLS] and [SEP]: without the first and the last, where nothing says which are words."""
+    if tokens.word_ids is not None:
+        return tokens.mask & (tokens.word_ids >= 0)
+    following = jnp.pad(tokens.mask[:, 1:], ((0, 0), (0, 1)))
+    return tokens.mask & following & (jnp.arange(tokens.mask.shape[1]) > 0)[None]

@@ -1,0 +1,261 @@
+"""CPFEAN and the baselines: every ablation field changes what it names, encodings are an item's own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_afa import small
+
+from itm_jax.choices import resolve
+from itm_jax.config import default_config, set_field
+from itm_jax.errors import InputError
+from itm_jax.models import build
+from itm_jax.structs import Regions, Tokens
+from itm_jax.validation import idle_flags, validate
+
+
+def inputs(rng, b=4, r=8, length=12, f=10):
+    """Random regions with boxes and labels, and tokens of words with one or two pieces and a chain of edges."""
+    low = rng.random((b, r, 2)) * 0.6
+    boxes = np.concatenate([low, low + 0.1 + 0.3 * rng.random((b, r, 2))], axis=-1)
+    regions = Regions(
+        jnp.array(rng.standard_normal((b, r, f)), jnp.float32),
+        jnp.arange(r)[None] < jnp.array([r, 5, 2, 6])[:b, None],
+        jnp.array(boxes, jnp.float32),
+        jnp.array(rng.integers(0, 5, (b, r)), jnp.int32),
+    )
+    lengths = np.array([length, 4, 9, 7])[:b, None]
+    position = np.arange(length)[None]
+    mask = position < lengths
+    word = np.where((position > 0) & (position < lengths - 1), (position - 1) * 2 // 3, -1)
+    ids = np.where(mask, rng.integers(5, 40, (b, length)), 0)
+    edges = np.array([[[k, k + 1] if k + 1 <= word[c].max() else [-1, -1] for k in range(6)] for c in range(b)])
+    arrays = (ids.astype(np.int32), mask, word.astype(np.int32), edges.astype(np.int32))
+    return regions, Tokens(*map(jnp.array, arrays))
+
+
+def cpfean(**changes):
+    """A small CPFEAN with a learned label table; changes as `section__field`."""
+    names = tuple("abcde")
+    return small(name="cpfean", **({"graph__heads": 4, "regions__label_names": names} | changes))
+
+
+def pad(x, n, value=0):
+    """N more rows on the second axis."""
+    return jnp.pad(x, ((0, 0), (0, n)) + ((0, 0),) * (x.ndim - 2), constant_values=value)
+
+
+def run(config, regions, tokens, variables=None):
+    """(scores, variables) in evaluation."""
+    model = build(config)
+    if variables is None:
+        variables = model.init(jax.random.key(0), regions, tokens, train=False)
+    images, captions = model.apply(variables, regions, tokens, train=False)
+    return model.apply(variables, images, captions, method="score"), variables
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [("cpfean", {"graph__heads": 4}), ("cpfean", {"graph__heads": 4, "words__graph": "sparse"}), ("vsepp", {}),
+     ("vsepp", {"selection": "max"}), ("vseinf", {}), ("late", {}), ("scan", {}), ("scan", {"attention__direction": "i2t"})],
+)  # fmt: skip
+def test_a_score_is_the_same_alone_in_any_batch_with_any_padding(rng, name, changes):
+    regions, tokens = inputs(rng)
+    config = small(name=name, **changes)
+    whole, variables = run(config, regions, tokens)
+    assert whole.dtype == jnp.float32
+    assert np.abs(whole).max() <= 1 + 1e-5
+    assert np.ptp(np.asarray(whole)) > 1e-3
+    for k in range(4):
+        alone = jax.tree.map(lambda x, k=k: x[k : k + 1], (regions, tokens))
+        image = jax.tree.map(lambda x: pad(x, 3), alone[0])
+        caption = alone[1].replace(
+            ids=pad(alone[1].ids, 5), mask=pad(alone[1].mask, 5), word_ids=pad(alone[1].word_ids, 5, -1)
+        )
+        score, _ = run(config, image, caption, variables)
+        np.testing.assert_allclose(score[0, 0], whole[k, k], atol=1e-5)
+
+
+def test_nothing_valid_scores_zero_and_gives_no_gradient(rng):
+    regions, tokens = inputs(rng)
+    model = build(cpfean())
+    variables = model.init(jax.random.key(0), regions, tokens, train=False)
+    empty = regions.replace(mask=regions.mask.at[1].set(False))
+
+    def total(features):
+        images, captions = model.apply(variables, empty.replace(features=features), tokens, train=False)
+        scores = model.apply(variables, images, captions, method="score")
+        return jnp.sum(scores**2), scores
+
+    grad, scores = jax.grad(total, has_aux=True)(regions.features)
+    assert not np.asarray(scores[1]).any()
+    assert not np.asarray(grad[1]).any()
+    assert np.isfinite(grad).all()
+    assert np.asarray(grad[0]).any()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fusion__rounds": 0},
+        {"fusion__rounds": 2},
+        {"fusion__gate": "feature"},
+        {"fusion__scale": 5.0},
+        {"fusion__bias": -3.0},
+        {"regions__labels": False},
+        {"regions__boxes": False},
+        {"alignment__kind": "cross_attention"},
+        {"alignment__beta": 0.0},
+        {"alignment__sides": "words"},
+        {"alignment__sides": "regions"},
+        {"graph__layers": 0},
+        {"graph__layers": 2},
+        {"graph__heads": 2},
+        {"graph__iou": None},
+        {"graph__iou": 0.5},
+        {"graph__filter": True},
+        {"words__layers": 0},
+        {"words__graph": "sparse"},
+    ],
+    ids=lambda c: "-".join(f"{k}={v}" for k, v in c.items()),
+)
+def test_each_field_changes_the_score(rng, change):
+    regions, tokens = inputs(rng)
+    whole, variables = run(cpfean(), regions, tokens)
+    other, others = run(cpfean(**change), regions, tokens)
+    # what both have is the same parameters, as Flax draws them by name: only what the field names differs
+    same = {k: v for k, v in others["params"].items() if k in variables["params"]}
+    assert same.keys() >= variables["params"].keys() - {
+        "visual_transformer",
+        "word_gcn",
+        "gate_u",
+        "gate_z",
+        "gate_c",
+        "gate_b",
+    }
+    assert not np.allclose(whole, other, atol=1e-5)
+
+
+def test_temperature_changes_the_cross_attention(rng):
+    regions, tokens = inputs(rng)
+    first, variables = run(cpfean(alignment__kind="cross_attention"), regions, tokens)
+    second, _ = run(cpfean(alignment__kind="cross_attention", attention__temperature=2.0), regions, tokens, variables)
+    assert not np.allclose(first, second, atol=1e-5)
+
+
+def test_dropout_acts_in_training_only(rng):
+    regions, _ = inputs(rng)
+    model = build(cpfean(graph__dropout=0.5))
+    variables = model.init(jax.random.key(0), regions, inputs(rng)[1], train=False)
+
+    def encode(k, train):
+        rngs = {"dropout": jax.random.key(k)}
+        return model.apply(variables, regions, train=train, rngs=rngs, method="encode_images").rows
+
+    assert np.array_equal(encode(0, False), encode(1, False))
+    assert not np.allclose(encode(0, True), encode(1, True))
+
+
+def test_gamma_weighs_words_by_the_corpus_prior(rng):
+    regions, tokens = inputs(rng)
+    plain, _ = run(cpfean(), regions, tokens)
+    config = cpfean(alignment__gamma=2.0)
+    same, variables = run(config, regions, tokens)
+    np.testing.assert_allclose(same, plain, atol=1e-6)  # before the train captions are counted all weights are 1
+    prior = jnp.linspace(0.1, 1.0, 40)
+    variables = {"params": variables["params"], "batch_stats": {"word_prior": prior}}
+    weighed, _ = run(config, regions, tokens, variables)
+    assert not np.allclose(weighed, plain, atol=1e-5)
+    run(cpfean(alignment__gamma=2.0, words__graph="sparse"), regions, tokens, variables)
+
+
+def test_words_without_word_ids_are_all_but_the_first_and_last(rng):
+    regions, tokens = inputs(rng)
+    whole, variables = run(cpfean(), regions, tokens)
+    again, _ = run(cpfean(), regions, tokens.replace(word_ids=None, edges=None), variables)
+    np.testing.assert_allclose(again, whole, atol=1e-6)
+
+
+def test_default_model_takes_regions_without_priors(rng):
+    regions, tokens = inputs(rng)
+    bare = Regions(regions.features, regions.mask)
+    scores, variables = run(small(name="cpfean", graph__heads=4), bare, Tokens(tokens.ids, tokens.mask))
+    assert scores.shape == (4, 4)
+    assert set(variables["params"]["region_embedding"]) == {"features", "norm"}
+
+
+def test_bfloat16_keeps_scores_in_float32(rng):
+    regions, tokens = inputs(rng)
+    whole, variables = run(cpfean(), regions, tokens)
+    with jax.numpy_dtype_promotion("standard"):  # Flax's norms mix bfloat16 and float32 on purpose
+        half, _ = run(cpfean(dtype="bfloat16"), regions, tokens, variables)
+    assert half.dtype == jnp.float32
+    np.testing.assert_allclose(half, whole, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model.name": "cpfean", "model.variant": "official"}, "of AFA alone"),
+        ({"model.name": "cpfean", "loss.soft_negatives": "mixup"}, "one vector per item"),
+        ({"model.name": "vseinf", "model.selection": "max"}, "takes gpo"),
+        ({"model.name": "vsepp", "model.selection": "gpo"}, "mean or max"),
+        ({"model.name": "cpfean", "model.width": 100}, "not a multiple of config.model.graph.heads"),
+        ({"model.name": "cpfean", "model.attention.direction": "i2t"}, "cpfean attends t2i"),
+        ({"model.name": "clip"}, "must be one of afa"),
+        ({"model.fusion.gate": "soft"}, "region, feature"),
+        ({"model.fusion.rounds": -1}, "must lie in"),
+        ({"model.graph.iou": 1.5}, "must lie in"),
+        ({"model.graph.dropout": 1.0}, "must lie in"),
+        ({"model.alignment.beta": -1.0}, "must lie in"),
+        ({"model.alignment.sides": "left"}, "both, words, regions"),
+    ],
+)
+def test_bad_values_are_named(changes, message):
+    config = default_config()
+    config.data.dir = "x"
+    for name, value in changes.items():
+        set_field(config, name, value)
+    with pytest.raises(InputError, match=message):
+        validate(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "flag", "message"),
+    [
+        ("afa", {}, "model.fusion.rounds", "config.model.name=afa"),
+        ("cpfean", {}, "model.aggregation.ratio", "config.model.name=cpfean"),
+        ("scan", {}, "model.alignment.beta", "config.model.name=scan"),
+        ("late", {}, "model.attention.temperature", "config.model.name=late"),
+        ("cpfean", {"model.fusion.rounds": 0}, "model.fusion.gate", "model.fusion.rounds=0"),
+        ("cpfean", {"model.graph.layers": 0}, "model.graph.iou", "model.graph.layers=0"),
+        ("cpfean", {}, "model.attention.temperature", "model.alignment.kind=prominent"),
+        ("cpfean", {"model.alignment.kind": "cross_attention"}, "model.alignment.beta", "kind=cross_attention"),
+    ],
+)
+def test_a_flag_without_effect_is_refused(name, changes, flag, message):
+    config = default_config()
+    config.model.name = name
+    for field, value in changes.items():
+        set_field(config, field, value)
+    [problem] = idle_flags(config, [flag])
+    assert message in problem
+    assert not list(idle_flags(config, [*changes, "model.name", "optim.lr"]))
+
+
+def test_what_the_model_decides():
+    for name, selection, temperature, soft in (
+        ("afa", "max", 9.0, "mixup"),
+        ("vsepp", "mean", 9.0, "none"),
+        ("vseinf", "gpo", 9.0, "none"),
+        ("cpfean", "max", 9.0, "none"),
+    ):
+        config = default_config()
+        config.model.name = name
+        resolve(config)
+        found = (config.model.selection, config.model.attention.temperature, config.loss.soft_negatives)
+        assert found == (selection, temperature, soft)
+    config = default_config()
+    config.model.name, config.model.attention.direction = "scan", "i2t"
+    resolve(config)
+    assert config.model.attention.temperature == 4.0

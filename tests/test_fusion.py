@@ -1,0 +1,171 @@
+"""Fusion: the factored form is the direct one, in scores and in gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from itm_jax.modules.alignment import prominent_alignment
+from itm_jax.modules.fusion import FeatureGate, RegionGate, fuse, fuse_features
+from itm_jax.modules.numerics import EPS
+from itm_jax.structs import Fragments
+
+
+def fragments(rng, items, n, d, dtype, lengths=None):
+    """Random unit vectors with random valid ones; the last item has none."""
+    rows = rng.standard_normal((items, n, d))
+    rows /= np.linalg.norm(rows, axis=-1, keepdims=True)
+    mask = rng.random((items, n)) < 0.7 if lengths is None else np.arange(n)[None] < np.array(lengths)[:, None]
+    mask[:-1, 0] = True
+    mask[-1] = False
+    return Fragments(jnp.array(np.where(mask[..., None], rows, 0), dtype), mask)
+
+
+def region_gate(rng, d, dtype):
+    """Weights of a size that leaves the gate unsaturated."""
+    u, z = (jnp.array(rng.standard_normal(d) * 0.7, dtype) for _ in range(2))
+    return RegionGate(u, z, jnp.array(1.3, dtype), jnp.array(-0.2, dtype))
+
+
+def direct_rows(v, w, gate, rounds):
+    """Fused regions of one pair as the paper says it, v_i ← v_i + g_i w_j(i); gates and words of the first round.
+
+    Also the least difference between the cosines of a region's two best words.
+    """
+    rows, gates, chosen, margins = [], [], [], [jnp.inf]
+    for x in v:
+        for k in range(max(rounds, 1)):
+            cosine = (w @ x) / jnp.sqrt(x @ x + EPS**2)
+            j = jnp.argmax(jax.lax.stop_gradient(cosine))
+            if len(w) > 1:
+                margins.append(jnp.diff(jnp.sort(cosine)[-2:])[0])
+            g = jnp.ones((), x.dtype)
+            if rounds:
+                g = jax.nn.sigmoid(gate.u @ x + gate.z @ w[j] + gate.c * cosine[j] + gate.b)
+                x = x + g * w[j]
+            if not k:
+                gates.append(g)
+                chosen.append(j)
+        rows.append(x)
+    return jnp.stack(rows), jnp.stack(gates), jnp.stack(chosen), jnp.min(jnp.stack(margins))
+
+
+def direct_score(v, w, gate, rounds, beta):
+    """(score, margin) of one pair's valid regions and words by the direct form."""
+    if not len(v) or not len(w):
+        return jnp.zeros((), v.dtype), jnp.inf
+    rows, g, j, margin = direct_rows(v, w, gate, rounds)
+    s = (rows @ w.T) / jnp.sqrt(jnp.sum(rows * rows, axis=1, keepdims=True) + EPS**2)
+    n, total = len(w), jnp.sum(g) + EPS
+    p = jnp.stack([jnp.sum(jnp.where(j == k, g, 0.0)) for k in range(n)]) / total
+    pi = (1 + beta * n * p) / (n * (1 + beta))
+    return (jnp.sum(pi * s.max(axis=0)) + jnp.sum(g * s.max(axis=1)) / total) / 2, margin
+
+
+def all_pairs(images, captions, of_pair):
+    """`of_pair` on the valid rows of every pair, as [i t] arrays."""
+    rows = []
+    for i in range(len(images.rows)):
+        v = images.rows[i][np.flatnonzero(images.mask[i])]
+        rows.append([of_pair(v, captions.rows[t][np.flatnonzero(captions.mask[t])]) for t in range(len(captions.rows))])
+    return jax.tree.map(lambda *x: jnp.stack(x), *[jax.tree.map(lambda *x: jnp.stack(x), *row) for row in rows])
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 2, 3])
+def test_factored_is_direct_in_scores_and_gradients(rng, rounds):
+    with jax.enable_x64(True):
+        images, captions = fragments(rng, 3, 4, 16, np.float64), fragments(rng, 4, 5, 16, np.float64)
+        gate = region_gate(rng, 16, np.float64)
+        weights = jnp.array(rng.standard_normal((3, 4)))
+
+        def factored(v, w, gate):
+            i, c = images.replace(rows=v), captions.replace(rows=w)
+            scores = prominent_alignment(fuse(i, c, gate, rounds=rounds), i.mask, c, beta=1.0, gamma=0.0, sides="both")
+            return jnp.sum(weights.astype(v.dtype) * scores), scores
+
+        def direct(v, w, gate):
+            of_pair = lambda v, w: direct_score(v, w, gate, rounds, 1.0)  # noqa: E731
+            scores, margins = all_pairs(images.replace(rows=v), captions.replace(rows=w), of_pair)
+            return jnp.sum(weights * scores), (scores, margins)
+
+        arguments = (images.rows, captions.rows, gate)
+        expected, (theirs, margins) = jax.jit(jax.grad(direct, argnums=(0, 1, 2), has_aux=True))(*arguments)
+        assert float(margins.min()) > 1e-4  # else two words are as good as each other
+        assert float(jnp.abs(theirs[:2, :3]).min()) > 0
+        ours = jax.jit(jax.grad(factored, argnums=(0, 1, 2), has_aux=True))
+        for dtype, tolerance in ((np.float64, 1e-9), (np.float32, 1e-5)):
+            grads, scores = ours(*jax.tree.map(lambda x, dtype=dtype: x.astype(dtype), arguments))
+            assert scores.dtype == dtype
+            np.testing.assert_allclose(scores, theirs, atol=tolerance)
+            for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(expected), strict=True):
+                a, b = np.asarray(a, np.float64), np.asarray(b)
+                assert np.linalg.norm(a - b) <= tolerance * max(1.0, np.linalg.norm(b))
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_feature_gate_is_the_direct_form(rng, rounds):
+    images, captions = fragments(rng, 3, 4, 8, np.float32), fragments(rng, 4, 5, 8, np.float32)
+    u, z = (jnp.array(rng.standard_normal((8, 8)), jnp.float32) for _ in range(2))
+    gate = FeatureGate(u, z, jnp.array(rng.standard_normal(8), jnp.float32), jnp.full(8, 0.3))
+    fused = jax.jit(lambda i, c: fuse_features(i, c, gate, rounds=rounds, gram=True))(images, captions)
+    for i in range(2):
+        for t in range(3):
+            v, w = (np.asarray(x.rows[k])[np.asarray(x.mask[k])] for x, k in ((images, i), (captions, t)))
+            first = None
+            for _ in range(rounds):
+                cosine = v @ w.T / np.linalg.norm(v, axis=1, keepdims=True)
+                j = cosine.argmax(axis=1)
+                g = 1 / (
+                    1
+                    + np.exp(
+                        -(
+                            v @ np.asarray(u)
+                            + w[j] @ np.asarray(z)
+                            + np.asarray(gate.c) * cosine.max(axis=1)[:, None]
+                            + 0.3
+                        )
+                    )
+                )
+                first = g.mean(axis=1) if first is None else first
+                v = v + g * w[j]
+            regions, words = (np.asarray(x) for x in (images.mask[i], captions.mask[t]))
+            np.testing.assert_allclose(np.asarray(fused.products[i, :, t])[np.ix_(regions, words)], v @ w.T, atol=2e-5)
+            np.testing.assert_allclose(np.asarray(fused.gate[i, :, t])[regions], first, atol=1e-5)
+            np.testing.assert_allclose(np.asarray(fused.gram[i, :, :, t])[np.ix_(regions, regions)], v @ v.T, atol=5e-5)
+    assert not np.asarray(fused.gate[-1]).any()
+    assert not np.asarray(fused.gate[:, :, -1]).any()
+
+
+def test_a_feature_gate_without_features_is_a_region_gate(rng):
+    images, captions = fragments(rng, 3, 4, 8, np.float32), fragments(rng, 4, 5, 8, np.float32)
+    scalar = RegionGate(jnp.zeros(8), jnp.zeros(8), jnp.array(2.0), jnp.array(-0.5))
+    feature = FeatureGate(jnp.zeros((8, 8)), jnp.zeros((8, 8)), jnp.full(8, 2.0), jnp.full(8, -0.5))
+    a = fuse(images, captions, scalar, rounds=2, gram=True)
+    b = fuse_features(images, captions, feature, rounds=2, gram=True)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(x, y, atol=1e-5)
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 3])
+def test_products_of_fused_regions_with_each_other(rng, rounds):
+    images, captions = fragments(rng, 3, 5, 16, np.float32), fragments(rng, 3, 4, 16, np.float32)
+    gate = region_gate(rng, 16, np.float32)
+    fused = fuse(images, captions, gate, rounds=rounds, gram=True)
+    for i in range(2):
+        for t in range(2):
+            v, w = (np.asarray(x.rows[k])[np.asarray(x.mask[k])] for x, k in ((images, i), (captions, t)))
+            rows = np.asarray(direct_rows(v, w, gate, rounds)[0])
+            regions = np.asarray(images.mask[i])
+            np.testing.assert_allclose(
+                np.asarray(fused.gram[i, :, :, t])[np.ix_(regions, regions)], rows @ rows.T, atol=1e-5
+            )
+            np.testing.assert_allclose(np.asarray(fused.square[i, :, t])[regions], (rows**2).sum(1), atol=1e-5)
+
+
+def test_ties_go_to_the_lowest_word():
+    images = Fragments(jnp.array([[[1.0, 0.0]]]), jnp.ones((1, 1), bool))
+    words = jnp.array([[[0.0, 1.0], [0.6, 0.8], [0.6, -0.8]]])
+    fused = fuse(images, Fragments(words, jnp.ones((1, 3), bool)), None, rounds=0)
+    assert fused.chosen[0, 0, 0].tolist() == [False, True, False]
+    fused = fuse(images, Fragments(words, jnp.array([[True, False, True]])), None, rounds=0)
+    assert fused.chosen[0, 0, 0].tolist() == [False, False, True]

@@ -1,0 +1,207 @@
+"""Label and box priors, dependency edges and the corpus prior on their way from the data to the model."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_train import lines, one_device, shrunk  # noqa: F401 (one_device applies here too)
+
+from itm_jax import train as training
+from itm_jax.config import read_json, set_field
+from itm_jax.data import labels, pipeline, scenes
+from itm_jax.data.augment import AugmentConstants, touch_words
+from itm_jax.data.labels import fill_in_priors, label_bank, label_indices, take_priors, word_prior
+from itm_jax.data.text import load_text, pad_edges, tokenize
+from itm_jax.errors import InputError
+from itm_jax.evaluate import evaluate
+from itm_jax.run import build_run
+
+
+def fragment_config(**changes):
+    """The shrunk config of test_train with CPFEAN."""
+    return shrunk(**({"model__name": "cpfean", "model__graph__heads": 4} | changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"model__words__graph": "sparse"},
+        {"model__alignment__gamma": 1.0},
+        {"model__fusion__gate": "feature"},
+        {"model__name": "scan"},
+        {"model__name": "late"},
+        {"model__name": "vsepp"},
+        {"model__name": "vseinf"},
+    ],
+    ids=lambda c: "-".join(map(str, c.values())) or "cpfean",
+)
+def test_every_model_trains_evaluates_and_continues(tmp_path, changes):
+    config = fragment_config(train__epochs=1, **changes)
+    training.train(config, tmp_path)
+    out, _ = evaluate(read_json(tmp_path / "config.json"), tmp_path)
+    assert out["model"] == config.model.name
+    losses = [x["loss"] for x in lines(tmp_path) if x["split"] == "train"]
+    assert len(losses) == 10
+    assert np.isfinite(losses).all()
+    assert (
+        out["protocols"]["full"]["rsum"] == [x["rsum"] for x in lines(tmp_path) if x["split"] == "dev"] or out["step"]
+    )
+
+
+def test_a_stopped_run_of_cpfean_ends_as_a_whole_one(tmp_path):
+    whole = fragment_config(train__epochs=1, model__alignment__gamma=0.5)
+    training.train(whole, tmp_path / "whole")
+    cut = fragment_config(train__epochs=1, model__alignment__gamma=0.5, train__checkpoint_every=4)
+    with pytest.MonkeyPatch.context() as patch:
+        original, calls = training.put_batch, []
+
+        def stop(batch, mesh):
+            calls.append(1)
+            if len(calls) == 7:
+                raise KeyboardInterrupt
+            return original(batch, mesh)
+
+        patch.setattr(training, "put_batch", stop)
+        with pytest.raises(KeyboardInterrupt):
+            training.train(cut, tmp_path / "cut")
+    training.train(cut, tmp_path / "cut")
+    assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
+
+
+def test_what_the_data_has_is_used_and_kept_in_config_json(tmp_path):
+    split = scenes.make_split(fragment_config().data.scenes, "train")
+    config = fragment_config()
+    fill_in_priors(config, split)
+    assert config.model.regions.boxes is True
+    assert config.model.regions.labels is True
+    assert config.model.regions.label_names == split.label_names
+    bare = dataclasses.replace(split, boxes=None, labels=None, label_names=())
+    config = fragment_config()
+    fill_in_priors(config, bare)
+    assert (config.model.regions.boxes, config.model.regions.labels) == (False, False)
+    config = fragment_config()
+    config.model.regions.boxes = True
+    with pytest.raises(InputError, match=r"regions\.boxes=True: .* has no boxes"):
+        fill_in_priors(config, bare)
+    fill_in_priors(config, split)
+    with pytest.raises(InputError, match="scenes train: has no boxes"):
+        labels.check_priors(config, bare)
+    fresh = fragment_config()
+    take_priors(fresh, config)
+    assert fresh.model.regions.to_dict() == config.model.regions.to_dict()
+
+
+def test_a_directory_without_boxes_and_labels_trains(tmp_path, rng):
+    directory = tmp_path / "data"
+    directory.mkdir()
+    for split, n in (("train", 16), ("dev", 4), ("test", 4)):
+        np.save(directory / f"{split}_ims.npy", rng.standard_normal((n, 6, 12)).astype(np.float32))
+        (directory / f"{split}_caps.txt").write_text("".join(f"a red circle and {k}\n" for k in range(5 * n)))
+    from itm_jax.data.text import SCENES_VOCAB
+
+    config = fragment_config(data__source="precomp", data__dir=str(directory), train__epochs=1)
+    config.model.text.vocab = str(SCENES_VOCAB)
+    training.train(config, tmp_path / "run")
+    kept = read_json(tmp_path / "run" / "config.json").model.regions
+    assert (kept.boxes, kept.labels, tuple(kept.label_names)) == (False, False, ())
+    config.model.words.graph = "sparse"
+    with pytest.raises(InputError, match=r"train_dependencies\.json"):
+        training.train(config, tmp_path / "sparse")
+
+
+def test_names_that_the_train_split_has_not_share_row_zero():
+    split = scenes.make_split(fragment_config().data.scenes, "train")
+    config = fragment_config()
+    config.model.regions.label_names = split.label_names[1:]
+    rows = label_indices(config, split)
+    assert (rows == split.labels).all()  # names 1.. are rows 1..
+    config.model.regions.label_names = split.label_names
+    assert (label_indices(config, split) == split.labels + 1).all()
+
+
+def test_the_bank_is_the_mean_over_a_names_pieces_real_data(minilm, tmp_path):
+    config = fragment_config(data__cache_dir=str(tmp_path))
+    config.model.text.pretrained, config.model.text.trainable = minilm, False
+    for name, value in (
+        ("hidden_size", 256),
+        ("num_layers", 4),
+        ("num_heads", 4),
+        ("intermediate_size", 1024),
+        ("max_positions", 128),
+    ):
+        set_field(config, f"model.text.{name}", value)  # back to the defaults, that the checkpoint may fill them in
+    text = load_text(config, source="scenes")
+    split = scenes.make_split(config.data.scenes, "train")
+    split = dataclasses.replace(split, label_names=("traffic light", *split.label_names[1:]))
+    bank = label_bank(config, split, text)
+    assert bank.shape == (len(split.label_names), 384)
+    from itm_jax.modules.bert import Bert
+
+    ids = jnp.array([text.tokenizer.encode("traffic light").ids])
+    states = Bert(text.bert).apply({"params": text.params}, ids, jnp.ones(ids.shape, bool))
+    np.testing.assert_allclose(bank[0], states[0, 1:-1].mean(axis=0), atol=5e-3)  # kept as float16
+    assert list(tmp_path.glob("states-*.npy"))
+    data = pipeline.with_text(config, split, text)
+    run = build_run(config, text, data)
+    assert "labels" in run.state.params["region_embedding"]
+    assert "label_table" not in run.state.params["region_embedding"]
+
+
+def test_edges_follow_their_captions_and_survive_deletions():
+    config = fragment_config(model__words__graph="sparse")
+    text = load_text(config, source="scenes")
+    split = scenes.make_split(config.data.scenes, "train")
+    data = pipeline.with_text(config, split, text)
+    tokens = data.tokens(np.array([7, 3]))
+    for row, caption in zip(tokens.edges, (7, 3), strict=True):
+        kept = [tuple(e) for e in row.tolist() if e[0] >= 0]
+        assert kept == [tuple(e) for e in split.edges[caption]]
+    rates = config.data.augment
+    rates.word_touch, rates.word_mask, rates.word_random, rates.word_delete = 0.5, 0.0, 0.0, 1.0
+    touched = touch_words(
+        jax.random.key(0),
+        jax.tree.map(jnp.asarray, tokens),
+        AugmentConstants(text.mask_id, jnp.array(text.replacements)),
+        rates,
+    )
+    assert np.array_equal(touched.edges, tokens.edges)  # an edge names words, and a word keeps its number
+    assert set(np.asarray(touched.word_ids[0]).tolist()) < set(tokens.word_ids[0].tolist())
+
+
+def test_padded_edges_by_hand():
+    assert pad_edges([[[1, 0]], [], [[2, 1], [2, 0]]]).tolist() == [
+        [[1, 0], [-1, -1]], [[-1, -1], [-1, -1]], [[2, 1], [2, 0]],
+    ]  # fmt: skip
+    assert pad_edges([[], []]).shape == (2, 1, 2)
+
+
+def test_word_prior_by_hand():
+    # two images of two captions: piece 1 in both captions of image 0 and in one of image 1; 2 twice in one caption
+    ids, lengths = np.array([1, 2, 2, 1, 1, 3]), np.array([3, 1, 1, 1])
+    # counted: 1 of 2, 0 of 1, 0 of 1; their mean is 1/6
+    expected = [1 / 6, (1 + 1 / 6) / 3, 1 / 12, 1 / 12, 1 / 6]
+    np.testing.assert_allclose(word_prior(ids, lengths, 2, 5), expected, atol=1e-6)
+
+
+def test_the_corpus_prior_is_counted_on_train_and_kept(tmp_path):
+    config = fragment_config(train__epochs=0.1, model__alignment__gamma=1.0)
+    text = load_text(config, source="scenes")
+    data = pipeline.with_text(config, pipeline.read_split(config, "train"), text)
+    run = build_run(config, text, data)
+    prior = np.asarray(run.state.batch_stats["word_prior"])
+    table = tokenize(data.split.captions, text.tokenizer)
+    assert prior.shape == (text.tokenizer.get_vocab_size(),)
+    assert prior[table.ids[0]] > 0.95  # [CLS] is in every caption
+    assert 0 < prior.min() < 0.5
+    training.train(config, tmp_path)
+    from itm_jax import checkpoints
+
+    run = build_run(read_json(tmp_path / "config.json"), text, data)  # with the priors that training decided
+    like = {"params": run.state.params, "batch_stats": run.state.batch_stats}
+    variables, _ = checkpoints.restore_variables(tmp_path, like)
+    assert np.array_equal(variables["batch_stats"]["word_prior"], prior)
+    assert json.loads((tmp_path / "config.json").read_text())["model"]["alignment"]["gamma"] == 1.0
