@@ -3,10 +3,12 @@
 python -m itm_jax.bench train --config=configs/afa_f8k.py --width=1280 --tokens=32
 python -m itm_jax.bench input --config=configs/afa_f8k.py --config.data.dir=DIR --tfds=OUT
 python -m itm_jax.bench rank --images=5000 --captions=25000
+python -m itm_jax.bench score --images=1000 --captions=5000 --joint=1024
 """
 
 import json
 import pathlib
+import resource
 import statistics
 import sys
 import time
@@ -26,18 +28,20 @@ _TFDS = flags.DEFINE_string(
 )
 _BATCHES = flags.DEFINE_integer("batches", 50, "input: batches per timed repetition", lower_bound=1)
 _REPEATS = flags.DEFINE_integer("repeats", 10, "timed repetitions", lower_bound=1)
-_REGIONS = flags.DEFINE_integer("regions", 36, "train: regions per image", lower_bound=1)
+_REGIONS = flags.DEFINE_integer("regions", 36, "train, score: regions per image", lower_bound=1)
 _WIDTH = flags.DEFINE_integer("width", 2048, "train: width of a region feature", lower_bound=1)
-_TOKENS = flags.DEFINE_integer("tokens", 32, "train: padded caption length", lower_bound=8)
-_IMAGES = flags.DEFINE_integer("images", 5000, "rank: images", lower_bound=1)
-_CAPTIONS = flags.DEFINE_integer("captions", 25000, "rank: captions, a multiple of the images", lower_bound=1)
+_TOKENS = flags.DEFINE_integer("tokens", 32, "train, score: padded caption length", lower_bound=8)
+_IMAGES = flags.DEFINE_integer("images", 5000, "rank, score: images", lower_bound=1)
+_CAPTIONS = flags.DEFINE_integer("captions", 25000, "rank, score: captions, a multiple of the images", lower_bound=1)
+_JOINT = flags.DEFINE_integer("joint", 1024, "score: joint width", lower_bound=2)
+_TILE = flags.DEFINE_integer("tile", 256, "score: images and captions per tile", lower_bound=1)
 _OUT = flags.DEFINE_string("out", None, "also write the figures to this JSON file")
-WORDS = ("train", "input", "rank")
+WORDS = ("train", "input", "rank", "score")
 
 
 def main(word: str) -> None:
     """Flags -> one benchmark."""
-    figures = {"train": bench_train, "input": bench_input, "rank": bench_rank}[word]()
+    figures = {"train": bench_train, "input": bench_input, "rank": bench_rank, "score": score}[word]()
     for name, value in figures.items():
         print(f"{name:36} {value:.4g}" if isinstance(value, float) else f"{name:36} {value}")
     if _OUT.value:
@@ -207,6 +211,23 @@ def bench_rank() -> dict:
         "ratio_numpy_to_ours": plain["seconds_median"] / ours["seconds_median"],
         "gb_per_second": scores.nbytes / ours["seconds_median"] / 1e9,
     }
+
+
+def score() -> dict:
+    """Scores of all pairs by a fresh CPFEAN, beside the bare product of regions and words."""
+    from itm_jax.bench_score import bench_score
+
+    figures = bench_score(
+        images=_IMAGES.value,
+        captions=_CAPTIONS.value,
+        regions=_REGIONS.value,
+        tokens=_TOKENS.value,
+        width=_JOINT.value,
+        tile=_TILE.value,
+        repeats=_REPEATS.value,
+    )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return figures | {"peak_resident_gb": peak / 1e9, "anonymous_gb": (anonymous_bytes() or float("nan")) / 1e9}
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from itm_jax.structs import Fragments
 def by_hand():
     """One pair: three regions, two words and a padded one; regions 0 and 1 name word 0, region 2 word 1."""
     s = jnp.array([[0.9, 0.1, 0.99], [0.8, 0.3, 0.99], [0.2, 0.5, 0.99]])[:, None][None]
-    chosen = jnp.array([[1, 0, 0], [1, 0, 0], [0, 1, 0]], bool)[:, None][None]
+    chosen = jnp.array([0, 0, 1])[None, :, None]
     fused = Fused(s, jnp.ones((1, 3, 1)), jnp.array([0.5, 0.25, 0.25])[None, :, None], chosen)
     captions = Fragments(jnp.zeros((1, 3, 2)), jnp.array([[True, True, False]]), jnp.array([[0.5, 1.0, 1.0]]))
     return fused, jnp.ones((1, 3), bool), captions

@@ -17,7 +17,7 @@ from itm_jax.modules.numerics import EPS, NEG
 from itm_jax.structs import Fragments
 
 _SQUARED_NORM = {("t2i", 3): "irtl,irs,istl->itl", ("t2i", 4): "irtl,irst,istl->itl", ("i2t", 3): "irtl,tlm,irtm->irt"}
-BLOCK = 1 << 24  # products of regions and words held at a time, where there are more
+BLOCK = 1 << 20  # products of regions and words held at a time, where there are more
 
 
 def masked_max(x: Array, mask: Array, axis: int) -> Array:
@@ -34,7 +34,9 @@ def prominence(fused: Fused, words: Bool[Array, "t l"], *, beta: float) -> Float
     dtype = fused.gate.dtype
     count = jnp.maximum(jnp.sum(words, axis=1), 1).astype(dtype)[None, :, None]
     total = jnp.sum(fused.gate, axis=1)[..., None]
-    named = jnp.sum(fused.gate[..., None] * fused.chosen.astype(dtype), axis=1)
+    i, _, t = fused.gate.shape
+    at = (jnp.arange(i)[:, None, None], jnp.arange(t)[None, None], fused.chosen)
+    named = jnp.zeros((i, t, words.shape[1]), dtype).at[at].add(fused.gate)
     p = jnp.where(total > EPS, named / (total + EPS), 1 / count)
     return jnp.where(words[None], (1 + beta * count * p) / (count * (1 + beta)), jnp.zeros((), dtype))
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from itm_jax.modules.numerics import EPS, NEG, at_least_f32
 from itm_jax.structs import Fragments
@@ -44,14 +44,14 @@ class Fused:
         products: fused regions times words.
         square: squared norm of the fused regions.
         gate: of the first round; for a feature gate its mean over the dimensions; 1 without fusion, 0 for invalid regions.
-        chosen: True at the word that a region took in the first round.
+        chosen: index of the word that a region took in the first round.
         gram: products of the fused regions of an image with each other, where asked for.
     """
 
     products: Float[Array, "i r t l"]
     square: Float[Array, "i r t"]
     gate: Float[Array, "i r t"]
-    chosen: Bool[Array, "i r t l"]
+    chosen: Int[Array, "i r t"]
     gram: Float[Array, "i r s t"] | None = None
 
     @property
@@ -60,17 +60,10 @@ class Fused:
         return self.products * jax.lax.rsqrt(self.square + EPS**2)[..., None]
 
 
-def most_relevant(cosines: Float[Array, "i r t l"], words: Bool[Array, "t l"]) -> Bool[Array, "i r t l"]:
-    """True at the valid word with the largest cosine (ties: the lowest), nowhere for a caption without words."""
+def most_relevant(cosines: Float[Array, "i r t l"], words: Bool[Array, "t l"]) -> Int[Array, "i r t"]:
+    """Index of the valid word with the largest cosine (ties: the lowest; 0 for a caption without words)."""
     masked = jnp.where(words[None, None], jax.lax.stop_gradient(cosines), jnp.asarray(NEG, cosines.dtype))
-    top = jnp.max(masked, axis=-1, keepdims=True)
-    position = jnp.arange(words.shape[1], dtype=jnp.int32)[None, None, None]
-    first = jnp.min(jnp.where(masked == top, position, words.shape[1]), axis=-1, keepdims=True)
-    return (position == first) & words[None, None]
-
-
-def _pick(chosen: Float[Array, "i r t l"], of_word: Float[Array, "t l"]) -> Float[Array, "i r t"]:
-    return jnp.sum(chosen * of_word[None, None], axis=-1)
+    return jnp.argmax(masked, axis=-1)
 
 
 def fuse(images: Fragments, captions: Fragments, gate: RegionGate | None, *, rounds: int, gram: bool = False) -> Fused:
@@ -84,45 +77,44 @@ def fuse(images: Fragments, captions: Fragments, gate: RegionGate | None, *, rou
         gram: whether the fused regions' products with each other are wanted.
 
     Returns:
-        float32 (float64 where given so). A pair costs one r x l x d product and O(K·r·l·l) more.
+        float32 (float64 where given so). A pair costs one r x l x d product and O(K·r·l) more.
     """
     v, w = at_least_f32(images.rows), at_least_f32(captions.rows)
     products = jnp.einsum("ird,tld->irtl", v, w, precision=HIGHEST)
     among_words = jnp.einsum("tld,tmd->tlm", w, w, precision=HIGHEST)
     square = jnp.broadcast_to(jnp.sum(v * v, axis=-1)[:, :, None], products.shape[:3])
     valid = images.mask[:, :, None] & jnp.any(captions.mask, axis=1)[None, None]
-    taken = jnp.zeros_like(products)  # how much of each word a region has taken up
-    start, first = products, None
+    caption = jnp.arange(len(w))[None, None]
+    steps, first = [], None
     if rounds:
         logit = jnp.broadcast_to((v @ gate.u)[:, :, None], square.shape)
         z_words, u_words = w @ gate.z, w @ gate.u
-        own = jnp.einsum("tld,tld->tl", w, w)
+        own = jnp.sum(w * w, axis=-1)
     for _ in range(rounds):
         scale = jax.lax.rsqrt(square + EPS**2)
-        chosen = most_relevant(products * scale[..., None], captions.mask)
-        one_hot = chosen.astype(products.dtype)
-        product = jnp.sum(one_hot * products, axis=-1)
-        g = jax.nn.sigmoid(logit + _pick(one_hot, z_words) + gate.c * (product * scale) + gate.b)
+        # one scale per region: the largest product is the largest cosine
+        chosen = most_relevant(products, captions.mask)
+        product = jnp.take_along_axis(products, chosen[..., None], axis=-1)[..., 0]
+        g = jax.nn.sigmoid(logit + z_words[caption, chosen] + gate.c * (product * scale) + gate.b)
         g = jnp.where(valid, g, jnp.zeros((), g.dtype))
-        first = (g, chosen) if first is None else first
-        taking = g[..., None] * one_hot
-        products += jnp.einsum("irtl,tlm->irtm", taking, among_words, precision=HIGHEST)
-        square += g * (2 * product + g * _pick(one_hot, own))
-        logit += g * _pick(one_hot, u_words)
-        taken += taking
-    square = jnp.maximum(square, 0.0)
-    if first is None:
-        first = valid.astype(products.dtype), most_relevant(products, captions.mask)
-    pairs = _gram(v, start, taken, among_words) if gram else None
-    return Fused(products, square, *first, pairs)
+        steps.append((g, chosen))
+        products += g[..., None] * among_words[caption, chosen]
+        square += g * (2 * product + g * own[caption, chosen])
+        logit += g * u_words[caption, chosen]
+    first = steps[0] if steps else (valid.astype(products.dtype), most_relevant(products, captions.mask))
+    pairs = _gram(v, w, steps, among_words) if gram else None
+    return Fused(products, jnp.maximum(square, 0.0), *first, pairs)
 
 
-def _gram(v, start, taken, among_words) -> Float[Array, "i r s t"]:
-    """`(V + C W)(V + C W)ᵀ` of every pair, from V Vᵀ, V Wᵀ and W Wᵀ."""
-    cross = jnp.einsum("irtl,istl->irst", taken, start, precision=HIGHEST)
+def _gram(v, w, steps, among_words) -> Float[Array, "i r s t"]:
+    """`(V + C W)(V + C W)ᵀ` of every pair, from V Vᵀ, V Wᵀ and W Wᵀ; C says how much of each word a region took up."""
+    regions = jnp.einsum("ird,isd->irs", v, v, precision=HIGHEST)[..., None]
+    if not steps:
+        return jnp.broadcast_to(regions, (*regions.shape[:3], w.shape[0]))
+    taken = sum(g[..., None] * jax.nn.one_hot(chosen, w.shape[1], dtype=v.dtype) for g, chosen in steps)
+    cross = jnp.einsum("irtl,isd,tld->irst", taken, v, w, precision=HIGHEST, optimize=[(1, 2), (0, 1)])
     words = jnp.einsum("irtl,tlm,istm->irst", taken, among_words, taken, precision=HIGHEST)
-    regions = jnp.einsum("ird,isd->irs", v, v, precision=HIGHEST)
-    return regions[..., None] + cross + jnp.swapaxes(cross, 1, 2) + words
+    return regions + cross + jnp.swapaxes(cross, 1, 2) + words
 
 
 def fuse_features(
@@ -145,7 +137,7 @@ def fuse_features(
             cosines = jnp.einsum("rtd,tld->rtl", fused, w, precision=HIGHEST)
             cosines *= jax.lax.rsqrt(jnp.sum(fused * fused, axis=-1) + EPS**2)[..., None]
             chosen = most_relevant(cosines[None], captions.mask)[0]
-            one_hot = chosen.astype(v.dtype)
+            one_hot = jax.nn.one_hot(chosen, w.shape[1], dtype=v.dtype)
             word = jnp.einsum("rtl,tld->rtd", one_hot, w, precision=HIGHEST)
             logit = jnp.einsum("rtd,de->rte", fused, gate.u, precision=HIGHEST)
             logit += jnp.einsum("rtl,tld->rtd", one_hot, z_words, precision=HIGHEST)

@@ -1,0 +1,97 @@
+"""The cost of CPFEAN's all-pairs scores beside the bare product of regions and words, and the direct form on a sample."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from jaxtyping import Array, Float
+
+from itm_jax.config import default_config
+from itm_jax.models import build
+from itm_jax.modules.fusion import RegionGate
+from itm_jax.modules.numerics import EPS
+from itm_jax.scoring import score_matrix
+from itm_jax.structs import Fragments, Regions, Tokens
+
+
+def random_fragments(rng: np.random.Generator, items: int, n: int, width: int) -> Fragments:
+    """Random unit vectors, all valid, on the host."""
+    rows = rng.standard_normal((items, n, width), dtype=np.float32)
+    rows /= np.linalg.norm(rows, axis=-1, keepdims=True)
+    return Fragments(rows, np.ones((items, n), bool))
+
+
+def direct_score(v: Float[Array, "r d"], w: Float[Array, "l d"], gate: RegionGate) -> Float[Array, ""]:
+    """One pair of one round as the paper writes it: fused regions of width d, then cosines; all rows valid, β = 1."""
+    cosines = (v @ w.T) * jax.lax.rsqrt(jnp.sum(v * v, axis=1) + EPS**2)[:, None]
+    j = jnp.argmax(cosines, axis=1)
+    g = jax.nn.sigmoid(v @ gate.u + w[j] @ gate.z + gate.c * jnp.max(cosines, axis=1) + gate.b)
+    fused = v + g[:, None] * w[j]
+    s = (fused @ w.T) * jax.lax.rsqrt(jnp.sum(fused * fused, axis=1) + EPS**2)[:, None]
+    p = jnp.zeros(len(w)).at[j].add(g) / (jnp.sum(g) + EPS)
+    words = jnp.sum((1 + len(w) * p) / (2 * len(w)) * jnp.max(s, axis=0))
+    return (words + jnp.sum(g * jnp.max(s, axis=1)) / (jnp.sum(g) + EPS)) / 2
+
+
+def seconds_of(function, repeats: int) -> float:
+    """Fastest of `repeats` calls, each waited for; the first one, which compiles, is not counted."""
+    jax.block_until_ready(function())
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        jax.block_until_ready(function())
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def bench_score(
+    *, images: int, captions: int, regions: int, tokens: int, width: int, tile: int, repeats: int, sample: int = 32
+) -> dict:
+    """Seconds of `score_matrix` with a fresh CPFEAN, of the bare `V Wᵀ` in the same tiles, and of the direct form.
+
+    The direct form is timed on `sample` x `sample` pairs and given for all of them.
+    """
+    config = default_config().model
+    config.name, config.width, config.text.vocab_size, config.text.hidden_size = "cpfean", width, 8, 8
+    config.text.num_heads = config.text.num_layers = 1
+    model = build(config)
+    ones = jnp.ones((1, 4), bool)
+    example = Regions(jnp.zeros((1, 4, 4)), ones), Tokens(jnp.zeros((1, 4), jnp.int32), ones)
+    variables = model.init(jax.random.key(0), *example, train=False)
+    rng = np.random.default_rng(0)
+    v, w = random_fragments(rng, images, regions, width), random_fragments(rng, captions, tokens, width)
+
+    def bare(i, c):
+        return jnp.max(jnp.einsum("ird,tld->irtl", i.rows, c.rows, precision="highest"), axis=(1, 3))
+
+    score = Partial(lambda variables, i, c: model.apply(variables, i, c, method="score"), variables)
+    ours = seconds_of(lambda: score_matrix(score, v, w, tile=tile), repeats)
+    product = jax.jit(lambda a, b: a @ b.T)
+    rows = (v.rows[:tile].reshape(-1, width), w.rows[:tile].reshape(-1, width))
+    tiles = images / min(tile, images) * captions / min(tile, captions)
+    matrix_product = seconds_of(lambda: product(*rows), repeats) * tiles
+    in_tiles = seconds_of(lambda: score_matrix(bare, v, w, tile=tile), 1)
+    gate = RegionGate(*(variables["params"][f"gate_{name}"] for name in RegionGate._fields))
+    of_pairs = jax.jit(jax.vmap(jax.vmap(direct_score, (None, 0, None)), (0, None, None)))
+    few = (v.rows[:sample], w.rows[:sample])
+    pairs = len(few[0]) * len(few[1])
+    direct = seconds_of(lambda: of_pairs(*few, gate), repeats) / pairs * images * captions
+    found = np.asarray(score_matrix(score, *(jax.tree.map(lambda x: x[:sample], f) for f in (v, w)), tile=sample))
+    flops = 2.0 * images * captions * regions * tokens * width
+    return {
+        "pairs": f"{images} x {captions}",
+        "fragments": f"{regions} regions, {tokens} words, width {width}",
+        "tile": tile,
+        "seconds": ours,
+        "seconds_of_matrix_product": matrix_product,
+        "seconds_of_product_and_maximum": in_tiles,
+        "ratio_to_matrix_product": ours / matrix_product,
+        "ratio_to_product_and_maximum": ours / in_tiles,
+        "tflop_of_matrix_product": flops / 1e12,
+        "gflops": flops / ours / 1e9,
+        "direct_form_seconds_from_a_sample": direct,
+        "ratio_direct_to_ours": direct / ours,
+        "largest_difference_to_direct": float(np.abs(found - np.asarray(of_pairs(*few, gate))).max()),
+    }
