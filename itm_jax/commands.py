@@ -18,6 +18,8 @@ from itm_jax import config as config_lib
 from itm_jax.errors import DivergedError, InputError, TerminatedError
 from itm_jax.validation import idle_flags
 
+CONFIG_OF_RUN = pathlib.Path(__file__).with_name("config_of_run.py")
+
 
 def quiet_libraries() -> None:
     """Keeps the libraries' own notices off the terminal; their errors still show."""
@@ -50,6 +52,14 @@ def config_of(flag: flags.FlagHolder) -> ml_collections.ConfigDict:
     for problem in idle_flags(flag.value, config_flags.get_override_values(flags.FLAGS[flag.name])):
         raise InputError(problem)
     return flag.value
+
+
+def with_config_of_run(argv: Sequence[str], run: str | None) -> list[str]:
+    """The arguments, with the config of the run in place where none is given."""
+    given = [a.lstrip("-").split("=", 1)[0] for a in argv[1:]]
+    if "config" in given or not run:
+        return list(argv)
+    return [argv[0], f"--config={CONFIG_OF_RUN}:{run}", *argv[1:]]
 
 
 def _flag_message(error: Exception, argv: Sequence[str]) -> str:

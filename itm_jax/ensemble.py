@@ -7,10 +7,10 @@ from typing import Any
 from itm_jax import config as config_lib
 from itm_jax.errors import InputError
 from itm_jax.evaluate import ScoredRun, score_run
+from itm_jax.files import write_whole
 from itm_jax.lock import workdir_lock
 from itm_jax.metrics.retrieval import protocols
 from itm_jax.results import results, results_name, to_text
-from itm_jax.run import write_whole
 
 EVALUATED = ("source", "name", "dir", "test_split", "scenes")  # data fields that every member takes from the command
 

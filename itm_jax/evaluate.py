@@ -16,13 +16,14 @@ from itm_jax.choices import depends_on_batch, resolve
 from itm_jax.data import pipeline
 from itm_jax.data.labels import take_priors
 from itm_jax.data.pipeline import TextSplit
-from itm_jax.data.text import load_text
+from itm_jax.data.text import TextInput, load_text
+from itm_jax.files import write_whole
 from itm_jax.lock import workdir_lock
 from itm_jax.mesh import put_batch
 from itm_jax.metrics.retrieval import protocols
 from itm_jax.provenance import config_hash, read_data
 from itm_jax.results import results, results_name, to_text
-from itm_jax.run import build_for_evaluation, write_whole
+from itm_jax.run import build_for_evaluation
 from itm_jax.scoring import score_matrix
 from itm_jax.structs import Split
 from itm_jax.train_state import count_params
@@ -128,8 +129,21 @@ class ScoredRun:
         }
 
 
-def score_run(config, workdir: pathlib.Path) -> ScoredRun:
-    """Scores the test split of `config` with the best checkpoint of the run in `workdir`.
+@dataclasses.dataclass(frozen=True)
+class OpenRun:
+    """A finished or stopped run with its best parameters, and its test split."""
+
+    config: Any
+    text: TextInput
+    data: TextSplit
+    model: Any
+    mesh: Any
+    variables: Any
+    step: int
+
+
+def open_run(config, workdir: pathlib.Path) -> OpenRun:
+    """The run in `workdir` with its best checkpoint, on the test split of `config`.
 
     Raises:
         InputError: the workdir holds no run, one of another model, or a damaged one.
@@ -139,13 +153,24 @@ def score_run(config, workdir: pathlib.Path) -> ScoredRun:
     trained = config_lib.read_json(workdir / "config.json")
     take_priors(config, trained)
     results_name(config, trained)  # refuses another model
-    meta, trained_on = newest_meta(workdir), read_data(workdir)
     data = pipeline.with_text(config, pipeline.read_split(config, config.data.test_split), text)
     model, mesh, like = build_for_evaluation(config, data)
     variables, step = restore_variables(workdir, like)
-    scores, seconds = score_split(make_encoders(model), variables, data, config, mesh)
+    return OpenRun(config, text, data, model, mesh, variables, step)
+
+
+def score_run(config, workdir: pathlib.Path) -> ScoredRun:
+    """Scores the test split of `config` with the best checkpoint of the run in `workdir`.
+
+    Raises:
+        InputError: the workdir holds no run, one of another model, or a damaged one.
+    """
+    run = open_run(config, workdir)
+    meta, trained_on = newest_meta(workdir), read_data(workdir)
+    scores, seconds = score_split(make_encoders(run.model), run.variables, run.data, config, run.mesh)
     seconds = {"train": meta["train_seconds"]} | seconds
-    return ScoredRun(config, data.split, scores, step, meta, trained_on, count_params(variables["params"]), seconds)
+    params = count_params(run.variables["params"])
+    return ScoredRun(config, run.data.split, scores, run.step, meta, trained_on, params, seconds)
 
 
 def evaluate(config, workdir: pathlib.Path) -> tuple[dict, pathlib.Path]:

@@ -27,7 +27,6 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "config file (Python w
 _WORKDIR = flags.DEFINE_string("workdir", None, "directory for everything the run writes")
 _MODE = flags.DEFINE_enum("mode", "all", MODES, "all: train, then evaluate; or one half")
 _ENSEMBLE = flags.DEFINE_list("ensemble", [], "with --mode=evaluate: average the scores of these runs, RUN1,RUN2,...")
-FROM_RUN = pathlib.Path(__file__).with_name("config_of_run.py")
 
 
 def main() -> None:
@@ -56,9 +55,7 @@ def arguments(argv: list[str]) -> list[str]:
     """In evaluate mode without --config: the config of the run itself, of the first one for an ensemble."""
     given = dict(a.lstrip("-").split("=", 1) for a in argv[1:] if "=" in a)
     run = given.get("ensemble", "").split(",")[0] or given.get("workdir")
-    if "config" in given or "--config" in argv or not run or given.get("mode") != "evaluate":
-        return argv
-    return [argv[0], f"--config={FROM_RUN}:{run}", *argv[1:]]
+    return commands.with_config_of_run(argv, run if given.get("mode") == "evaluate" else None)
 
 
 if __name__ == "__main__":

@@ -93,13 +93,3 @@ def check_vocabulary(text: TextInput, other: pathlib.Path) -> None:
     theirs = run_vocabulary(other) if text.words else None
     if theirs and theirs != text.words:
         raise InputError(f"{path}: not the vocabulary of this run; set config.model.text.vocab={path} to take it over")
-
-
-def write_whole(path: pathlib.Path, text: str) -> None:
-    """Writes a file of the workdir whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as e:
-        raise InputError(f"{path}: cannot be written ({e.strerror})") from None

@@ -23,10 +23,11 @@ from itm_jax.data.text import load_text
 from itm_jax.data.vocabulary import VOCAB, to_text
 from itm_jax.errors import DivergedError, InputError, NonFiniteScoresError, TerminatedError
 from itm_jax.evaluate import evaluate_split, make_encoders
+from itm_jax.files import write_whole
 from itm_jax.lock import workdir_lock
 from itm_jax.mesh import put_batch, replicated
 from itm_jax.provenance import DATA, check_data, describe_split, read_data
-from itm_jax.run import Run, augment_constants, build_run, check_vocabulary, check_workdir, write_whole
+from itm_jax.run import Run, augment_constants, build_run, check_vocabulary, check_workdir
 from itm_jax.train_state import TrainState
 from itm_jax.train_step import make_train_step
 from itm_jax.watch import CollapseAlarm, StopSignal

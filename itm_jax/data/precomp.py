@@ -17,6 +17,11 @@ from itm_jax.structs import Split
 FULL_SCAN_BYTES = 2 << 30  # smaller feature files are scanned for NaN when opened, larger ones batch by batch
 
 
+def splits_in(root: pathlib.Path) -> list[str]:
+    """Names of the splits that a directory, or its `precomp/`, has."""
+    return sorted({p.name.removesuffix("_ims.npy") for p in (*root.glob("*_ims.npy"), *root.glob("precomp/*_ims.npy"))})
+
+
 def find_directory(directory: str, split: str) -> pathlib.Path:
     """`directory` or `directory/precomp`, whichever holds the split's features."""
     root = pathlib.Path(directory).expanduser()
@@ -24,7 +29,7 @@ def find_directory(directory: str, split: str) -> pathlib.Path:
     for candidate in (root, root / "precomp"):
         if (candidate / f"{split}_ims.npy").exists():
             return candidate
-    found = sorted(p.name.removesuffix("_ims.npy") for p in (*root.glob("*_ims.npy"), *root.glob("precomp/*_ims.npy")))
+    found = splits_in(root)
     hint = f"; splits found there: {', '.join(found)}" if found else ""
     raise InputError(f"{root / f'{split}_ims.npy'}: no such file{hint}")
 

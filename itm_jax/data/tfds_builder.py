@@ -152,10 +152,8 @@ def progress(split: Split) -> Callable[[int], None]:
 
 def read_sources(directory: str, names: Sequence[str] | None) -> list[Split]:
     """Opens the splits `names`, or all that are in the directory; widths or dtypes that differ are an InputError."""
-    root = pathlib.Path(directory).expanduser()
-    if not names:
-        files = [*root.glob("*_ims.npy"), *root.glob("precomp/*_ims.npy")]
-        names = sorted({p.name.removesuffix("_ims.npy") for p in files}) or ["train"]  # read_split says what is missing
+    if not names:  # read_split says what is missing
+        names = precomp.splits_in(pathlib.Path(directory).expanduser()) or ["train"]
     for name in names:
         if not re.fullmatch(r"\w+", name) or name.endswith(ANNOTATIONS) or name.lower() == "all":
             raise InputError(f"--splits: {name!r} is no name that a TFDS split can have; rename its files")

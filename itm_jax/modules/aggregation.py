@@ -5,6 +5,8 @@ similar destination, merge the most similar pairs, keep the rest. All items of a
 an item's result depends neither on its padding nor on the other items.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,6 +71,45 @@ def _best_destination(
     return jnp.max(cosine, axis=2), jnp.argmax(cosine, axis=2).astype(jnp.int32)
 
 
+class _Plan(NamedTuple):
+    """Who merges with whom: rows of sources and destinations, each source's partner among the destinations."""
+
+    source_row: Int[Array, "b s"]
+    destination_row: Int[Array, "b t"]
+    is_source: Bool[Array, "b s"]
+    is_destination: Bool[Array, "b t"]
+    partner: Int[Array, "b s"]
+    merged: Bool[Array, "b s"]
+    k: Int[Array, "b 1"]
+
+
+def _plan(rows: Float[Array, "b n d"], mask: Bool[Array, "b n"], *, ratio, key, shuffle, pairing) -> _Plan:
+    b, n, _ = rows.shape
+    keys = item_keys(key, b)
+    count = jnp.sum(mask, axis=1, dtype=jnp.int32)[:, None]
+    source_table, destination_table = split_sizes(n, shuffle)
+    num_sources = jnp.asarray(source_table)[count]
+    k = jnp.asarray(num_merges(n, ratio, shuffle))[count]
+
+    order = _order(mask, keys, shuffle)
+    s, t = int(source_table[n]), int(destination_table[n])
+    source_slot, destination_slot = jnp.arange(s)[None, :], jnp.arange(t)[None, :]
+    is_source, is_destination = source_slot < num_sources, destination_slot < count - num_sources
+    source_row = order[:, :s]
+    destination_row = jnp.take_along_axis(order, jnp.minimum(num_sources + destination_slot, n - 1), axis=1)
+    if pairing == "random":
+        closeness = jnp.where(is_source, _draws(keys, s, stream=1), -1)
+        partner = _draws(keys, s, stream=2) % jnp.maximum(count - num_sources, 1)
+    else:
+        fixed = jax.lax.stop_gradient(rows)
+        closeness, partner = _best_destination(
+            take_rows(fixed, source_row), take_rows(fixed, destination_row), is_source, is_destination
+        )
+    by_closeness = jnp.argsort(-closeness, axis=1, stable=True)
+    place = jnp.argsort(by_closeness, axis=1)  # a source's place when sorted by falling similarity
+    return _Plan(source_row, destination_row, is_source, is_destination, partner, is_source & (place < k), k)
+
+
 def aggregate(
     rows: Float[Array, "b n d"],
     mask: Bool[Array, "b n"],
@@ -104,43 +145,43 @@ def aggregate(
         raise ValueError(f"variant={variant!r}: must be one of {VARIANTS}")
     if pairing not in PAIRINGS:
         raise ValueError(f"pairing={pairing!r}: must be one of {PAIRINGS}")
-    b, n, _ = rows.shape
+    n = rows.shape[1]
     if variant == "official":
         return aggregate_official(rows, mask)
     if n < 2:
         return zero_invalid(l2_normalize(at_least_f32(rows)), mask), mask
-    keys = item_keys(key, b)
-    count = jnp.sum(mask, axis=1, dtype=jnp.int32)[:, None]
-    source_table, destination_table = split_sizes(n, shuffle)
-    num_sources = jnp.asarray(source_table)[count]
-    k = jnp.asarray(num_merges(n, ratio, shuffle))[count]
-
-    order = _order(mask, keys, shuffle)
     rows = l2_normalize(at_least_f32(rows))  # merging decides which rows live: never in bfloat16
-    s, t = int(source_table[n]), int(destination_table[n])
-    source_slot, destination_slot = jnp.arange(s)[None, :], jnp.arange(t)[None, :]
-    is_source, is_destination = source_slot < num_sources, destination_slot < count - num_sources
-    sources = take_rows(rows, order[:, :s])
-    destination_order = jnp.minimum(num_sources + destination_slot, n - 1)
-    destinations = take_rows(rows, jnp.take_along_axis(order, destination_order, axis=1))
+    p = _plan(rows, mask, ratio=ratio, key=key, shuffle=shuffle, pairing=pairing)
+    sources, destinations = take_rows(rows, p.source_row), take_rows(rows, p.destination_row)
 
-    if pairing == "random":
-        closeness = jnp.where(is_source, _draws(keys, s, stream=1), -1)
-        partner = _draws(keys, s, stream=2) % jnp.maximum(count - num_sources, 1)
-    else:
-        closeness, partner = _best_destination(
-            *map(jax.lax.stop_gradient, (sources, destinations)), is_source, is_destination
-        )
-    by_closeness = jnp.argsort(-closeness, axis=1, stable=True)
-    place = jnp.argsort(by_closeness, axis=1)  # a source's place when sorted by falling similarity
-    merged = is_source & (place < k)
-
-    into = (merged[:, :, None] & (partner[:, :, None] == destination_slot[:, None, :])).astype(rows.dtype)
+    into = (p.merged[:, :, None] & (p.partner[:, :, None] == jnp.arange(destinations.shape[1])[None, None, :])).astype(
+        rows.dtype
+    )
     received = jnp.einsum("bst,bsd->btd", into, sources, precision=HIGHEST)
     destinations = (destinations + received) / (1 + jnp.sum(into, axis=1))[..., None]
 
-    keep = jnp.concatenate([is_source & ~merged, is_destination], axis=1)
+    keep = jnp.concatenate([p.is_source & ~p.merged, p.is_destination], axis=1)
     slots = jnp.argsort(~keep, axis=1, stable=True)
-    out_mask = jnp.arange(n)[None, :] < count - k
+    out_mask = jnp.arange(n)[None, :] < jnp.sum(mask, axis=1, dtype=jnp.int32)[:, None] - p.k
     out = take_rows(jnp.concatenate([sources, destinations], axis=1), slots)
     return zero_invalid(out, out_mask), out_mask
+
+
+def merged_pairs(
+    rows: Float[Array, "b n d"],
+    mask: Bool[Array, "b n"],
+    *,
+    ratio: float,
+    shuffle: bool = True,
+    pairing: str = "similarity",
+) -> tuple[Int[Array, "b n"], Float[Array, "b n"]]:
+    """The row that each row was merged into in evaluation, -1 where it was not; and the cosine of the two."""
+    b, n, _ = rows.shape
+    if n < 2:
+        return jnp.full((b, n), -1, jnp.int32), jnp.zeros((b, n))
+    rows = l2_normalize(at_least_f32(rows))
+    p = _plan(rows, mask, ratio=ratio, key=None, shuffle=shuffle, pairing=pairing)
+    target = jnp.take_along_axis(p.destination_row, p.partner, axis=1)
+    item = jnp.arange(b)[:, None]
+    into = jnp.full((b, n), -1, jnp.int32).at[item, p.source_row].max(jnp.where(p.merged, target, -1))
+    return into, jnp.sum(rows * take_rows(rows, jnp.maximum(into, 0)), axis=-1)

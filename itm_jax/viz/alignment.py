@@ -1,0 +1,120 @@
+"""Alignment pictures: an image with its regions, and for each word the region it took and how strongly."""
+
+import pathlib
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")  # files only
+
+import matplotlib.image
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from itm_jax.data import scenes
+from itm_jax.data.scenes_render import render
+from itm_jax.errors import InputError
+from itm_jax.structs import Split
+from itm_jax.viz.explain import Matching, Merging
+
+COLUMNS = 6  # words in a row
+GATES = plt.get_cmap("viridis")
+PAIRS = plt.get_cmap("tab10")
+
+
+def picture(config, split: Split, image: int, directory: pathlib.Path | None) -> np.ndarray:
+    """[h w 3] picture of an image of the split: rendered for `scenes`, else the file `directory/id`.
+
+    Raises:
+        InputError: no directory, or no such file in it, or none that can be read.
+    """
+    if config.data.source == "scenes":
+        world = scenes.make_world(split.num_images, config.data.scenes.seed, split.name)
+        return render(world, image)
+    name = str(split.ids[image])
+    if directory is None:
+        raise InputError(f"--images: not given; pass --images=DIR, the directory with {name} and the other images")
+    found = next((p for p in (directory / name, directory / f"{name}.jpg") if p.is_file()), None)
+    if found is None:
+        raise InputError(f"{directory / name}: no such file, nor {name}.jpg; --images is the directory of the images")
+    try:
+        pixels = matplotlib.image.imread(found)
+    except (OSError, SyntaxError, ValueError) as e:
+        raise InputError(f"{found}: cannot be read as an image ({e})") from None
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=-1)
+
+
+def _show(axes: Axes, pixels: np.ndarray, title: str, size: int = 9) -> None:
+    axes.imshow(pixels)
+    axes.set_title(title, fontsize=size)
+    axes.axis("off")
+
+
+def _box(axes: Axes, box: np.ndarray, shape: tuple[int, ...], colour, width: float = 2.0, label: str = "") -> None:
+    h, w = shape[:2]
+    x1, y1, x2, y2 = box * np.array([w, h, w, h])
+    axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=width))
+    if label:
+        style = {"facecolor": "black", "alpha": 0.6, "pad": 1, "edgecolor": "none"}
+        axes.text(x1 + 2, y1 + 2, label, color="white", fontsize=7, va="top", bbox=style)
+
+
+def _wrapped(text: str, width: int = 60) -> str:
+    lines = [""]
+    for word in text.split():
+        lines[-1:] = [f"{lines[-1]} {word}".strip()] if len(lines[-1]) + len(word) < width else [lines[-1], word]
+    return "\n".join(lines)
+
+
+def draw_matching(path: pathlib.Path, pixels: np.ndarray, boxes: np.ndarray, caption: str, found: Matching) -> None:
+    """Writes a picture: all regions coloured by gate, then for each word the region that it took.
+
+    Args:
+        path: of the PNG to write.
+        pixels: the image.
+        boxes: [r 4] fractions of the image.
+        caption: as written.
+        found: of the pair.
+    """
+    rows = -(-len(found.words) // COLUMNS)
+    figure = plt.figure(figsize=(4.2 + 1.7 * COLUMNS, max(4.4, 2.0 * rows)), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(4.2, 1.7 * COLUMNS))
+    axes = left.subplots()
+    _show(axes, pixels, f"{_wrapped(caption, 44)}\nscore {found.score:.3f}", 10)
+    gate = np.ones(len(boxes)) if found.gate is None else found.gate
+    for region in np.argsort(gate):
+        if np.isfinite(found.cosines[region]).all():
+            _box(axes, boxes[region], pixels.shape, GATES(float(gate[region])), 0.6 + 2.4 * float(gate[region]))
+    if found.gate is not None:
+        mappable = plt.cm.ScalarMappable(plt.Normalize(0, 1), GATES)
+        left.colorbar(mappable, ax=axes, location="bottom", shrink=0.7, label="gate of a region")
+    grid = right.subplots(rows, COLUMNS, squeeze=False).ravel()
+    for axes in grid[len(found.words) :]:
+        axes.axis("off")
+    for k, (word, region) in enumerate(zip(found.words, found.region_of_word, strict=True)):
+        weight = "" if found.prominence is None else f"\nweight {found.prominence[k]:.3f}"
+        _show(grid[k], pixels, f"{word}  {found.cosines[region, k]:.2f}{weight}")
+        _box(grid[k], boxes[region], pixels.shape, "red", 2.5)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+def draw_merging(path: pathlib.Path, pixels: np.ndarray, boxes: np.ndarray, caption: str, found: Merging) -> None:
+    """Writes a picture: pairs of merged regions in one colour each, merged word pieces below."""
+    shown = found.regions[:COLUMNS]
+    figure, grid = plt.subplots(
+        1, 1 + max(1, len(shown)), figsize=(4 + 2.6 * max(1, len(shown)), 4), layout="constrained"
+    )
+    _show(grid[0], pixels, f"{_wrapped(caption, 40)}\nscore {found.score:.3f}", 10)
+    for axes in grid[1:]:
+        axes.axis("off")
+    for k, (source, destination, cosine) in enumerate(shown):
+        _show(grid[k + 1], pixels, f"regions {source} → {destination}\ncosine {cosine:.2f}")
+        for region in (source, destination):
+            _box(grid[0], boxes[region], pixels.shape, PAIRS(k), 2)
+            _box(grid[k + 1], boxes[region], pixels.shape, PAIRS(k), 2, str(region))
+    pairs = [f"{found.words[s]} → {found.words[d]} ({cosine:.2f})" for s, d, cosine in found.pieces]
+    figure.supxlabel("merged words: " + (", ".join(pairs) or "none"), fontsize=10)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)

@@ -1,0 +1,119 @@
+"""Pictures: what they show is what the model computed; the command writes them and names mistakes."""
+
+import numpy as np
+import pytest
+from test_commands import command
+from test_labels import fragment_config
+from test_train import one_device, shrunk  # noqa: F401 (one_device applies here too)
+
+from itm_jax import train as training
+from itm_jax.config import read_json
+from itm_jax.errors import InputError
+from itm_jax.evaluate import open_run, score_run
+from itm_jax.modules.aggregation import aggregate, merged_pairs
+from itm_jax.viz.alignment import picture
+from itm_jax.viz.explain import explain
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A workdir of a short run for each of three models."""
+    found = {}
+    for name, config in (
+        ("cpfean", fragment_config(train__epochs=0.1)),
+        ("sparse", fragment_config(train__epochs=0.1, model__words__graph="sparse")),
+        ("late", fragment_config(train__epochs=0.1, model__name="late")),
+        ("afa", shrunk(train__epochs=0.1, model__aggregation__ratio=0.3)),
+        ("vsepp", shrunk(train__epochs=0.1, model__name="vsepp")),
+    ):
+        found[name] = tmp_path_factory.mktemp(name)
+        training.train(config, found[name])
+    return found
+
+
+@pytest.mark.parametrize("name", ["cpfean", "sparse", "late"])
+def test_a_matching_is_what_the_model_scores(runs, name):
+    opened = open_run(read_json(runs[name] / "config.json"), runs[name])
+    scores = score_run(read_json(runs[name] / "config.json"), runs[name]).scores
+    for caption, found in zip((0, 7), explain(opened, np.array([0, 7])), strict=True):
+        assert found.score == pytest.approx(scores[caption // 5, caption], abs=1e-5)
+        written = opened.data.split.captions[caption].split()
+        assert [w for w in found.words if not w.startswith("##")][:2] == [w.lower() for w in written[:2]]
+        assert found.cosines.shape == (6, len(found.words))
+        best = found.cosines.max(axis=0)
+        assert np.array_equal(found.cosines[found.region_of_word, np.arange(len(best))], best)
+        if name == "late":
+            assert found.gate is None
+            assert found.score == pytest.approx(best.mean(), abs=1e-5)
+        else:
+            assert ((found.gate > 0) & (found.gate < 1)).all()
+            assert found.prominence.sum() == pytest.approx(1.0, abs=1e-4)
+            of_regions = (found.gate * found.cosines.max(axis=1)).sum() / found.gate.sum()
+            assert found.score == pytest.approx(((found.prominence * best).sum() + of_regions) / 2, abs=1e-4)
+
+
+def test_merged_pairs_are_those_that_aggregation_merges(rng):
+    rows = rng.standard_normal((3, 11, 6)).astype(np.float32)
+    mask = np.arange(11)[None] < np.array([11, 7, 1])[:, None]
+    into, cosine = (np.asarray(x) for x in merged_pairs(rows, mask, ratio=0.3))
+    assert (into >= 0).sum(axis=1).tolist() == [3, 2, 0]
+    unit = rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+    out, valid = aggregate(rows, mask, ratio=0.3)
+    for b in range(3):
+        groups = {k: [k] for k in range(11) if mask[b, k] and into[b, k] < 0}
+        for k in np.flatnonzero(into[b] >= 0):
+            groups[into[b, k]].append(int(k))
+            assert cosine[b, k] == pytest.approx(unit[b, k] @ unit[b, into[b, k]], abs=1e-5)
+        means = np.array([unit[b, group].mean(axis=0) for group in groups.values()])
+        left = np.asarray(out[b])[np.asarray(valid[b])]
+        assert len(left) == len(means)
+        assert np.abs(left[:, None] - means[None]).max(axis=-1).min(axis=1).max() < 1e-5
+
+
+def test_afa_shows_its_merges_and_single_vectors_have_nothing_to_show(runs):
+    opened = open_run(read_json(runs["afa"] / "config.json"), runs["afa"])
+    [found] = explain(opened, np.array([3]))
+    assert len(found.regions) == 1  # 30% of 6 regions
+    assert found.regions[0][2] >= -1
+    assert found.words[0] == "[CLS]"
+    opened = open_run(read_json(runs["vsepp"] / "config.json"), runs["vsepp"])
+    with pytest.raises(InputError, match="nothing to show"):
+        explain(opened, np.array([0]))
+
+
+@pytest.mark.parametrize("name", ["cpfean", "afa"])
+def test_the_command_writes_pictures_and_a_page(runs, name, tmp_path):
+    code, out, err = command(
+        f"--run={runs[name]}", "--count=2", f"--out={tmp_path / 'out'}", script=("-m", "itm_jax.visualize")
+    )
+    assert code == 0, err
+    assert "2 pictures" in out
+    names = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert names == ["index.html", "test-000000.png", "test-000010.png"]
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "test-000010.png" in page
+    import matplotlib.image
+
+    pixels = matplotlib.image.imread(tmp_path / "out" / "test-000000.png")
+    assert pixels.std() > 0.05
+
+
+def test_mistakes_are_named(runs, tmp_path):
+    for arguments, message in (
+        ([], "--run: not given"),
+        ([f"--run={tmp_path}"], "is this the workdir of a run"),
+        ([f"--run={runs['cpfean']}", "--captions=20"], "--captions=20: must be indices below 20"),
+    ):
+        code, _, err = command(*arguments, script=("-m", "itm_jax.visualize"))
+        assert code == 2
+        assert message in err[-1]
+    config = read_json(runs["cpfean"] / "config.json")
+    opened = open_run(config, runs["cpfean"])
+    config.data.source = "precomp"
+    with pytest.raises(InputError, match="--images: not given"):
+        picture(config, opened.data.split, 0, None)
+    with pytest.raises(InputError, match="no such file"):
+        picture(config, opened.data.split, 0, tmp_path)
+    (tmp_path / f"{opened.data.split.ids[0]}.jpg").write_text("no image")
+    with pytest.raises(InputError, match="cannot be read as an image"):
+        picture(config, opened.data.split, 0, tmp_path)
