@@ -1,19 +1,15 @@
 """CPFEAN on the built-in `scenes`, small enough for two CPU cores.
 
-python -m itm_jax.main --config=configs/cpfean_quickstart.py --workdir=runs/cpfean_quickstart
+    python -m itm_jax.main --config=configs/cpfean_quickstart.py --workdir=runs/cpfean_quickstart
 
+With --config.model.words.graph=sparse the words reason over the dependency edges that `scenes` has.
 Not measured on a GPU.
 """
 
-import importlib.util
-import pathlib
+from itm_jax.config import config_beside
 
 
 def get_config():
-    path = pathlib.Path(__file__).with_name("quickstart.py")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    quickstart = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(quickstart)
-    config = quickstart.get_config()
+    config = config_beside(__file__, "quickstart")
     config.model.name = "cpfean"
     return config

@@ -1,6 +1,7 @@
 """The default config and the text forms it takes (config.json)."""
 
 import difflib
+import importlib.util
 import json
 import pathlib
 from typing import Any
@@ -134,6 +135,15 @@ def _fragments(model: ml_collections.ConfigDict) -> None:
     model.alignment = ml_collections.ConfigDict({"kind": "prominent", "beta": 1.0, "gamma": 0.0, "sides": "both"})
     model.attention = ml_collections.ConfigDict({"direction": "t2i"})
     model.attention.temperature = config_dict.placeholder(float)  # None: 9 for t2i, 4 for i2t, as SCAN's
+
+
+def config_beside(file: str, name: str) -> ml_collections.ConfigDict:
+    """The config of the file `name`.py in the directory of the config file `file`."""
+    path = pathlib.Path(file).with_name(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config()
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Strict JAX for every test: no silent dtype or rank promotion; four virtual CPU devices."""
 
+import gc
 import os
 import pathlib
 
@@ -24,6 +25,14 @@ def compile_once(tmp_path_factory):
     """A compilation cache of this session: tests that build the same program compile it once."""
     jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs():
+    """Drops the traced and compiled programs of each file: thousands of them make everything after them slow."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture

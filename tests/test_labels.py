@@ -30,11 +30,8 @@ def fragment_config(**changes):
     [
         {},
         {"model__words__graph": "sparse"},
-        {"model__alignment__gamma": 1.0},
         {"model__fusion__gate": "feature"},
         {"model__name": "scan"},
-        {"model__name": "late"},
-        {"model__name": "vsepp"},
         {"model__name": "vseinf"},
     ],
     ids=lambda c: "-".join(map(str, c.values())) or "cpfean",

@@ -1,0 +1,20 @@
+"""CPFEAN on Flickr30K with BERT-base; optimiser, augmentation and schedule as in configs/afa_f30k.py.
+
+    python -m itm_jax.main --config=configs/cpfean_f30k.py --workdir=runs/cpfean_f30k --config.data.dir=DIR
+
+DIR holds SCAN's files as for configs/afa_f30k.py. SCAN's own have neither boxes nor labels: without them the region embedding
+has no priors and the visual Transformer attends to all regions. {split}_boxes.npy and {split}_labels.json beside them
+(README, Data) switch both on.
+
+Expected: rSum 534.7 on the 1K test split, as published (arXiv 2311.02183; no public code). Not measured by us. Time: not
+measured on a GPU.
+"""
+
+from itm_jax.config import config_beside
+
+
+def get_config():
+    config = config_beside(__file__, "afa_f30k")
+    config.model.name = "cpfean"
+    config.eval.tile = 256
+    return config

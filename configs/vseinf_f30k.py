@@ -1,0 +1,15 @@
+"""VSE∞ (Chen et al., CVPR 2021): linear + MLP, pooled by GPO, with BERT-base, on Flickr30K.
+
+    python -m itm_jax.main --config=configs/vseinf_f30k.py --workdir=runs/vseinf_f30k --config.data.dir=DIR
+
+A baseline in the frame of AFA and CPFEAN: optimiser, augmentation and schedule are those of configs/afa_f30k.py, not
+those of its paper. Not measured by us.
+"""
+
+from itm_jax.config import config_beside
+
+
+def get_config():
+    config = config_beside(__file__, "afa_f30k")
+    config.model.name = "vseinf"
+    return config
