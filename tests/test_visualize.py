@@ -8,8 +8,10 @@ from test_train import one_device, shrunk  # noqa: F401 (one_device applies here
 
 from itm_jax import train as training
 from itm_jax.config import read_json
+from itm_jax.ensemble import evaluate_ensemble
 from itm_jax.errors import InputError
 from itm_jax.evaluate import open_run, score_run
+from itm_jax.metrics.retrieval import protocols
 from itm_jax.modules.aggregation import aggregate, merged_pairs
 from itm_jax.viz.alignment import picture
 from itm_jax.viz.explain import explain
@@ -115,3 +117,12 @@ def test_mistakes_are_named(runs, tmp_path):
     (tmp_path / f"{opened.data.split.ids[0]}.jpg").write_text("no image")
     with pytest.raises(InputError, match="cannot be read as an image"):
         picture(config, opened.data.split, 0, tmp_path)
+
+
+def test_an_ensemble_mixes_models_of_any_kind(runs, tmp_path):
+    members = [runs[name] for name in ("afa", "cpfean", "late")]
+    content, path = evaluate_ensemble(read_json(runs["afa"] / "config.json"), members, tmp_path / "both")
+    assert path == tmp_path / "both" / "results.json"
+    assert [m["model"] for m in content["members"]] == ["afa", "cpfean", "late"]
+    scores = [score_run(read_json(run / "config.json"), run).scores for run in members]
+    assert content["protocols"] == protocols(sum(scores) / 3, np.arange(20) // 5)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from itm_jax.choices import uses_edges
 from itm_jax.data.text import TextInput, tokenize
 from itm_jax.data.text_states import cache_dir, frozen_states
 from itm_jax.errors import InputError
@@ -34,7 +35,7 @@ def take_priors(config, trained) -> None:
 
 
 def check_priors(config, split: Split) -> None:
-    """Raises InputError where a split lacks what the run's priors, decided by its train split, need."""
+    """Raises InputError where a split lacks what the run's priors, decided by its train split, or its word graph need."""
     if config.model.name != "cpfean":
         return
     for name in ("boxes", "labels"):
@@ -43,6 +44,11 @@ def check_priors(config, split: Split) -> None:
                 f"{split.source}: has no {name}, which config.model.regions.{name}=True needs; add them, or train with "
                 f"--config.model.regions.{name}=False"
             )
+    if uses_edges(config.model) and split.edges is None:
+        raise InputError(
+            f"{split.source}: no dependency edges, which config.model.words.graph=sparse needs; add "
+            f"{split.name}_dependencies.json (itm_jax.convert dependencies writes it), or leave the field out"
+        )
 
 
 def label_bank(config, split: Split, text: TextInput) -> np.ndarray | None:

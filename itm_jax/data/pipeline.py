@@ -91,11 +91,6 @@ def with_text(config, split: Split, text: TextInput) -> TextSplit:
         InputError: the split lacks boxes, labels or dependency edges that the model needs.
     """
     check_priors(config, split)
-    if uses_edges(config.model) and split.edges is None:
-        raise InputError(
-            f"{split.source}: no dependency edges, which config.model.words.graph=sparse needs; add "
-            f"{split.name}_dependencies.json (itm_jax.convert dependencies writes it), or leave the field out"
-        )
     edges = split.edges if uses_edges(config.model) else None
     table = tokenize(split.captions, text.tokenizer, edges=edges)
     states = None
