@@ -87,8 +87,8 @@ def fuse(images: Fragments, captions: Fragments, gate: RegionGate | None, *, rou
     caption = jnp.arange(len(w))[None, None]
     steps, first = [], None
     if rounds:
-        logit = jnp.broadcast_to((v @ gate.u)[:, :, None], square.shape)
-        z_words, u_words = w @ gate.z, w @ gate.u
+        logit = jnp.broadcast_to(jnp.matmul(v, gate.u, precision=HIGHEST)[:, :, None], square.shape)
+        z_words, u_words = (jnp.matmul(w, x, precision=HIGHEST) for x in (gate.z, gate.u))
         own = jnp.sum(w * w, axis=-1)
     for _ in range(rounds):
         scale = jax.lax.rsqrt(square + EPS**2)
