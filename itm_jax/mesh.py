@@ -28,7 +28,14 @@ def split_batch(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
+def put(tree, sharding: NamedSharding):
+    """Moves what every process holds whole to the devices; each process sends its own devices their part."""
+    if sharding.is_fully_addressable:
+        return jax.tree.map(lambda x: jax.device_put(np.asarray(x), sharding), tree)
+    whole = lambda x: jax.make_array_from_callback(x.shape, sharding, lambda part: x[part])  # noqa: E731
+    return jax.tree.map(lambda x: whole(np.asarray(x)), tree)
+
+
 def put_batch(tree, mesh: Mesh):
     """Moves a host batch to the devices, split along its leading axis."""
-    sharding = split_batch(mesh)
-    return jax.tree.map(lambda x: jax.device_put(np.asarray(x), sharding), tree)
+    return put(tree, split_batch(mesh))

@@ -55,6 +55,13 @@ def test_results_say_where_they_come_from(runs):
     assert content["data"] == other["data"]
 
 
+def test_metrics_are_the_same_without_the_matrix(runs):
+    config = shrunk(train__epochs=1)
+    whole, _ = evaluate(config, runs[0])
+    reduced, _ = evaluate(shrunk(train__epochs=1, eval__matrix_gb=0.0, eval__tile=7), runs[0])
+    assert reduced["protocols"] == whole["protocols"]
+
+
 def test_config_hash_follows_what_decides_the_numbers():
     base = config_hash(shrunk())
     assert base == config_hash(shrunk(train__log_every=77, eval__tile=5))

@@ -39,6 +39,28 @@ def _count_chunk(
     return rows.reshape(-1), columns, jnp.all(finite)
 
 
+def check_owner(owner: Int[np.ndarray, " t"], images: int) -> None:
+    """Raises InputError unless each image owns at least one caption."""
+    if not np.array_equal(np.unique(owner), np.arange(images)) or images == 0:
+        raise InputError(f"caption_image_index: must name each of the {images} images at least once, and nothing else")
+
+
+def check_scores(finite: bool) -> None:
+    """Raises NonFiniteScoresError unless all scores are finite."""
+    if not finite:
+        raise NonFiniteScoresError("scores: NaN or Inf among them; ranks would mean nothing")
+
+
+def best_right(
+    own: Float[np.ndarray, " t"], owner: Int[np.ndarray, " t"], images: int
+) -> tuple[Float[np.ndarray, " i"], Int[np.ndarray, " i"]]:
+    """The score of each image's best caption, and how many of its own captions reach it: not to be counted as wrong."""
+    check_scores(bool(np.isfinite(own).all()))
+    best = np.full(images, -np.inf, own.dtype)
+    np.maximum.at(best, owner, own)
+    return best, np.bincount(owner, weights=own >= best[owner], minlength=images).astype(np.int32)
+
+
 def query_ranks(scores, caption_image_index) -> tuple[Int[np.ndarray, " i"], Int[np.ndarray, " t"]]:
     """0-based ranks of all queries: the number of wrong items scored at least as high as the best right one.
 
@@ -56,17 +78,13 @@ def query_ranks(scores, caption_image_index) -> tuple[Int[np.ndarray, " i"], Int
     if scores.ndim != 2 or owner.shape != (scores.shape[1],):
         raise InputError(f"scores {scores.shape}, caption_image_index {owner.shape}: expected [i, t] and [t]")
     images, captions = scores.shape
-    if not np.array_equal(np.unique(owner), np.arange(images)) or images == 0:
-        raise InputError(f"caption_image_index: must name each of the {images} images at least once, and nothing else")
+    check_owner(owner, images)
     if captions >= MAX_CAPTIONS:
         raise InputError(f"{captions} captions: at most {MAX_CAPTIONS - 1} can be ranked at a time")
     if scores.dtype != np.float32:  # one precision throughout: what ties in float32 ties
         scores = scores.astype(np.float32)
     own = np.asarray(scores[owner, np.arange(captions)])
-    best = np.full(images, -np.inf, own.dtype)
-    np.maximum.at(best, owner, own)
-    # A right caption that ties with the best one reaches `best` too: it is taken off again.
-    right = np.bincount(owner, weights=own >= best[owner], minlength=images).astype(np.int32)
+    best, right = best_right(own, owner, images)
 
     chunk = SCAN_ROWS * max(1, CHUNK_BYTES // (SCAN_ROWS * captions * own.dtype.itemsize))
     rows, columns, finite = [], np.zeros(captions, np.int32), True
@@ -78,8 +96,7 @@ def query_ranks(scores, caption_image_index) -> tuple[Int[np.ndarray, " i"], Int
         rows.append(np.asarray(row_counts))
         columns += np.asarray(column_counts)
         finite &= bool(ok)
-    if not finite:
-        raise NonFiniteScoresError("scores: NaN or Inf among them; ranks would mean nothing")
+    check_scores(finite)
     return np.concatenate(rows)[:images] - right, columns - 1
 
 
@@ -104,7 +121,11 @@ def retrieval_metrics(scores, caption_image_index) -> dict[str, float]:
     Raises:
         InputError: non-finite scores, or shapes or indices that do not fit.
     """
-    image_ranks, caption_ranks = query_ranks(scores, caption_image_index)
+    return rank_metrics(*query_ranks(scores, caption_image_index))
+
+
+def rank_metrics(image_ranks: Int[np.ndarray, " i"], caption_ranks: Int[np.ndarray, " t"]) -> dict[str, float]:
+    """The metrics of `retrieval_metrics` from 0-based ranks."""
     out = summarize(image_ranks, "i2t") | summarize(caption_ranks, "t2i")
     return out | {"rsum": float(sum(out[f"{d}_r{k}"] for d in ("i2t", "t2i") for k in RECALLS))}
 

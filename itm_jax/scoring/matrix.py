@@ -1,0 +1,44 @@
+"""The matrix of all scores, on the host."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from itm_jax.mesh import replicated
+from itm_jax.scoring.tiles import Tiles, compiled, rows_of
+
+
+@functools.cache
+def _everywhere(mesh: Mesh) -> Callable:
+    """A tile of scores, on every device."""
+    return jax.jit(lambda function, images, captions: function(images, captions), out_shardings=replicated(mesh))
+
+
+def score_matrix(
+    score_fn: Callable[[Any, Any], jax.Array], images: Any, captions: Any, *, tile: int, mesh: Mesh | None = None
+) -> np.ndarray:
+    """Scores of every image with every caption.
+
+    Args:
+        score_fn: (encodings of images, of captions) -> [i, t] block of scores; it is compiled once. What a
+            `jax.tree_util.Partial` binds is passed as an argument, so that it is compiled once for all its values.
+        images: pytree of encodings, leading axis i.
+        captions: pytree of encodings, leading axis t.
+        tile: images and captions per block; the last ones may be smaller.
+        mesh: devices that share the images of a block; None: one device.
+
+    Returns:
+        [i, t] float32 on the host.
+    """
+    out = np.empty((rows_of(images), rows_of(captions)), np.float32)
+    tiles = Tiles(images, tile=tile, mesh=mesh)
+    score = compiled(score_fn, _everywhere(tiles.mesh))
+    for first, count, block in tiles.captions(captions):
+        scores = [(rows, score(rows.items, block)) for rows in tiles.images()]
+        for rows, part in scores:
+            out[rows.first : rows.first + rows.count, first : first + count] = np.asarray(part)[: rows.count, :count]
+    return out
