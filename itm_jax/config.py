@@ -13,10 +13,12 @@ from itm_jax.errors import InputError
 
 # Fields that change what a run prints or how fast it runs, not what it computes: a workdir accepts another value.
 FREE_FIELDS = (
+    "data.bank",
     "data.cache_dir",
     "data.dir",
     "data.eval_batch_size",
     "data.prefetch",
+    "eval.matrix_gb",
     "eval.tile",
     "train.log_every",
     "train.max_skipped",
@@ -41,6 +43,8 @@ def default_config() -> ml_collections.ConfigDict:
     c.data.max_tokens = 96  # longer captions are cut, [SEP] kept
     c.data.token_buckets = (16, 24, 32, 40, 48, 64)  # padded lengths; captions above the last go to max_tokens
     c.data.prefetch = 4  # batches read ahead
+    # Features of the train split: on the devices (auto: where they are accelerators with room), or read batch by batch.
+    c.data.bank = "auto"
     c.data.cache_dir = config_dict.placeholder(str)  # default: $XDG_CACHE_HOME/itm_jax
     c.data.scenes = ml_collections.ConfigDict(
         {"train": 2000, "dev": 500, "test": 500, "regions": 16, "features": 128, "noise": 1.5, "seed": 0}
@@ -110,10 +114,14 @@ def default_config() -> ml_collections.ConfigDict:
     c.train.eval_every_epochs = 1.0
     c.train.checkpoint_every = 0  # steps between checkpoints besides those at evaluations; 0: none
     c.train.log_every = 10
+    # Both save memory where the text encoder is trained, for about a third more of its time. The gradient is the same.
+    c.train.text_parts = 1  # the encoder goes through a batch in this many parts; losses and statistics see all of it
+    c.train.remat = False  # (bert) its layers are computed again for the gradient
     c.train.max_skipped = 20  # steps with a non-finite loss or gradient that a run survives
 
     c.eval = ml_collections.ConfigDict()
     c.eval.tile = 1024
+    c.eval.matrix_gb = 4.0  # more scores than fit in this are never held: ranks are reduced tile by tile
     return c
 
 
@@ -126,11 +134,11 @@ def _fragments(model: ml_collections.ConfigDict) -> None:
     model.regions.label_names = ()
     model.graph = ml_collections.ConfigDict({"layers": 1, "heads": 8, "dropout": 0.1})  # the visual Transformer
     model.graph.iou = config_dict.placeholder(float)  # regions attend where their IoU is greater; None: all pairs
-    model.graph.iou = 0.2
+    model.graph.iou = 0.2  # -1 says the same on a command line, which cannot say None
     model.graph.filter = False  # drop regions without any neighbour
     model.words = ml_collections.ConfigDict({"layers": 1, "graph": "dense"})  # the word GCN; sparse: dependency edges
     # Rounds of fusion (0: none), its gate (region, feature), and the gate's first weight of the cosine and bias.
-    model.fusion = ml_collections.ConfigDict({"rounds": 1, "gate": "region", "scale": 1.0, "bias": 0.0})
+    model.fusion = ml_collections.ConfigDict({"rounds": 1, "gate": "region", "scale": 4.0, "bias": -8.0})
     # prominent, or cross_attention (SCAN t2i); the rest is of the former: exponent of the corpus prior, sides.
     model.alignment = ml_collections.ConfigDict({"kind": "prominent", "beta": 1.0, "gamma": 0.0, "sides": "both"})
     model.attention = ml_collections.ConfigDict({"direction": "t2i"})

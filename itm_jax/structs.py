@@ -56,9 +56,12 @@ class Fragments:
 
 @flax.struct.dataclass
 class Batch:
-    """Matching pairs: row k of `regions` is described by row k of `tokens`; equal `image` means the same image."""
+    """Matching pairs: row k of `regions` is described by row k of `tokens`; equal `image` means the same image.
 
-    regions: Regions
+    `regions` is None where those of all images are on the devices (`data.bank`), to be found there by `image`.
+    """
+
+    regions: Regions | None
     tokens: Tokens
     image: Int[Array, " b"]
 

@@ -13,19 +13,23 @@ import time
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from itm_jax import checkpoints
 from itm_jax import config as config_lib
 from itm_jax.choices import resolve
 from itm_jax.data import pipeline
+from itm_jax.data.bank import bank_dtype, make_bank, on_device
 from itm_jax.data.labels import fill_in_priors
 from itm_jax.data.text import load_text
 from itm_jax.data.vocabulary import VOCAB, to_text
+from itm_jax.encode import make_encoders
 from itm_jax.errors import DivergedError, InputError, NonFiniteScoresError, TerminatedError
-from itm_jax.evaluate import evaluate_split, make_encoders
+from itm_jax.evaluate import evaluate_split
 from itm_jax.files import write_whole
 from itm_jax.lock import workdir_lock
 from itm_jax.mesh import put_batch, replicated
+from itm_jax.models.cpfean import WORD_PRIOR
 from itm_jax.provenance import DATA, check_data, describe_split, read_data
 from itm_jax.run import Run, augment_constants, build_run, check_vocabulary, check_workdir
 from itm_jax.train_state import TrainState
@@ -87,10 +91,24 @@ def first_state(run: Run, workdir: pathlib.Path) -> tuple[TrainState, dict[str, 
     elif config.init_from:
         other = pathlib.Path(config.init_from).expanduser()
         check_vocabulary(run.text, other)
-        like = {"params": state.params, "batch_stats": state.batch_stats}
-        variables, _ = checkpoints.restore_variables(other, like)
-        state = state.replace(**variables, opt_state=run.optimizer.init(variables["params"]))
+        state = from_best(run, state, other)
     return state, meta | {"total_steps": max(1, round(config.train.epochs * run.steps_per_epoch))}
+
+
+def from_best(run: Run, state: TrainState, other: pathlib.Path) -> TrainState:
+    """The fresh state with the best parameters and running statistics of the run `other`; word priors stay its own."""
+    prior = state.batch_stats.get(WORD_PRIOR)
+    statistics = {k: v for k, v in state.batch_stats.items() if k != WORD_PRIOR}
+    if any(WORD_PRIOR in name for name in checkpoints.newest_meta(other)["arrays"]["variables"]):
+        size = (run.config.model.text.vocab_size,)
+        statistics[WORD_PRIOR] = jax.ShapeDtypeStruct(size, jnp.float32, sharding=replicated(run.mesh))
+    like = {"params": state.params, "batch_stats": statistics}
+    variables, _ = checkpoints.restore_variables(other, like)
+    statistics = {k: v for k, v in variables["batch_stats"].items() if k != WORD_PRIOR}
+    if prior is not None:
+        statistics[WORD_PRIOR] = prior
+    params = variables["params"]
+    return state.replace(params=params, batch_stats=statistics, opt_state=run.optimizer.init(params))
 
 
 def _loop(run: Run, train_data, dev_data, state: TrainState, meta: dict, workdir: pathlib.Path) -> None:
@@ -107,13 +125,17 @@ def _loop(run: Run, train_data, dev_data, state: TrainState, meta: dict, workdir
         ),
         donate_argnums=0,
     )
-    encoders = make_encoders(run.model)
+    bank = None
+    if on_device(config, train_data, run.mesh):
+        bank = make_bank(train_data, run.mesh, bank_dtype(train_data.split.features.dtype, config.model.dtype))
+    encoders = make_encoders(run.model, run.mesh)
     batches = pipeline.train_batches(
         train_data,
         batch_size=config.data.batch_size,
         seed=config.seed,
         start=first,
         prefetch=config.data.prefetch,
+        regions=bank is None,
     )
     key = jax.device_put(jax.random.key(config.seed + 1), replicated(run.mesh))
     eval_every = max(1, round(config.train.eval_every_epochs * epoch))
@@ -128,7 +150,7 @@ def _loop(run: Run, train_data, dev_data, state: TrainState, meta: dict, workdir
     seconds_before = meta["train_seconds"]
     try:
         for step in range(first + 1, total + 1):
-            state, metrics = step_fn(state, put_batch(next(batches), run.mesh), key)
+            state, metrics = step_fn(state, put_batch(next(batches), run.mesh), key, bank)
             if step % config.train.log_every == 0 or step == total:
                 values = {k: float(v) for k, v in metrics.items()}
                 now = time.perf_counter()

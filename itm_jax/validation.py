@@ -11,6 +11,7 @@ from itm_jax.errors import InputError
 from itm_jax.modules.bert import ACTIVATIONS
 
 CHOICES = {
+    "data.bank": ("auto", "device", "host"),
     "data.source": ("scenes", "precomp", "tfds"),
     "model.name": MODELS,
     "model.variant": ("paper", "official"),
@@ -77,6 +78,8 @@ def _idle_in_cpfean(model: Any, name: str) -> Iterator[str]:
         "model.graph.": model.graph.layers == 0 and "model.graph.layers=0",
         "model.fusion.": model.fusion.rounds == 0 and "model.fusion.rounds=0",
         "model.alignment.": model.alignment.kind != "prominent" and "model.alignment.kind=cross_attention",
+        "model.alignment.beta": model.alignment.sides == "regions" and "model.alignment.sides=regions",
+        "model.alignment.gamma": model.alignment.sides == "regions" and "model.alignment.sides=regions",
         "model.attention.": model.alignment.kind == "prominent" and "model.alignment.kind=prominent",
     }
     for section, reason in why.items():
@@ -124,12 +127,13 @@ def _value_problems(config: ml_collections.ConfigDict, known: dict[str, Any], gi
             yield f"config.{name}={given[name]!r}: must be one of {', '.join(choices)}"
     positive = ("data.batch_size", "data.eval_batch_size", "data.max_tokens", "data.prefetch", "model.width")
     positive += ("train.epochs", "train.eval_every_epochs", "train.log_every", "eval.tile", "loss.tau", "optim.lr")
+    positive += ("train.text_parts",)
     positive += ("model.text.embed_size", "model.text.min_count")
     for name in positive:
         if not given[name] > 0:
             yield f"config.{name}={given[name]!r}: must be greater than 0"
     not_negative = ("loss.margin", "loss.warmup_epochs", "optim.weight_decay", "optim.clip", "optim.text_lr_factor")
-    for name in (*not_negative, "train.checkpoint_every", "train.max_skipped", "loss.num_negatives"):
+    for name in (*not_negative, "train.checkpoint_every", "train.max_skipped", "loss.num_negatives", "eval.matrix_gb"):
         if given[name] is not None and given[name] < 0:
             yield f"config.{name}={given[name]!r}: must not be negative"
     augment = config.data.augment
@@ -170,6 +174,7 @@ def _value_problems(config: ml_collections.ConfigDict, known: dict[str, Any], gi
             "a random encoder is of no use"
         )
     yield from _shape_problems(config)
+    yield from _memory_problems(config)
     buckets = list(config.data.token_buckets)
     if buckets != sorted(set(buckets)) or any(b < 4 for b in buckets):
         yield f"config.data.token_buckets={tuple(buckets)}: must be increasing lengths of at least 4"
@@ -187,6 +192,8 @@ def _model_problems(config: ml_collections.ConfigDict, given: dict[str, Any]) ->
     selections = {"vsepp": ("mean", "max"), "vseinf": ("gpo",)}.get(name)
     if model.selection and selections and model.selection not in selections:
         yield f"config.model.selection={model.selection!r}: config.model.name={name} takes {' or '.join(selections)}"
+    if model.regions.label_names and model.text.encoder == "bert" and model.text.pretrained:
+        yield "config.model.regions.label_names: the pretrained encoder reads the names of the data; leave it out"
     if name == "cpfean":
         if model.attention.direction != "t2i":
             yield "config.model.attention.direction='i2t': of config.model.name=scan alone; cpfean attends t2i"
@@ -200,13 +207,24 @@ def _model_problems(config: ml_collections.ConfigDict, given: dict[str, Any]) ->
         ("alignment.beta", 0, float("inf")),
         ("alignment.gamma", 0, float("inf")),
         ("attention.temperature", 0, float("inf")),
-        ("graph.iou", 0, 1),
+        ("graph.iou", -1, 1),
     ):
         value = given[f"model.{field}"]
         if value is not None and not low <= value <= high:
             yield f"config.model.{field}={value!r}: must lie in [{low}, {high}]"
     if not 0 <= model.graph.dropout < 1:
         yield f"config.model.graph.dropout={model.graph.dropout!r}: must lie in [0, 1)"
+
+
+def _memory_problems(config: ml_collections.ConfigDict) -> Iterator[str]:
+    train, text, b = config.train, config.model.text, config.data.batch_size
+    for name, set_to in (("text_parts", train.text_parts > 1), ("remat", train.remat)):
+        if set_to and not text.trainable:
+            yield f"config.train.{name}={train[name]!r}: of no effect on config.model.text.trainable=False; leave it out"
+    if train.remat and text.encoder == "gru":
+        yield "config.train.remat=True: of no effect on config.model.text.encoder=gru; leave it out"
+    if b % max(1, train.text_parts):
+        yield f"config.train.text_parts={train.text_parts!r}: config.data.batch_size={b} is no multiple of it"
 
 
 def _shape_problems(config: ml_collections.ConfigDict) -> Iterator[str]:

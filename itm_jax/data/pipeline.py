@@ -1,6 +1,7 @@
 """From splits to batches: Grain's shuffled index, whole batches gathered at once, read ahead by a thread."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 
 import grain
@@ -40,10 +41,14 @@ class TextSplit:
         split = self.split
         features = split.features[images]
         precomp.check_finite(features, images * split.rows_per_image, split.source)
+        return self.companions(images).replace(features=features)
+
+    def companions(self, images: np.ndarray) -> Regions:
+        """The regions of the images without their features."""
         return Regions(
-            features=features,
-            mask=np.ones(features.shape[:2], bool),
-            boxes=None if split.boxes is None else split.boxes[images],
+            features=None,
+            mask=np.ones((len(images), self.split.features.shape[1]), bool),
+            boxes=None if self.split.boxes is None else self.split.boxes[images],
             labels=None if self.labels is None else self.labels[images],
         )
 
@@ -52,10 +57,11 @@ class TextSplit:
         length = padded_length(int(self.table.lengths[captions].max()), self.buckets, self.max_tokens)
         return gather_tokens(self.table, captions, length, self.states)
 
-    def batch(self, captions: np.ndarray) -> Batch:
-        """The pairs (caption, its image)."""
+    def batch(self, captions: np.ndarray, *, regions: bool = True) -> Batch:
+        """The pairs (caption, its image); without regions where those are on the devices (`data.bank`)."""
         images = captions // self.split.captions_per_image
-        return Batch(regions=self.regions(images), tokens=self.tokens(captions), image=images.astype(np.int32))
+        found = self.regions(images) if regions else None
+        return Batch(regions=found, tokens=self.tokens(captions), image=images.astype(np.int32))
 
 
 def read_split(config, name: str) -> Split:
@@ -123,13 +129,16 @@ def steps_per_epoch(split: Split, batch_size: int) -> int:
     return steps
 
 
-def train_batches(data: TextSplit, *, batch_size: int, seed: int, start: int, prefetch: int) -> Iterator[Batch]:
+def train_batches(
+    data: TextSplit, *, batch_size: int, seed: int, start: int, prefetch: int, regions: bool = True
+) -> Iterator[Batch]:
     """Endless batches from step `start` on; batch number s is a pure function of (seed, s).
 
-    Each epoch is a new permutation of the pairs, cut into whole batches.
+    Each epoch is a new permutation of the pairs, cut into whole batches. Without `regions` a batch names its images only.
     """
     pairs = grain.MapDataset.range(len(data.split.captions)).seed(seed).shuffle()
-    batches = pairs.batch(batch_size, drop_remainder=True).repeat().map(data.batch)
+    batches = pairs.batch(batch_size, drop_remainder=True).repeat()
+    batches = batches.map(functools.partial(data.batch, regions=regions))
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=prefetch)
     iterator = iter(batches.to_iter_dataset(options))
     iterator.set_state({"next_index": start})

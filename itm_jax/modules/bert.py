@@ -88,10 +88,12 @@ class Bert(nn.Module):
     Attributes:
         config: architecture.
         dtype: compute dtype; parameters are float32.
+        remat: computes each layer again for the gradient instead of keeping what is inside it.
     """
 
     config: BertConfig
     dtype: jnp.dtype = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -111,8 +113,10 @@ class Bert(nn.Module):
         x += embed(c.type_vocab_size, name="type")(jnp.zeros((1, 1), jnp.int32))
         x = nn.LayerNorm(epsilon=c.layer_norm_eps, dtype=self.dtype, name="norm")(x)
         x = Dropout(c.dropout)(x, train=train)
+        through = lambda layer, x, mask: layer(x, mask, train=train)  # noqa: E731
+        through = nn.remat(through) if self.remat else through
         for i in range(c.num_layers):
-            x = Layer(c, self.dtype, name=f"layer_{i}")(x, mask, train=train)
+            x = through(Layer(c, self.dtype, name=f"layer_{i}"), x, mask)
         return x
 
 

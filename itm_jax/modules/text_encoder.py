@@ -1,8 +1,11 @@
 """The text encoder of any model: its architecture from the config, and the states of a batch of captions."""
 
+from typing import Any
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from itm_jax.modules.bert import Bert, BertConfig
 from itm_jax.modules.gru import BiGRU, GRUConfig
@@ -16,11 +19,34 @@ def encoder_config(c) -> BertConfig | GRUConfig | None:
     return BertConfig.from_config(c.text) if c.text.trainable else None
 
 
-def make_text_encoder(encoder: BertConfig | GRUConfig | None, dtype: jnp.dtype) -> nn.Module | None:
+def make_text_encoder(
+    encoder: BertConfig | GRUConfig | None, dtype: jnp.dtype, *, remat: bool = False
+) -> nn.Module | None:
     """The encoder, to be kept by a model as `text_encoder`; None where states come frozen."""
     if encoder is None:
         return None
-    return (BiGRU if isinstance(encoder, GRUConfig) else Bert)(encoder, dtype)
+    return BiGRU(encoder, dtype) if isinstance(encoder, GRUConfig) else Bert(encoder, dtype, remat)
+
+
+def encode_in_parts(
+    encoder: nn.Module, params: Any, tokens: Tokens, *, parts: int, key: PRNGKeyArray
+) -> Float[Array, "b l e"]:
+    """Training states of a batch, a part of it at a time; the gradient goes through the parts again, with their keys.
+
+    Only one part's activations are ever held, and whatever follows sees the states of the whole batch (gradient
+    caching, Gao et al., RepL4NLP 2021). Part k has the rows k, k + parts, ...: of every device its share.
+    """
+
+    @jax.checkpoint
+    def encode(part):
+        ids, mask, k = part
+        return encoder.apply({"params": params}, ids, mask, train=True, rngs={"dropout": jax.random.fold_in(key, k)})
+
+    def cut(x: Array) -> Array:
+        return jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1)
+
+    states = jax.lax.map(encode, (cut(tokens.ids), cut(tokens.mask), jnp.arange(parts)))
+    return jnp.swapaxes(states, 0, 1).reshape(*tokens.ids.shape, -1)
 
 
 def text_states(encoder: nn.Module | None, tokens: Tokens, *, train: bool) -> Float[Array, "b l e"]:
