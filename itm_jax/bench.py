@@ -90,6 +90,8 @@ def bench_train() -> dict:
     import jax
     import numpy as np
 
+    from itm_jax.choices import uses_edges
+    from itm_jax.data.labels import fill_in_priors, label_bank, label_indices
     from itm_jax.data.pipeline import TextSplit
     from itm_jax.data.text import load_text, tokenize
     from itm_jax.mesh import put_batch
@@ -106,12 +108,28 @@ def bench_train() -> dict:
     features = rng.standard_normal((b, _REGIONS.value, _WIDTH.value), dtype=np.float32)
     source = "scenes" if not config.model.text.pretrained else config.data.source
     text = load_text(config, source=source, captions=captions)
-    table = tokenize(captions, text.tokenizer)
+    edges = [[(k, k + 1) for k in range(len(c.split()) - 1)] for c in captions]
+    table = tokenize(captions, text.tokenizer, edges=edges if uses_edges(config.model) else None)
     states = None
     if not config.model.text.trainable:
         states = rng.standard_normal((len(table.ids), text.bert.hidden_size)).astype(config.model.text.cache_dtype)
-    split = Split("train", features, captions, 1, [str(i) for i in range(b)], source="random")
-    data = TextSplit(split, table, states, (_TOKENS.value,), _TOKENS.value)
+    corner = rng.uniform(0, 0.5, (b, _REGIONS.value, 2)).astype(np.float32)
+    names = ("ball", "dog", "man", "tree")
+    split = Split(
+        "train",
+        features,
+        captions,
+        1,
+        [str(i) for i in range(b)],
+        boxes=np.concatenate([corner, corner + 0.4], axis=-1),
+        labels=rng.integers(0, len(names), features.shape[:2]).astype(np.int32),
+        label_names=names,
+        edges=edges,
+        source="random",
+    )
+    fill_in_priors(config, split)
+    labels, bank = label_indices(config, split), label_bank(config, split, text)
+    data = TextSplit(split, table, states, (_TOKENS.value,), _TOKENS.value, labels, bank)
     run = build_run(config, text, data)
     batch = put_batch(data.batch(np.arange(b)), run.mesh)
     key = jax.random.key(0)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from itm_jax.config import default_config
 from itm_jax.models import build
 from itm_jax.modules.fusion import RegionGate
-from itm_jax.modules.numerics import EPS
+from itm_jax.modules.numerics import EPS, HIGHEST
 from itm_jax.scoring import score_matrix
 from itm_jax.structs import Fragments, Regions, Tokens
 
@@ -35,6 +35,16 @@ def direct_score(v: Float[Array, "r d"], w: Float[Array, "l d"], gate: RegionGat
     return (words + jnp.sum(g * jnp.max(s, axis=1)) / (jnp.sum(g) + EPS)) / 2
 
 
+def exactly(function):
+    """The function with all its matrix products in full precision."""
+
+    def exact(*args):
+        with jax.default_matmul_precision("highest"):
+            return function(*args)
+
+    return exact
+
+
 def seconds_of(function, repeats: int) -> float:
     """Fastest of `repeats` calls, each waited for; the first one, which compiles, is not counted."""
     jax.block_until_ready(function())
@@ -56,6 +66,7 @@ def bench_score(
     config = default_config().model
     config.name, config.width, config.text.vocab_size, config.text.hidden_size = "cpfean", width, 8, 8
     config.text.num_heads = config.text.num_layers = 1
+    config.graph.layers = 0  # encoding is not measured
     model = build(config)
     ones = jnp.ones((1, 4), bool)
     example = Regions(jnp.zeros((1, 4, 4)), ones), Tokens(jnp.zeros((1, 4), jnp.int32), ones)
@@ -64,17 +75,17 @@ def bench_score(
     v, w = random_fragments(rng, images, regions, width), random_fragments(rng, captions, tokens, width)
 
     def bare(i, c):
-        return jnp.max(jnp.einsum("ird,tld->irtl", i.rows, c.rows, precision="highest"), axis=(1, 3))
+        return jnp.max(jnp.einsum("ird,tld->irtl", i.rows, c.rows, precision=HIGHEST), axis=(1, 3))
 
     score = Partial(lambda variables, i, c: model.apply(variables, i, c, method="score"), variables)
     ours = seconds_of(lambda: score_matrix(score, v, w, tile=tile), repeats)
-    product = jax.jit(lambda a, b: a @ b.T)
-    rows = (v.rows[:tile].reshape(-1, width), w.rows[:tile].reshape(-1, width))
+    product = jax.jit(lambda a, b: jnp.matmul(a, b.T, precision=HIGHEST))
+    rows = jax.device_put((v.rows[:tile].reshape(-1, width), w.rows[:tile].reshape(-1, width)))
     tiles = images / min(tile, images) * captions / min(tile, captions)
     matrix_product = seconds_of(lambda: product(*rows), repeats) * tiles
     in_tiles = seconds_of(lambda: score_matrix(bare, v, w, tile=tile), 1)
     gate = RegionGate(*(variables["params"][f"gate_{name}"] for name in RegionGate._fields))
-    of_pairs = jax.jit(jax.vmap(jax.vmap(direct_score, (None, 0, None)), (0, None, None)))
+    of_pairs = jax.jit(jax.vmap(jax.vmap(exactly(direct_score), (None, 0, None)), (0, None, None)))
     few = (v.rows[:sample], w.rows[:sample])
     pairs = len(few[0]) * len(few[1])
     direct = seconds_of(lambda: of_pairs(*few, gate), repeats) / pairs * images * captions

@@ -38,6 +38,9 @@ READ_BY = {
     "model.fusion": ("cpfean",),
     "model.alignment": ("cpfean",),
     "model.attention": ("cpfean", "scan"),
+    "loss.tau": SINGLE_VECTOR,  # as the next two, of mixed negatives
+    "loss.fold": SINGLE_VECTOR,
+    "loss.stop_gradient": SINGLE_VECTOR,
 }
 
 

@@ -54,10 +54,15 @@ def config_of(flag: flags.FlagHolder) -> ml_collections.ConfigDict:
     return flag.value
 
 
+def given(argv: Sequence[str]) -> dict[str, str]:
+    """The flags of a command line, `--name=value` or `--name value`, before absl has read them."""
+    flat = [part for a in argv[1:] for part in (a.split("=", 1) if a.startswith("-") else [a])]
+    return {name.lstrip("-"): value for name, value in zip(flat, [*flat[1:], ""], strict=True) if name.startswith("-")}
+
+
 def with_config_of_run(argv: Sequence[str], run: str | None) -> list[str]:
     """The arguments, with the config of the run in place where none is given."""
-    given = [a.lstrip("-").split("=", 1)[0] for a in argv[1:]]
-    if "config" in given or not run:
+    if "config" in given(argv) or not run:
         return list(argv)
     return [argv[0], f"--config={CONFIG_OF_RUN}:{run}", *argv[1:]]
 

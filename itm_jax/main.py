@@ -53,7 +53,7 @@ def main() -> None:
 
 def arguments(argv: list[str]) -> list[str]:
     """In evaluate mode without --config: the config of the run itself, of the first one for an ensemble."""
-    given = dict(a.lstrip("-").split("=", 1) for a in argv[1:] if "=" in a)
+    given = commands.given(argv)
     run = given.get("ensemble", "").split(",")[0] or given.get("workdir")
     return commands.with_config_of_run(argv, run if given.get("mode") == "evaluate" else None)
 

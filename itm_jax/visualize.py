@@ -18,6 +18,7 @@ from ml_collections import config_flags
 
 from itm_jax import commands
 from itm_jax.errors import InputError
+from itm_jax.files import write_whole
 from itm_jax.validation import validate
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "config, default: that of the run", lock_config=True)
@@ -42,7 +43,7 @@ def main() -> None:
     opened = open_run(config, run)
     split = opened.data.split
     if split.boxes is None:
-        raise InputError(f"{split.source}: no boxes of its regions; pictures need {split.name}_boxes.npy")
+        raise InputError(f"{split.source}: no boxes of its regions, which pictures need")
     captions = chosen_captions(len(split.captions), split.captions_per_image)
     found = explain(opened, np.array(captions))
     out = pathlib.Path(_OUT.value).expanduser() if _OUT.value else run / "pictures"
@@ -50,7 +51,7 @@ def main() -> None:
         out.mkdir(parents=True, exist_ok=True)
         files = [draw(opened, caption, seen, out) for caption, seen in zip(captions, found, strict=True)]
         page = out / "index.html"
-        page.write_text(to_html(run.name, [(f, split.captions[c]) for f, c in zip(files, captions, strict=True)]))
+        write_whole(page, to_html(run.name, [(f, split.captions[c]) for f, c in zip(files, captions, strict=True)]))
     except OSError as e:
         raise InputError(f"{e.filename or out}: cannot be written ({e.strerror})") from None
     print(f"{len(files)} pictures; written: {page}")
@@ -97,8 +98,7 @@ def to_html(title: str, pictures: list[tuple[str, str]]) -> str:
 
 def arguments(argv: list[str]) -> list[str]:
     """Without --config: the config of the run."""
-    given = dict(a.lstrip("-").split("=", 1) for a in argv[1:] if "=" in a)
-    return commands.with_config_of_run(argv, given.get("run"))
+    return commands.with_config_of_run(argv, commands.given(argv).get("run"))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_afa import small
+from test_graph import awake
 
 from itm_jax.choices import resolve
 from itm_jax.config import default_config, set_field
@@ -35,9 +36,9 @@ def inputs(rng, b=4, r=8, length=12, f=10):
 
 
 def cpfean(**changes):
-    """A small CPFEAN with a learned label table; changes as `section__field`."""
-    names = tuple("abcde")
-    return small(name="cpfean", **({"graph__heads": 4, "regions__label_names": names} | changes))
+    """A small CPFEAN with a learned label table and an open gate; changes as `section__field`."""
+    usual = {"name": "cpfean", "graph__heads": 4, "regions__label_names": tuple("abcde")}
+    return small(**(usual | {"fusion__scale": 1.0, "fusion__bias": 0.0} | changes))
 
 
 def pad(x, n, value=0):
@@ -49,7 +50,7 @@ def run(config, regions, tokens, variables=None):
     """(scores, variables) in evaluation."""
     model = build(config)
     if variables is None:
-        variables = model.init(jax.random.key(0), regions, tokens, train=False)
+        variables = awake(model.init(jax.random.key(0), regions, tokens, train=False))
     images, captions = model.apply(variables, regions, tokens, train=False)
     return model.apply(variables, images, captions, method="score"), variables
 
@@ -74,6 +75,36 @@ def test_a_score_is_the_same_alone_in_any_batch_with_any_padding(rng, name, chan
         )
         score, _ = run(config, image, caption, variables)
         np.testing.assert_allclose(score[0, 0], whole[k, k], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"words__graph": "sparse"},
+        {"fusion__gate": "feature"},
+        {"alignment__kind": "cross_attention"},
+        {"name": "scan"},
+    ],
+    ids=str,
+)
+def test_a_caption_without_words_scores_zero_and_no_gradient_is_nan(rng, changes):
+    regions, tokens = inputs(rng)
+    model = build(cpfean(**changes))
+    params = model.init(jax.random.key(0), regions, tokens, train=False)["params"]
+    only = jnp.arange(tokens.ids.shape[1]) < 2  # [CLS] and [SEP]
+    mask, word_ids = tokens.mask.at[1].set(only), tokens.word_ids.at[1].set(-1)
+    empty = tokens.replace(mask=mask, word_ids=word_ids)
+
+    def total(params):
+        images, captions = model.apply({"params": params}, regions, empty, train=False)
+        scores = model.apply({"params": params}, images, captions, method="score")
+        return jnp.sum(scores**2), scores
+
+    grad, scores = jax.grad(total, has_aux=True)(params)
+    assert not np.asarray(scores[:, 1]).any()
+    assert np.asarray(scores[:, 0]).all()
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(grad))
 
 
 def test_nothing_valid_scores_zero_and_gives_no_gradient(rng):
@@ -123,17 +154,23 @@ def test_each_field_changes_the_score(rng, change):
     regions, tokens = inputs(rng)
     whole, variables = run(cpfean(), regions, tokens)
     other, others = run(cpfean(**change), regions, tokens)
-    # what both have is the same parameters, as Flax draws them by name: only what the field names differs
-    same = {k: v for k, v in others["params"].items() if k in variables["params"]}
-    assert same.keys() >= variables["params"].keys() - {
-        "visual_transformer",
-        "word_gcn",
-        "gate_u",
-        "gate_z",
-        "gate_c",
-        "gate_b",
-    }
+    # Flax draws parameters by name: what both have is the same, but for what the field itself reshapes or sets.
+    section = next(iter(change)).split("__")[0]
+    own = {"fusion": "gate_", "graph": "visual_transformer", "words": "word_gcn", "regions": "region_embedding"}
+    for name in variables["params"].keys() & others["params"].keys():
+        if not name.startswith(own.get(section, "nothing")):
+            jax.tree.map(np.testing.assert_array_equal, variables["params"][name], others["params"][name])
     assert not np.allclose(whole, other, atol=1e-5)
+
+
+def test_the_visual_transformer_begins_as_the_identity(rng):
+    regions, tokens = inputs(rng)
+    fresh = [build(cpfean(graph__layers=n)) for n in (0, 1)]
+    variables = [model.init(jax.random.key(0), regions, tokens, train=False) for model in fresh]
+    rows = [
+        m.apply(v, regions, train=False, method="encode_images").rows for m, v in zip(fresh, variables, strict=True)
+    ]
+    np.testing.assert_allclose(*rows, atol=1e-6)
 
 
 def test_temperature_changes_the_cross_attention(rng):
@@ -146,7 +183,7 @@ def test_temperature_changes_the_cross_attention(rng):
 def test_dropout_acts_in_training_only(rng):
     regions, _ = inputs(rng)
     model = build(cpfean(graph__dropout=0.5))
-    variables = model.init(jax.random.key(0), regions, inputs(rng)[1], train=False)
+    variables = awake(model.init(jax.random.key(0), regions, inputs(rng)[1], train=False))
 
     def encode(k, train):
         rngs = {"dropout": jax.random.key(k)}
@@ -166,7 +203,12 @@ def test_gamma_weighs_words_by_the_corpus_prior(rng):
     variables = {"params": variables["params"], "batch_stats": {"word_prior": prior}}
     weighed, _ = run(config, regions, tokens, variables)
     assert not np.allclose(weighed, plain, atol=1e-5)
-    run(cpfean(alignment__gamma=2.0, words__graph="sparse"), regions, tokens, variables)
+    small_prior = {"params": variables["params"], "batch_stats": {"word_prior": prior * 1e-4}}
+    scaled, _ = run(config, regions, tokens, small_prior)
+    np.testing.assert_allclose(scaled, weighed, atol=1e-5)  # only how the weights compare counts
+    sparse, _ = run(cpfean(alignment__gamma=2.0, words__graph="sparse"), regions, tokens, variables)
+    even, _ = run(cpfean(words__graph="sparse"), regions, tokens, {"params": variables["params"]})
+    assert not np.allclose(sparse, even, atol=1e-5)
 
 
 def test_words_without_word_ids_are_all_but_the_first_and_last(rng):

@@ -173,8 +173,9 @@ def test_batches_are_a_pure_function_of_seed_and_step():
     assert sorted(np.concatenate([b.image for b in batches[:10]])) == sorted(list(range(16)) * 5)
 
 
-def test_one_and_four_devices_take_the_same_step():
-    config = shrunk()
+@pytest.mark.parametrize("name", ["afa", "cpfean", "scan"])
+def test_one_and_four_devices_take_the_same_step(name):
+    config = shrunk(model__name=name, model__graph__heads=2)
     text = load_text(config, source="scenes")
     data = pipeline.with_text(config, pipeline.read_split(config, "train"), text)
     run = run_lib.build_run(config, text, data)

@@ -74,7 +74,8 @@ def touch_words(key: PRNGKeyArray, tokens: Tokens, constants: AugmentConstants, 
     """Masks, replaces or deletes whole words; [CLS] and [SEP] stay, and at least one word does.
 
     Where captions come as frozen states there is no encoder to run again: [MASK] then puts in the state of a lone
-    [MASK], and a random word the state of a token of another caption of the batch.
+    [MASK], and a random word the state of a token of another caption of the batch; its id, which then only a corpus prior
+    reads, is a random one as ever.
     """
     b, length = tokens.mask.shape
     word_key, id_key = jax.random.split(key)

@@ -24,7 +24,8 @@ def load_parser(name: str) -> Any:
     try:
         return spacy.load(name)
     except OSError:
-        raise InputError(f"--parser={name}: not installed; python -m spacy download {name}") from None
+        todo = "no such directory" if "/" in name else f"not installed; python -m spacy download {name}"
+        raise InputError(f"--parser={name}: {todo}") from None
 
 
 def edges_of(captions: Sequence[str], parser: Any) -> Iterator[list[list[int]]]:

@@ -1,7 +1,6 @@
 """AFA: adaptive feature aggregation (Wang, Yin, Ramakrishnan, ICASSP 2024, arXiv 2401.09725)."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -10,7 +9,7 @@ from itm_jax.modules.aggregation import aggregate
 from itm_jax.modules.bert import BertConfig
 from itm_jax.modules.enhancement import Enhancement
 from itm_jax.modules.gru import GRUConfig
-from itm_jax.modules.numerics import at_least_f32, l2_normalize
+from itm_jax.modules.numerics import HIGHEST, at_least_f32, l2_normalize
 from itm_jax.modules.official import aggregate_official, batch_length, to_front
 from itm_jax.modules.selection import GPO, select_max, select_mean
 from itm_jax.modules.text_encoder import encoder_config, make_text_encoder, text_states
@@ -60,9 +59,6 @@ class Branch(nn.Module):
             )
         select = {"max": select_max, "mean": select_mean}.get(self.selection) or GPO(name="gpo")
         return l2_normalize(at_least_f32(select(rows, mask)))
-
-
-HIGHEST = jax.lax.Precision.HIGHEST
 
 
 class AFA(nn.Module):
@@ -121,7 +117,7 @@ class AFA(nn.Module):
 
     def score(self, images: Float[Array, "i d"], captions: Float[Array, "t d"]) -> Float[Array, "i t"]:
         """Cosine of every image with every caption."""
-        return jnp.matmul(images, captions.T, precision=HIGHEST)  # decides ranks: never in reduced precision
+        return jnp.matmul(images, captions.T, precision=HIGHEST)
 
     def __call__(self, regions: Regions, tokens: Tokens, *, train: bool) -> tuple[Array, Array]:
         """Both encodings; what `init` runs."""

@@ -10,7 +10,7 @@ from itm_jax.modules.alignment import cross_attention, late_interaction, over_ca
 from itm_jax.modules.bert import BertConfig
 from itm_jax.modules.fusion import fuse
 from itm_jax.modules.gru import GRUConfig
-from itm_jax.modules.numerics import at_least_f32, l2_normalize, zero_invalid
+from itm_jax.modules.numerics import HIGHEST, at_least_f32, l2_normalize, zero_invalid
 from itm_jax.modules.text_encoder import encoder_config, make_text_encoder, text_states, word_mask
 from itm_jax.structs import Fragments, Regions, Tokens
 
@@ -20,6 +20,7 @@ class VSE(AFA):
 
     VSE++ (Faghri et al., BMVC 2018): linear projections, mean or maximum over the rows. VSE∞ (Chen et al., CVPR 2021):
     linear + MLP for regions, linear for words, both pooled by GPO.
+    As in AFA, [CLS] and [SEP] are among what is pooled.
     """
 
     @classmethod
@@ -104,12 +105,11 @@ class SCAN(FragmentModel):
 
     def _align(self, images: Fragments, captions: Fragments) -> Float[Array, "i t"]:
         v, w = images.rows, captions.rows
-        exact = "highest"  # decides ranks
-        products = jnp.einsum("ird,tld->irtl", v, w, precision=exact)
+        products = jnp.einsum("ird,tld->irtl", v, w, precision=HIGHEST)
         if self.direction == "t2i":
-            gram = jnp.einsum("ird,isd->irs", v, v, precision=exact)
+            gram = jnp.einsum("ird,isd->irs", v, v, precision=HIGHEST)
         else:
-            gram = jnp.einsum("tld,tmd->tlm", w, w, precision=exact)
+            gram = jnp.einsum("tld,tmd->tlm", w, w, precision=HIGHEST)
         return cross_attention(
             products, gram, images.mask, captions.mask, direction=self.direction, temperature=self.temperature
         )

@@ -13,11 +13,13 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from itm_jax.modules.fusion import Fused
-from itm_jax.modules.numerics import EPS, NEG
+from itm_jax.modules.numerics import EPS, HIGHEST, NEG
 from itm_jax.structs import Fragments
 
 _SQUARED_NORM = {("t2i", 3): "irtl,irs,istl->itl", ("t2i", 4): "irtl,irst,istl->itl", ("i2t", 3): "irtl,tlm,irtm->irt"}
-BLOCK = 1 << 20  # products of regions and words held at a time, where there are more
+# Products of regions and words that a device holds at a time, where there are more: on a CPU what its caches hold.
+BLOCK = {"cpu": 1 << 20}
+BLOCK_ELSEWHERE = 1 << 26
 
 
 def masked_max(x: Array, mask: Array, axis: int) -> Array:
@@ -43,7 +45,8 @@ def prominence(fused: Fused, words: Bool[Array, "t l"], *, beta: float) -> Float
 
 def weigh(weights: Float[Array, "i t l"], prior: Float[Array, "t l"], gamma: float) -> Float[Array, "i t l"]:
     """`π ρ^γ`, with the sum that π had."""
-    weighed = weights * (prior**gamma)[None]
+    relative = prior / jnp.maximum(jnp.max(prior, axis=-1, keepdims=True), EPS)  # small numbers to a power would vanish
+    weighed = weights * (relative**gamma)[None]
     total = jnp.sum(weights, axis=-1, keepdims=True)
     return weighed * total / (jnp.sum(weighed, axis=-1, keepdims=True) + EPS)
 
@@ -113,9 +116,7 @@ def cross_attention(
     logits = jnp.where(valid, temperature * positive, jnp.asarray(NEG, products.dtype))
     weights = jnp.where(valid, jax.nn.softmax(logits, axis=other), jnp.zeros((), products.dtype))
     product = jnp.sum(weights * products, axis=other)
-    square = jnp.einsum(
-        _SQUARED_NORM[direction, gram.ndim], weights, gram, weights, precision=jax.lax.Precision.HIGHEST
-    )
+    square = jnp.einsum(_SQUARED_NORM[direction, gram.ndim], weights, gram, weights, precision=HIGHEST)
     cosines = product * jax.lax.rsqrt(jnp.maximum(square, 0.0) + EPS**2)
     queries = words[None] if to_regions else regions[:, :, None]
     axis = 2 if to_regions else 1
@@ -128,7 +129,7 @@ def over_captions(
     images: Fragments,
     captions: Fragments,
     *,
-    block: int = BLOCK,
+    block: int | None = None,
 ) -> Float[Array, "i t"]:
     """`score` on blocks of captions, so that at most about `block` products of regions and words are held at a time.
 
@@ -136,6 +137,8 @@ def over_captions(
     """
     i, r = images.mask.shape
     t, length = captions.mask.shape
+    if block is None:  # images may be split over all devices
+        block = BLOCK.get(jax.default_backend(), BLOCK_ELSEWHERE) * jax.device_count()
     size = max(1, block // (i * r * length))
     if size >= t:
         return score(images, captions)

@@ -12,10 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from itm_jax.modules.numerics import EPS, NEG, at_least_f32
+from itm_jax.modules.numerics import EPS, HIGHEST, NEG, at_least_f32
 from itm_jax.structs import Fragments
-
-HIGHEST = jax.lax.Precision.HIGHEST  # what follows decides ranks: never in reduced precision
 
 
 class RegionGate(NamedTuple):
@@ -85,7 +83,7 @@ def fuse(images: Fragments, captions: Fragments, gate: RegionGate | None, *, rou
     square = jnp.broadcast_to(jnp.sum(v * v, axis=-1)[:, :, None], products.shape[:3])
     valid = images.mask[:, :, None] & jnp.any(captions.mask, axis=1)[None, None]
     caption = jnp.arange(len(w))[None, None]
-    steps, first = [], None
+    steps = []
     if rounds:
         logit = jnp.broadcast_to(jnp.matmul(v, gate.u, precision=HIGHEST)[:, :, None], square.shape)
         z_words, u_words = (jnp.matmul(w, x, precision=HIGHEST) for x in (gate.z, gate.u))
@@ -99,11 +97,11 @@ def fuse(images: Fragments, captions: Fragments, gate: RegionGate | None, *, rou
         g = jnp.where(valid, g, jnp.zeros((), g.dtype))
         steps.append((g, chosen))
         products += g[..., None] * among_words[caption, chosen]
-        square += g * (2 * product + g * own[caption, chosen])
+        square = jnp.maximum(square + g * (2 * product + g * own[caption, chosen]), 0.0)
         logit += g * u_words[caption, chosen]
     first = steps[0] if steps else (valid.astype(products.dtype), most_relevant(products, captions.mask))
     pairs = _gram(v, w, steps, among_words) if gram else None
-    return Fused(products, jnp.maximum(square, 0.0), *first, pairs)
+    return Fused(products, square, *first, pairs)
 
 
 def _gram(v, w, steps, among_words) -> Float[Array, "i r s t"]:
@@ -122,31 +120,31 @@ def fuse_features(
 ) -> Fused:
     """As `fuse` with a gate per dimension, which has no factored form: every pair holds its r x d fused regions.
 
-    Images are gone through one after the other and computed again for the gradient. Expensive: K·r·d² FLOPs and r·d
-    numbers of memory for each pair.
+    Captions are gone through one after the other and computed again for the gradient; images may be split over devices.
+    Expensive: K·r·d² FLOPs and r·d numbers of memory for each pair.
     """
+    v = at_least_f32(images.rows)
 
-    def one_image(item):
-        v, mask = item
-        w = at_least_f32(captions.rows)
-        fused = jnp.broadcast_to(v[:, None], (v.shape[0], w.shape[0], v.shape[1]))
-        valid = mask[:, None] & jnp.any(captions.mask, axis=1)[None]
-        z_words = jnp.einsum("tld,de->tle", w, gate.z, precision=HIGHEST)
-        first = None
+    def one_caption(item):
+        w, words, z_words = item
+        fused, first = v, None
+        valid = images.mask & jnp.any(words)
         for _ in range(rounds):
-            cosines = jnp.einsum("rtd,tld->rtl", fused, w, precision=HIGHEST)
+            cosines = jnp.einsum("ird,ld->irl", fused, w, precision=HIGHEST)
             cosines *= jax.lax.rsqrt(jnp.sum(fused * fused, axis=-1) + EPS**2)[..., None]
-            chosen = most_relevant(cosines[None], captions.mask)[0]
-            one_hot = jax.nn.one_hot(chosen, w.shape[1], dtype=v.dtype)
-            word = jnp.einsum("rtl,tld->rtd", one_hot, w, precision=HIGHEST)
-            logit = jnp.einsum("rtd,de->rte", fused, gate.u, precision=HIGHEST)
-            logit += jnp.einsum("rtl,tld->rtd", one_hot, z_words, precision=HIGHEST)
-            logit += gate.c[None, None] * jnp.sum(one_hot * cosines, axis=-1)[..., None] + gate.b[None, None]
+            chosen = most_relevant(cosines[:, :, None], words[None])[:, :, 0]
+            cosine = jnp.take_along_axis(cosines, chosen[..., None], axis=-1)
+            logit = jnp.einsum("ird,de->ire", fused, gate.u, precision=HIGHEST) + z_words[chosen]
+            logit += gate.c[None, None] * cosine + gate.b[None, None]
             g = jnp.where(valid[..., None], jax.nn.sigmoid(logit), jnp.zeros((), v.dtype))
             first = (jnp.mean(g, axis=-1), chosen) if first is None else first
-            fused += g * word
-        products = jnp.einsum("rtd,tld->rtl", fused, w, precision=HIGHEST)
-        pairs = jnp.einsum("rtd,std->rst", fused, fused, precision=HIGHEST) if gram else None
-        return Fused(products, jnp.sum(fused * fused, axis=-1), *first, pairs)
+            fused += g * w[chosen]
+        products = jnp.einsum("ird,ld->irl", fused, w, precision=HIGHEST)
+        pairs = jnp.einsum("ird,isd->irs", fused, fused, precision=HIGHEST) if gram else None
+        return products, jnp.sum(fused * fused, axis=-1), *first, pairs
 
-    return jax.lax.map(jax.checkpoint(one_image), (at_least_f32(images.rows), images.mask))
+    w = at_least_f32(captions.rows)
+    z_words = jnp.einsum("tld,de->tle", w, gate.z, precision=HIGHEST)
+    products, *rest = jax.lax.map(jax.checkpoint(one_caption), (w, captions.mask, z_words))
+    to_pairs = lambda x: jnp.moveaxis(x, 0, -1)  # noqa: E731
+    return Fused(jnp.moveaxis(products, 0, 2), *jax.tree.map(to_pairs, rest))

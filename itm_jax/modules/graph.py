@@ -10,7 +10,11 @@ from itm_jax.modules.numerics import NEG, zero_invalid
 
 
 class VisualLayer(nn.Module):
-    """A pre-norm Transformer layer in which a region attends to its neighbours only."""
+    """A pre-norm Transformer layer in which a region attends to its neighbours only.
+
+    It starts as the identity (both output kernels 0): with random ones training began from regions mixed at random, which
+    cost 13 points of dev rSum on a small data set (README, CPFEAN).
+    """
 
     heads: int
     dropout: float
@@ -29,10 +33,12 @@ class VisualLayer(nn.Module):
         logits = jnp.einsum("brhd,bshd->bhrs", q, k).astype(jnp.float32) * (d // self.heads) ** -0.5
         weights = jax.nn.softmax(jnp.where(near[:, None], logits, NEG), axis=-1).astype(self.dtype)
         values = jnp.einsum("bhrs,bshd->brhd", weights, v)
-        y = nn.DenseGeneral(d, axis=(-2, -1), dtype=self.dtype, name="output")(values)
+        y = nn.DenseGeneral(d, axis=(-2, -1), dtype=self.dtype, kernel_init=nn.initializers.zeros, name="output")(
+            values
+        )
         x += Dropout(self.dropout)(y, train=train)
         y = nn.Dense(2 * d, dtype=self.dtype, name="feed_in")(norm("feed_norm")(x))
-        y = nn.Dense(d, dtype=self.dtype, name="feed_out")(nn.gelu(y))
+        y = nn.Dense(d, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="feed_out")(nn.gelu(y))
         return x + Dropout(self.dropout)(y, train=train)
 
 

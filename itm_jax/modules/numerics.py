@@ -6,6 +6,7 @@ from jaxtyping import Array, Bool, Float
 
 NEG = -1e9  # stands for minus infinity in float32 scores
 EPS = 1e-6
+HIGHEST = jax.lax.Precision.HIGHEST  # for products that decide ranks: never in reduced precision
 
 
 def l2_normalize(x: Float[Array, "... d"], eps: float = EPS) -> Float[Array, "... d"]:

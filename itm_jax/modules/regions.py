@@ -32,7 +32,7 @@ class RegionEmbedding(nn.Module):
         width: joint width d.
         boxes: whether to use boxes; None: where the regions have them.
         labels: whether to use labels; None: where the regions have them and there is a bank or a table.
-        table: rows of the learned table, 0 for none.
+        table: rows of the learned table, 0 for none; row 0, of names that training did not have, stays 0.
         dtype: compute dtype.
     """
 
@@ -55,14 +55,15 @@ class RegionEmbedding(nn.Module):
             if regions.boxes is None:
                 raise ValueError("config.model.regions.boxes=True, but the regions have no boxes")
             v += dense("boxes", use_bias=False)(box_code(regions.boxes).astype(self.dtype))
-        known = self.table > 0 or bank is not None
-        if self.labels or (self.labels is None and regions.labels is not None and known):
-            if regions.labels is None or not known:
+        usable = self.table > 0 or bank is not None
+        if self.labels or (self.labels is None and regions.labels is not None and usable):
+            if regions.labels is None or not usable:
                 raise ValueError(
                     "config.model.regions.labels=True, but there are no labels, or no bank or table of them"
                 )
             if bank is None:
-                bank = self.param("label_table", nn.initializers.normal(1.0), (self.table, self.width))
+                known = self.param("label_table", nn.initializers.normal(1.0), (self.table - 1, self.width))
+                bank = jnp.concatenate([jnp.zeros((1, self.width), known.dtype), known])
             v += dense("labels", use_bias=False)(bank.astype(self.dtype))[regions.labels]
         return zero_invalid(nn.LayerNorm(dtype=self.dtype, name="norm")(v), regions.mask)
 

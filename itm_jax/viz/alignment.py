@@ -77,7 +77,7 @@ def draw_matching(path: pathlib.Path, pixels: np.ndarray, boxes: np.ndarray, cap
         caption: as written.
         found: of the pair.
     """
-    rows = -(-len(found.words) // COLUMNS)
+    rows = max(1, -(-len(found.words) // COLUMNS))
     figure = plt.figure(figsize=(4.2 + 1.7 * COLUMNS, max(4.4, 2.0 * rows)), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(4.2, 1.7 * COLUMNS))
     axes = left.subplots()

@@ -13,7 +13,7 @@ from itm_jax.data.text import TextInput
 from itm_jax.errors import InputError
 from itm_jax.evaluate import OpenRun
 from itm_jax.modules.aggregation import merged_pairs
-from itm_jax.modules.alignment import prominence
+from itm_jax.modules.alignment import prominence, weigh
 from itm_jax.modules.enhancement import Enhancement
 from itm_jax.modules.fusion import fuse
 
@@ -91,7 +91,9 @@ def _matching(run: OpenRun, caption: int) -> Matching:
         if c.fusion.rounds:
             gate = np.asarray(fused.gate[0, :, 0])
         if c.alignment.kind == "prominent" and c.alignment.sides != "regions":
-            weight = np.asarray(prominence(fused, words.mask, beta=c.alignment.beta))[0, 0][there]
+            weight = prominence(fused, words.mask, beta=c.alignment.beta)
+            weight = weigh(weight, words.weight, c.alignment.gamma) if c.alignment.gamma else weight
+            weight = np.asarray(weight)[0, 0][there]
     else:
         fused = fuse(images, words, None, rounds=0)
     cosines = np.where(valid[:, None], np.asarray(fused.cosines[0, :, 0]), np.nan)[:, there]
