@@ -2,7 +2,8 @@
 
     python -m itm_jax.main --config=configs/cpfean_quickstart.py --workdir=runs/cpfean_quickstart
 
-With --config.model.words.graph=sparse the words reason over the dependency edges that `scenes` has.
+Without the visual Transformer, which cost 26 points of dev rSum on `scenes` (README); --config.model.graph.layers=1 puts it
+in. With --config.model.words.graph=sparse the words reason over the dependency edges that `scenes` has.
 Not measured on a GPU.
 """
 
@@ -12,4 +13,5 @@ from itm_jax.config import config_beside
 def get_config():
     config = config_beside(__file__, "quickstart")
     config.model.name = "cpfean"
+    config.model.graph.layers = 0
     return config

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from itm_jax.checksums import check_files, checksums, describe, read_sealed, seal, write_files
@@ -27,6 +28,16 @@ NEWEST = 2  # checkpoints besides the best: one to go on from where the other tu
 SLACK = 1 << 20  # bytes that a checkpoint takes besides its arrays, generously
 VARIABLES = ("params", "batch_stats")
 PROGRESS = ("step", "opt_state", "skipped")
+
+
+def _by_this_process() -> ocp.options.MultiprocessingOptions:
+    """One process reads and writes; Orbax must not wait for the others of the run."""
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    me = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process_{me}"
+    )
 
 
 class Keep:
@@ -52,12 +63,18 @@ class Manager(ocp.CheckpointManager):
 
     def __init__(self, workdir: pathlib.Path):
         folder = (workdir / FOLDER).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(UNFINISHED):
             shutil.rmtree(left, ignore_errors=True)
         self.keep = Keep({step: _best_of(workdir, step) for step in steps_of(workdir)[:NEWEST]})
         # Called when all files of a step are written and before its directory gets its final name.
         after = ocp.AsyncOptions(post_finalization_callback=lambda: [write_files(p) for p in folder.glob(UNFINISHED)])
-        options = ocp.CheckpointManagerOptions(preservation_policy=self.keep, async_options=after)
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=self.keep,
+            async_options=after,
+            multiprocessing_options=_by_this_process(),
+            create=False,
+        )
         super().__init__(folder, options=options)
 
 
@@ -121,15 +138,20 @@ def _best_of(workdir: pathlib.Path, step: int) -> int:
         return 0
 
 
+def _target(x: Any) -> Any:
+    """What Orbax shall make of an array: one like it, on the same devices or on the host."""
+    return x if isinstance(x, np.ndarray) else jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
+
+
 def _restore_item(workdir: pathlib.Path, step: int, name: str, meta: dict[str, Any], like: Any) -> Any:
     """One item of a checkpoint, laid out like `like`, its checksums compared."""
     path = (workdir / FOLDER / str(step) / name).absolute()
     problems = _differences(meta["arrays"][name], describe(like))
     if problems:
         raise InputError(f"{path.parent}: a checkpoint of another architecture: {'; '.join(problems[:5])}")
-    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
+    target = jax.tree.map(_target, like)
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
+        with ocp.StandardCheckpointer(multiprocessing_options=_by_this_process()) as checkpointer:
             restored = checkpointer.restore(path, target)
         got = checksums(restored)
     except (MemoryError, PermissionError):

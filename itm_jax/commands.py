@@ -107,6 +107,8 @@ def run(main: Callable[..., None], argv: Sequence[str] | None = None, *, words: 
         main(*rest)
     except (InputError, DivergedError, TerminatedError) as e:
         print(f"error: {' '.join(str(e).split())}", file=sys.stderr, flush=True)
+        if isinstance(e, InputError):
+            _leave_others(e.exit_code)
         return e.exit_code
     except Exception as e:
         if not _disk_is_full(e):
@@ -118,6 +120,13 @@ def run(main: Callable[..., None], argv: Sequence[str] | None = None, *, words: 
         print("error: interrupted; the same command continues from the last checkpoint", file=sys.stderr, flush=True)
         return 128 + signal.SIGINT
     return 0
+
+
+def _leave_others(code: int) -> None:
+    """Ends one of several processes at once: what only it found wrong must not leave the others waiting for it."""
+    distributed = sys.modules.get("itm_jax.distributed")
+    if distributed and not distributed.alone():
+        os._exit(code)
 
 
 def _disk_is_full(error: BaseException) -> bool:

@@ -1,5 +1,6 @@
 """Evaluation: encode a split, score it in tiles, rank, and write the results of a run."""
 
+import contextlib
 import dataclasses
 import pathlib
 import time
@@ -10,6 +11,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from itm_jax import config as config_lib
+from itm_jax import distributed
 from itm_jax.checkpoints import newest_meta, restore_variables
 from itm_jax.choices import resolve
 from itm_jax.data import pipeline
@@ -117,7 +119,7 @@ def open_run(config, workdir: pathlib.Path) -> OpenRun:
     results_name(config, trained)  # refuses another model
     data = pipeline.with_text(config, pipeline.read_split(config, config.data.test_split), text)
     model, mesh, like = build_for_evaluation(config, data)
-    variables, step = restore_variables(workdir, like)
+    variables, step = distributed.by_first(lambda like: restore_variables(workdir, like), like, mesh)
     return OpenRun(config, text, data, model, mesh, variables, step)
 
 
@@ -146,7 +148,7 @@ def evaluate(config, workdir: pathlib.Path) -> tuple[dict, pathlib.Path]:
         InputError: the workdir holds no run, or one of another model.
     """
     trained = config_lib.read_json(workdir / "config.json")
-    with workdir_lock(workdir):
+    with workdir_lock(workdir) if distributed.first() else contextlib.nullcontext():
         run = open_run(config, workdir)
         meta = newest_meta(workdir)
         encoders = make_encoders(run.model, run.mesh)
@@ -162,5 +164,6 @@ def evaluate(config, workdir: pathlib.Path) -> tuple[dict, pathlib.Path]:
             params=count_params(run.variables["params"]),
         )
         path = workdir / results_name(config, trained)
-        write_whole(path, to_text(content))
+        if distributed.first():
+            write_whole(path, to_text(content))
     return content, path

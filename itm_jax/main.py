@@ -5,7 +5,9 @@
     python -m itm_jax.main --mode=evaluate --workdir=runs/f30k --config.data.test_split=testall
     python -m itm_jax.main --mode=evaluate --ensemble=runs/f30k,runs/other --workdir=runs/both
 
-Run it again after any stop: it continues. Any config field can be set as --config.FIELD=VALUE.
+Run it again after any stop: it continues. Any config field can be set as --config.FIELD=VALUE. Several processes train
+together where the environment says so: on TPU pods, under SLURM, or with JAX_COORDINATOR_ADDRESS=HOST:PORT,
+JAX_NUM_PROCESSES and JAX_PROCESS_ID set for each; all must see the workdir and the data.
 """
 
 import pathlib
@@ -38,6 +40,10 @@ def main() -> None:
     if _ENSEMBLE.value and _MODE.value != "evaluate":
         raise InputError("--ensemble: averages runs that are trained already; add --mode=evaluate")
 
+    from itm_jax import distributed
+
+    distributed.start()
+
     from itm_jax.ensemble import evaluate_ensemble
     from itm_jax.evaluate import evaluate
     from itm_jax.results import summary
@@ -47,8 +53,11 @@ def main() -> None:
         train(config, workdir, check_test=_MODE.value == "all")
     if _MODE.value != "train":
         runs = [pathlib.Path(run).expanduser() for run in _ENSEMBLE.value]
+        if runs and not distributed.alone():
+            raise InputError("--ensemble: is evaluated by one process")
         content, path = evaluate_ensemble(config, runs, workdir) if runs else evaluate(config, workdir)
-        print(f"{summary(content)}\nwritten: {path}")
+        if distributed.first():
+            print(f"{summary(content)}\nwritten: {path}")
 
 
 def arguments(argv: list[str]) -> list[str]:

@@ -15,7 +15,8 @@ def make_mesh(batch_size: int, devices: Sequence[jax.Device] | None = None) -> M
     n = len(devices)
     if batch_size % n:
         raise InputError(f"config.data.batch_size={batch_size}: not a multiple of the {n} devices")
-    return jax.make_mesh((n,), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+    in_order = sorted(devices, key=lambda d: (d.process_index, d.id))  # each process has rows next to each other
+    return Mesh(np.array(in_order), ("data",), axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -34,6 +35,23 @@ def put(tree, sharding: NamedSharding):
         return jax.tree.map(lambda x: jax.device_put(np.asarray(x), sharding), tree)
     whole = lambda x: jax.make_array_from_callback(x.shape, sharding, lambda part: x[part])  # noqa: E731
     return jax.tree.map(lambda x: whole(np.asarray(x)), tree)
+
+
+def own_rows(mesh: Mesh, batch_size: int) -> slice:
+    """The rows of a batch that this process' devices hold."""
+    parts = [index[0].indices(batch_size) for index in _local_parts(mesh, batch_size)]
+    return slice(min(p[0] for p in parts), max(p[1] for p in parts))
+
+
+def _local_parts(mesh: Mesh, batch_size: int):
+    return split_batch(mesh).addressable_devices_indices_map((batch_size,)).values()
+
+
+def put_part(tree, mesh: Mesh):
+    """Moves this process' rows of a batch (`own_rows`) to its devices: together the parts are the batch."""
+    if split_batch(mesh).is_fully_addressable:
+        return put_batch(tree, mesh)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(split_batch(mesh), np.asarray(x)), tree)
 
 
 def put_batch(tree, mesh: Mesh):

@@ -17,7 +17,7 @@ from itm_jax.data.text import TextInput, run_vocabulary
 from itm_jax.data.text_states import lone_mask_state
 from itm_jax.data.vocabulary import VOCAB
 from itm_jax.errors import InputError
-from itm_jax.mesh import make_mesh, replicated
+from itm_jax.mesh import make_mesh, put, replicated
 from itm_jax.models import build
 from itm_jax.models.cpfean import WORD_PRIOR
 from itm_jax.train_state import TrainState, abstract_variables, init_state, learning_rate, make_optimizer
@@ -53,7 +53,7 @@ def build_run(config, text: TextInput, data: pipeline.TextSplit) -> Run:
         prior = word_prior(
             data.table.ids, data.table.lengths, data.split.captions_per_image, config.model.text.vocab_size
         )
-        stats = dict(state.batch_stats) | {WORD_PRIOR: jax.device_put(prior, replicated(mesh))}
+        stats = dict(state.batch_stats) | {WORD_PRIOR: put(prior, replicated(mesh))}
         state = state.replace(batch_stats=stats)
     return Run(config, text, mesh, model, optimizer, schedule, steps, state)
 

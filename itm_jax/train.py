@@ -6,6 +6,7 @@ can be read off the lines of metrics.jsonl up to it. To the bit on a CPU; on a G
 XLA_FLAGS=--xla_gpu_deterministic_ops=true.
 """
 
+import contextlib
 import json
 import pathlib
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from itm_jax import checkpoints
+from itm_jax import checkpoints, distributed
 from itm_jax import config as config_lib
 from itm_jax.choices import resolve
 from itm_jax.data import pipeline
@@ -28,14 +29,14 @@ from itm_jax.errors import DivergedError, InputError, NonFiniteScoresError, Term
 from itm_jax.evaluate import evaluate_split
 from itm_jax.files import write_whole
 from itm_jax.lock import workdir_lock
-from itm_jax.mesh import put_batch, replicated
+from itm_jax.mesh import own_rows, put_part, replicated
 from itm_jax.models.cpfean import WORD_PRIOR
 from itm_jax.provenance import DATA, check_data, describe_split, read_data
+from itm_jax.records import NoRecords, Records
 from itm_jax.run import Run, augment_constants, build_run, check_vocabulary, check_workdir
 from itm_jax.train_state import TrainState
 from itm_jax.train_step import make_train_step
-from itm_jax.watch import CollapseAlarm, StopSignal
-from itm_jax.writer import Display, MetricsWriter
+from itm_jax.watch import StopSignal
 
 
 def train(config, workdir: pathlib.Path, *, check_test: bool = False) -> None:
@@ -57,7 +58,7 @@ def train(config, workdir: pathlib.Path, *, check_test: bool = False) -> None:
             f"config.data: train_split={used[0]}, dev_split={used[1]}, test_split={used[2]}: must be three different "
             "splits; dev selects, test reports"
         )
-    with workdir_lock(workdir):
+    with workdir_lock(workdir) if distributed.first() else contextlib.nullcontext():
         names = [config.data.train_split, config.data.dev_split] + [config.data.test_split] * check_test
         splits = pipeline.read_splits(config, names)
         text = load_text(config, source=config.data.source, workdir=workdir, captions=splits[0].captions)
@@ -69,14 +70,20 @@ def train(config, workdir: pathlib.Path, *, check_test: bool = False) -> None:
         train_data, dev_data = (pipeline.with_text(config, split, text) for split in splits[:2])
         run = build_run(config, text, train_data)
         state, meta = first_state(run, workdir)
-        if not recorded:
-            data = {s.name: describe_split(s) for s in splits[:2]}
-            write_whole(workdir / DATA, json.dumps(data, indent=2) + "\n")
-        if text.words:
-            write_whole(workdir / VOCAB, to_text(text.words))
-        write_whole(workdir / "config.json", config_lib.to_json(config))
+        if distributed.first():
+            write_files(run, workdir, None if recorded else splits[:2])
         if int(state.step) < meta["total_steps"]:
             _loop(run, train_data, dev_data, state, meta, workdir)
+
+
+def write_files(run: Run, workdir: pathlib.Path, splits) -> None:
+    """config.json, the vocabulary where it is the run's own, and for a new run the fingerprints of its splits."""
+    if splits:
+        data = {s.name: describe_split(s) for s in splits}
+        write_whole(workdir / DATA, json.dumps(data, indent=2) + "\n")
+    if run.text.words:
+        write_whole(workdir / VOCAB, to_text(run.text.words))
+    write_whole(workdir / "config.json", config_lib.to_json(run.config))
 
 
 def first_state(run: Run, workdir: pathlib.Path) -> tuple[TrainState, dict[str, Any]]:
@@ -84,10 +91,10 @@ def first_state(run: Run, workdir: pathlib.Path) -> tuple[TrainState, dict[str, 
     config = run.config
     meta = {"best_rsum": -1.0, "best_step": 0, "train_seconds": 0.0}
     state = run.state
-    restored = checkpoints.restore_newest(workdir, state, _say)
-    if restored:
-        state = restored[0]
-        meta = {k: restored[1][k] for k in meta}
+    found = distributed.by_first(lambda like: checkpoints.restore_newest(workdir, like, _say), state, run.mesh)
+    if found:
+        state = found[0]
+        meta = {k: found[1][k] for k in meta}
     elif config.init_from:
         other = pathlib.Path(config.init_from).expanduser()
         check_vocabulary(run.text, other)
@@ -103,7 +110,7 @@ def from_best(run: Run, state: TrainState, other: pathlib.Path) -> TrainState:
         size = (run.config.model.text.vocab_size,)
         statistics[WORD_PRIOR] = jax.ShapeDtypeStruct(size, jnp.float32, sharding=replicated(run.mesh))
     like = {"params": state.params, "batch_stats": statistics}
-    variables, _ = checkpoints.restore_variables(other, like)
+    variables, _ = distributed.by_first(lambda like: checkpoints.restore_variables(other, like), like, run.mesh)
     statistics = {k: v for k, v in variables["batch_stats"].items() if k != WORD_PRIOR}
     if prior is not None:
         statistics[WORD_PRIOR] = prior
@@ -136,36 +143,29 @@ def _loop(run: Run, train_data, dev_data, state: TrainState, meta: dict, workdir
         start=first,
         prefetch=config.data.prefetch,
         regions=bank is None,
+        part=own_rows(run.mesh, config.data.batch_size),
     )
-    key = jax.device_put(jax.random.key(config.seed + 1), replicated(run.mesh))
+    key = jax.jit(lambda: jax.random.key(config.seed + 1), out_shardings=replicated(run.mesh))()
     eval_every = max(1, round(config.train.eval_every_epochs * epoch))
-    writer, display, stop = MetricsWriter(workdir, first), Display(total, first), StopSignal()
-    alarm = CollapseAlarm.after(writer.kept)
-    manager = checkpoints.Manager(workdir)
-    if writer.last_step > first:
-        display.say(
-            f"continuing from step {first}; what was done after it, up to step {writer.last_step}, is done again"
-        )
-    began = window = time.perf_counter()
-    seconds_before = meta["train_seconds"]
+    records = Records(workdir, first, meta) if distributed.first() else NoRecords()
+    stop, window = StopSignal(), time.perf_counter()
     try:
         for step in range(first + 1, total + 1):
-            state, metrics = step_fn(state, put_batch(next(batches), run.mesh), key, bank)
-            if step % config.train.log_every == 0 or step == total:
+            state, metrics = step_fn(state, put_part(next(batches), run.mesh), key, bank)
+            logged, stopped = step % config.train.log_every == 0 or step == total, False
+            if logged or distributed.alone():
+                stopped = distributed.any_of_them(stop.requested)
+            if logged:
                 values = {k: float(v) for k, v in metrics.items()}
                 now = time.perf_counter()
                 done = min(config.train.log_every, step - first)
                 rate, window = done * config.data.batch_size / (now - window), now
-                writer.write(step, "train", values | {"epoch": step / epoch})
-                display.update(step, values["loss"], rate)
+                records.train(step, values, step / epoch, rate)
                 if values["skipped"] > config.train.max_skipped or values["skipped"] == total:
-                    manager.wait_until_finished()
+                    records.wait()
                     raise diverged(
                         run, workdir, step, f"{values['skipped']:.0f} steps had a non-finite loss, gradient or outcome"
                     )
-                if message := alarm.check(step, values):
-                    writer.write(step, "alarm", {"message": message})
-                    display.say(message)
             rsum = None
             if step % eval_every == 0 or step == total:
                 variables = {"params": state.params, "batch_stats": state.batch_stats}
@@ -174,27 +174,21 @@ def _loop(run: Run, train_data, dev_data, state: TrainState, meta: dict, workdir
                 except NonFiniteScoresError as e:
                     raise diverged(run, workdir, step, f"on {dev_data.split.name}: {e}") from None
                 rsum = dev["full"]["rsum"]
-                writer.write(step, "dev", dev["full"])
-                display.evaluated(step, rsum, best=rsum > meta["best_rsum"])
+                records.dev(step, dev["full"], best=rsum > meta["best_rsum"])
                 if rsum > meta["best_rsum"]:
                     meta |= {"best_rsum": rsum, "best_step": step}
                 window = time.perf_counter()
             periodic = config.train.checkpoint_every and step % config.train.checkpoint_every == 0
-            if rsum is not None or periodic or stop.requested:
-                meta["train_seconds"] = seconds_before + time.perf_counter() - began
-                writer.sync()
-                checkpoints.save(manager, state, dict(meta))
-            if stop.requested:
-                manager.wait_until_finished()
+            if rsum is not None or periodic or stopped:
+                records.save(state)
+            if stopped:
+                records.wait()
                 raise TerminatedError(
                     f"{workdir}: stopped by SIGTERM at step {step}, saved; the same command continues"
                 )
     finally:
-        display.close()
-        writer.close()
+        records.close()
         stop.restore()
-        manager.wait_until_finished()
-        manager.close()
 
 
 def diverged(run: Run, workdir: pathlib.Path, step: int, what: str) -> DivergedError:

@@ -6,10 +6,11 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from itm_jax.mesh import replicated
+from itm_jax.mesh import put, replicated
 from itm_jax.structs import Batch
 
 TEXT_ENCODER = "text_encoder"
@@ -98,9 +99,9 @@ def init_state(
     variables = jax.jit(init, out_shardings=replicated(mesh))(key)
     params, batch_stats = variables["params"], variables["batch_stats"]
     if bert_params is not None and TEXT_ENCODER in params:
-        params = dict(params) | {TEXT_ENCODER: jax.device_put(bert_params, replicated(mesh))}
+        params = dict(params) | {TEXT_ENCODER: put(bert_params, replicated(mesh))}
     opt_state = jax.jit(optimizer.init, out_shardings=replicated(mesh))(params)
-    zeros = jax.device_put((jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)), replicated(mesh))
+    zeros = put((np.zeros((), np.int32), np.zeros((), np.int32)), replicated(mesh))
     return TrainState(zeros[0], params, batch_stats, opt_state, zeros[1])
 
 

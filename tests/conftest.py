@@ -1,10 +1,21 @@
 """Strict JAX for every test: no silent dtype or rank promotion; four virtual CPU devices."""
 
+import atexit
 import gc
 import os
 import pathlib
+import shutil
+import tempfile
 
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+# Most of the time here goes into compiling small programs: little optimised, and each once for all workers and the
+# commands that tests start.
+OPTIONS = " --xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="itm_jax_xla_")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+if OPTIONS not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + OPTIONS
 
 import jax
 import numpy as np
@@ -18,13 +29,6 @@ flags.FLAGS.mark_as_parsed()
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 F8K = pathlib.Path(os.environ.get("ITM_JAX_F8K", ROOT.parent / "shared" / "data" / "f8k"))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def compile_once(tmp_path_factory):
-    """A compilation cache of this session: tests that build the same program compile it once."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 @pytest.fixture(scope="module", autouse=True)

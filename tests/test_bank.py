@@ -59,7 +59,7 @@ def test_which_features_go_to_the_devices():
 
     def chosen(choice, platform="gpu", limit=1 << 20, dtype="float32"):
         device = types.SimpleNamespace(platform=platform, memory_stats=lambda: {"bytes_limit": limit})
-        mesh = types.SimpleNamespace(devices=np.array([device]), size=1)
+        mesh = types.SimpleNamespace(local_devices=[device], size=1)
         return bank.on_device(shrunk(data__bank=choice, model__dtype=dtype), data, mesh)
 
     size = data.split.features.nbytes

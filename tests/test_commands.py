@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 
-import jax
 import pytest
 from conftest import ROOT
 
@@ -18,9 +17,7 @@ SMALL = [
 
 def command(*arguments, cwd=ROOT, script=("-m", "itm_jax.main")):
     """Runs a command from the repository root; returns (exit code, stdout, lines of stderr)."""
-    cache = {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}  # what one process compiled
-    cache |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3"}
-    environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"} | cache
+    environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(
         [sys.executable, *script, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False
     )

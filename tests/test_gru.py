@@ -236,7 +236,7 @@ def test_a_cut_run_goes_on_with_its_own_vocabulary(tmp_path, monkeypatch):
     given.write_text(to_text([*SPECIAL, "dog", "cat", "a"]))
     config = precomp_config(tmp_path / "d", model__text__vocab=str(given))
     training.train(config, tmp_path / "whole")
-    original, calls = training.put_batch, []
+    original, calls = training.put_part, []
 
     def stop_at_the_second(batch, mesh):
         calls.append(1)
@@ -244,10 +244,10 @@ def test_a_cut_run_goes_on_with_its_own_vocabulary(tmp_path, monkeypatch):
             os.kill(os.getpid(), signal.SIGTERM)
         return original(batch, mesh)
 
-    monkeypatch.setattr(training, "put_batch", stop_at_the_second)
+    monkeypatch.setattr(training, "put_part", stop_at_the_second)
     with pytest.raises(TerminatedError, match="step 2, saved"):
         training.train(config, tmp_path / "cut")
-    monkeypatch.setattr(training, "put_batch", original)
+    monkeypatch.setattr(training, "put_part", original)
     given.write_text(to_text([*SPECIAL, "a", "cat", "dog"]))  # as many words, so that no shape would tell
     training.train(config, tmp_path / "cut")
     assert lines(tmp_path / "whole") == lines(tmp_path / "cut")

@@ -37,9 +37,9 @@ def command(config, workdir):
     return [sys.executable, "-m", "itm_jax.main", f"--config={config}", f"--workdir={workdir}"]
 
 
-def environment(tmp_path):
-    """One device, and compiled programs kept between the processes."""
-    return os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "xla")}
+def environment():
+    """One device."""
+    return os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
 
 
 def outcome(workdir):
@@ -87,7 +87,7 @@ def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kill")
     config = folder / "config.py"
     config.write_text(CONFIG.format(path=str(ROOT / "configs" / "quickstart.py")))
-    env = environment(folder)
+    env = environment()
     run_to_the_end(command(config, folder / "whole"), env)
     return config, env, outcome(folder / "whole")
 

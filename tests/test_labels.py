@@ -53,7 +53,7 @@ def test_a_stopped_run_of_cpfean_ends_as_a_whole_one(tmp_path):
     training.train(whole, tmp_path / "whole")
     cut = fragment_config(train__epochs=1, model__alignment__gamma=0.5, train__checkpoint_every=4)
     with pytest.MonkeyPatch.context() as patch:
-        original, calls = training.put_batch, []
+        original, calls = training.put_part, []
 
         def stop(batch, mesh):
             calls.append(1)
@@ -61,7 +61,7 @@ def test_a_stopped_run_of_cpfean_ends_as_a_whole_one(tmp_path):
                 raise KeyboardInterrupt
             return original(batch, mesh)
 
-        patch.setattr(training, "put_batch", stop)
+        patch.setattr(training, "put_part", stop)
         with pytest.raises(KeyboardInterrupt):
             training.train(cut, tmp_path / "cut")
     training.train(cut, tmp_path / "cut")

@@ -93,7 +93,7 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(tmp_path):
 def test_sigterm_saves_and_the_same_command_ends_bit_identical(tmp_path, monkeypatch):
     config = shrunk()
     training.train(config, tmp_path / "whole")
-    original, calls = training.put_batch, []
+    original, calls = training.put_part, []
 
     def stop_at_the_seventh(batch, mesh):
         calls.append(1)
@@ -101,10 +101,10 @@ def test_sigterm_saves_and_the_same_command_ends_bit_identical(tmp_path, monkeyp
             os.kill(os.getpid(), signal.SIGTERM)
         return original(batch, mesh)
 
-    monkeypatch.setattr(training, "put_batch", stop_at_the_seventh)
+    monkeypatch.setattr(training, "put_part", stop_at_the_seventh)
     with pytest.raises(TerminatedError, match="step 7, saved"):
         training.train(config, tmp_path / "cut")
-    monkeypatch.setattr(training, "put_batch", original)
+    monkeypatch.setattr(training, "put_part", original)
     training.train(config, tmp_path / "cut")
     assert same(final_state(config, tmp_path / "whole"), final_state(config, tmp_path / "cut"))
     assert lines(tmp_path / "whole") == lines(tmp_path / "cut")
@@ -220,13 +220,13 @@ def test_text_encoder_learns_at_its_factor(tmp_path):
 
 
 def test_non_finite_steps_are_skipped_then_end_the_run(tmp_path, monkeypatch):
-    original = training.put_batch
+    original = training.put_part
 
     def poisoned(batch, mesh):
         features = np.asarray(batch.regions.features) * np.float32(np.nan)
         return original(batch.replace(regions=batch.regions.replace(features=jnp.asarray(features))), mesh)
 
-    monkeypatch.setattr(training, "put_batch", poisoned)
+    monkeypatch.setattr(training, "put_part", poisoned)
     config = shrunk(train__epochs=4, train__eval_every_epochs=4.0, train__max_skipped=12, train__checkpoint_every=5)
     with pytest.raises(DivergedError) as caught:
         training.train(config, tmp_path)

@@ -27,7 +27,7 @@ def on_device(config, data: TextSplit, mesh: Mesh) -> bool:
     Raises:
         InputError: data.bank=device, and the features do not fit.
     """
-    device = mesh.devices.flat[0]
+    device = mesh.local_devices[0]
     features = data.split.features
     size = int(np.prod(features.shape)) * bank_dtype(features.dtype, config.model.dtype).itemsize / mesh.size
     room = (device.memory_stats() or {}).get("bytes_limit")

@@ -52,16 +52,19 @@ class TextSplit:
             labels=None if self.labels is None else self.labels[images],
         )
 
-    def tokens(self, captions: np.ndarray):
-        """Captions padded to the smallest bucket that holds the longest of them."""
+    def tokens(self, captions: np.ndarray, part: slice = slice(None)):
+        """Captions, or a part of them, padded to the smallest bucket that holds the longest of all."""
         length = padded_length(int(self.table.lengths[captions].max()), self.buckets, self.max_tokens)
-        return gather_tokens(self.table, captions, length, self.states)
+        return gather_tokens(self.table, captions[part], length, self.states)
 
-    def batch(self, captions: np.ndarray, *, regions: bool = True) -> Batch:
-        """The pairs (caption, its image); without regions where those are on the devices (`data.bank`)."""
-        images = captions // self.split.captions_per_image
+    def batch(self, captions: np.ndarray, *, regions: bool = True, part: slice = slice(None)) -> Batch:
+        """The pairs (caption, its image) of rows `part`, padded as the whole batch is.
+
+        Without regions where those are on the devices (`data.bank`).
+        """
+        images = captions[part] // self.split.captions_per_image
         found = self.regions(images) if regions else None
-        return Batch(regions=found, tokens=self.tokens(captions), image=images.astype(np.int32))
+        return Batch(regions=found, tokens=self.tokens(captions, part), image=images.astype(np.int32))
 
 
 def read_split(config, name: str) -> Split:
@@ -130,15 +133,23 @@ def steps_per_epoch(split: Split, batch_size: int) -> int:
 
 
 def train_batches(
-    data: TextSplit, *, batch_size: int, seed: int, start: int, prefetch: int, regions: bool = True
+    data: TextSplit,
+    *,
+    batch_size: int,
+    seed: int,
+    start: int,
+    prefetch: int,
+    regions: bool = True,
+    part: slice = slice(None),
 ) -> Iterator[Batch]:
     """Endless batches from step `start` on; batch number s is a pure function of (seed, s).
 
     Each epoch is a new permutation of the pairs, cut into whole batches. Without `regions` a batch names its images only.
+    Of each batch a process gets its rows, `part`.
     """
     pairs = grain.MapDataset.range(len(data.split.captions)).seed(seed).shuffle()
     batches = pairs.batch(batch_size, drop_remainder=True).repeat()
-    batches = batches.map(functools.partial(data.batch, regions=regions))
+    batches = batches.map(functools.partial(data.batch, regions=regions, part=part))
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=prefetch)
     iterator = iter(batches.to_iter_dataset(options))
     iterator.set_state({"next_index": start})

@@ -83,11 +83,13 @@ def draw_matching(path: pathlib.Path, pixels: np.ndarray, boxes: np.ndarray, cap
     axes = left.subplots()
     _show(axes, pixels, f"{_wrapped(caption, 44)}\nscore {found.score:.3f}", 10)
     gate = np.ones(len(boxes)) if found.gate is None else found.gate
+    widest = max(float(gate.max()), 1e-9)  # gates may all be small: what counts is how they compare
     for region in np.argsort(gate):
         if np.isfinite(found.cosines[region]).all():
-            _box(axes, boxes[region], pixels.shape, GATES(float(gate[region])), 0.6 + 2.4 * float(gate[region]))
+            share = float(gate[region]) / widest
+            _box(axes, boxes[region], pixels.shape, GATES(share), 0.6 + 2.4 * share)
     if found.gate is not None:
-        mappable = plt.cm.ScalarMappable(plt.Normalize(0, 1), GATES)
+        mappable = plt.cm.ScalarMappable(plt.Normalize(0, widest), GATES)
         left.colorbar(mappable, ax=axes, location="bottom", shrink=0.7, label="gate of a region")
     grid = right.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axes in grid[len(found.words) :]:

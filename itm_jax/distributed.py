@@ -1,0 +1,106 @@
+"""Several processes, one run: how they find each other, what the first does for all, and what they agree on.
+
+Every process reads its own part of each batch and computes its devices' part of each step. The first alone reads and
+writes the workdir. Where one ends, the others end too, within the heartbeat's time.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from itm_jax.errors import InputError
+from itm_jax.mesh import put, replicated
+
+HEARTBEAT_SECONDS = 60  # after which a process that says nothing is taken for dead
+PLAIN = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+
+
+def start() -> None:
+    """Joins the other processes of this run, where the environment says that there are any.
+
+    Plain variables: JAX_COORDINATOR_ADDRESS (host:port of the first process), JAX_NUM_PROCESSES, JAX_PROCESS_ID. Of
+    SLURM and TPU pods JAX knows the variables itself. To be called before anything else of JAX.
+
+    Raises:
+        InputError: some of the plain variables are missing or wrong, or the others did not come.
+    """
+    given = [name for name in PLAIN if os.environ.get(name)]
+    hosts = [h for h in os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",") if h]
+    slurm = "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
+    if not given and len(hosts) < 2 and not slurm:
+        return
+    arguments: dict[str, Any] = {}
+    if given:
+        missing = [name for name in PLAIN if name not in given]
+        if missing:
+            raise InputError(f"{', '.join(missing)}: not set, but {given[0]} is; several processes need all three")
+        address, count, index = (os.environ[name] for name in PLAIN)
+        if not (count.isdecimal() and index.isdecimal() and int(index) < int(count)):
+            raise InputError(
+                f"JAX_PROCESS_ID={index}, JAX_NUM_PROCESSES={count}: must be numbers, the first the smaller"
+            )
+        arguments = {"coordinator_address": address, "num_processes": int(count), "process_id": int(index)}
+        arguments["cluster_detection_method"] = "deactivate"
+    try:
+        jax.distributed.initialize(
+            **arguments, heartbeat_timeout_seconds=HEARTBEAT_SECONDS, shutdown_timeout_seconds=HEARTBEAT_SECONDS
+        )
+    except (RuntimeError, ValueError) as e:
+        raise InputError(
+            f"the processes of this run did not find each other: {' '.join(str(e).split())[:300]}"
+        ) from None
+
+
+def first() -> bool:
+    """Whether this process reads and writes the workdir."""
+    return jax.process_index() == 0
+
+
+def alone() -> bool:
+    """Whether it is the only one."""
+    return jax.process_count() == 1
+
+
+def any_of_them(flag: bool) -> bool:
+    """Whether the flag is set in any process; all must ask."""
+    return flag if alone() else bool(np.any(multihost_utils.process_allgather(np.array(flag))))
+
+
+def near(tree: Any) -> Any:
+    """A replicated tree on the host of each process; alone, as it is."""
+    return tree if alone() else jax.tree.map(np.asarray, tree)
+
+
+def by_first(read: Callable[[Any], tuple[Any, Any] | None], like: Any, mesh: Mesh) -> tuple[Any, Any] | None:
+    """What the first process reads, for all of them.
+
+    Args:
+        read: takes a tree of the wanted layout (of several processes: zeros on the host) and returns (the tree, a JSON
+            value) or None.
+        like: arrays or shape structs, replicated over the mesh.
+        mesh: over which the tree is replicated.
+    """
+    if alone():
+        return read(like)
+    mine = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
+    found = read(mine) if first() else None
+    note = _text_of_first(json.dumps([found[1]] if found else []))
+    if not note:
+        return None
+    tree = jax.tree.map(np.asarray, found[0]) if found else mine
+    tree = multihost_utils.broadcast_one_to_all(tree, is_source=first())
+    return put(tree, replicated(mesh)), note[0]
+
+
+def _text_of_first(text: str) -> Any:
+    """The JSON value of the first process."""
+    data = np.frombuffer(text.encode(), np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.array(len(data)), is_source=first()))
+    data = data if first() else np.zeros(size, np.uint8)
+    return json.loads(bytes(np.asarray(multihost_utils.broadcast_one_to_all(data, is_source=first()))))

@@ -1,0 +1,136 @@
+"""Several processes on this machine: the numbers of one, one workdir, and an end for all when one is gone."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from test_kill import CONFIG
+from test_train import lines
+
+from itm_jax import distributed
+from itm_jax.errors import InputError
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A small run, as a file."""
+    path = tmp_path / "config.py"
+    path.write_text(CONFIG.format(path=str(ROOT / "configs" / "quickstart.py")))
+    return path
+
+
+def start(config, workdir, *flags, processes=1, devices=4):
+    """The processes of one run."""
+    with socket.socket() as s:
+        s.bind(("localhost", 0))
+        port = s.getsockname()[1]
+    started = []
+    for index in range(processes):
+        environment = os.environ | {
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "JAX_PLATFORMS": "cpu",
+        }
+        if processes > 1:
+            environment |= {
+                "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
+                "JAX_NUM_PROCESSES": str(processes),
+                "JAX_PROCESS_ID": str(index),
+            }
+        command = [sys.executable, "-m", "itm_jax.main", f"--config={config}", f"--workdir={workdir}", *flags]
+        started.append(subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True))
+    return started
+
+
+def finish(started, code=0):
+    """What the processes said; all must end with the code."""
+    said = [process.communicate(timeout=400)[1] for process in started]
+    assert [p.returncode for p in started] == [code] * len(started), said
+    return said
+
+
+def losses(workdir):
+    return [x["loss"] for x in lines(workdir) if "loss" in x]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["afa", "cpfean"])
+def test_two_processes_have_the_numbers_of_one(config, tmp_path, model):
+    flags = (f"--config.model.name={model}", "--config.train.epochs=0.5", "--config.data.bank=device")
+    finish(start(config, tmp_path / "one", *flags))
+    said = finish(start(config, tmp_path / "two", *flags, processes=2, devices=2))
+    assert "dev rSum" in said[0]
+    assert "dev rSum" not in said[1]  # the first speaks for both
+    one, two = tmp_path / "one", tmp_path / "two"
+    np.testing.assert_allclose(losses(one)[:10], losses(two)[:10], rtol=1e-4)
+    assert len(lines(one)) == len(lines(two))
+    a, b = (json.loads((w / "results.json").read_text()) for w in (one, two))
+    assert a["counts"] == b["counts"]
+    assert b["protocols"]["full"]["rsum"] == pytest.approx(a["protocols"]["full"]["rsum"], abs=20)
+
+
+@pytest.mark.slow
+def test_a_stopped_run_of_two_processes_goes_on_in_one(config, tmp_path):
+    started = start(config, tmp_path / "run", processes=2, devices=2)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    while not metrics.exists() or len(metrics.read_text().splitlines()) < 5:
+        time.sleep(0.2)
+        assert started[0].poll() is None, started[0].stderr.read()
+    started[1].send_signal(signal.SIGTERM)  # either of them
+    said = finish(started, 143)
+    assert all("stopped by SIGTERM" in text for text in said)
+    finish(start(config, tmp_path / "run"))
+    steps = [x["step"] for x in lines(tmp_path / "run") if "loss" in x]
+    assert steps == list(range(1, len(steps) + 1))
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["finished"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
+def test_when_one_dies_the_other_ends_within_two_minutes(config, tmp_path, killed):
+    started = start(config, tmp_path / "run", "--config.train.epochs=1000", processes=2, devices=2)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    while not metrics.exists() or len(metrics.read_text().splitlines()) < 5:
+        time.sleep(0.2)
+        assert started[0].poll() is None, started[0].stderr.read()
+    started[killed].kill()
+    began = time.monotonic()
+    said = started[1 - killed].communicate(timeout=130)[1]
+    assert started[1 - killed].returncode not in (0, None)
+    assert time.monotonic() - began < 120
+    print(said[-2000:])
+    assert "another task died" in said or "process" in said
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"JAX_COORDINATOR_ADDRESS": "localhost:1"}, "JAX_NUM_PROCESSES, JAX_PROCESS_ID: not set"),
+        (
+            {"JAX_COORDINATOR_ADDRESS": "localhost:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "2"},
+            "must be numbers",
+        ),
+    ],
+)
+def test_bad_environment(monkeypatch, variables, message):
+    for name in distributed.PLAIN:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=message):
+        distributed.start()
+
+
+def test_alone_nothing_is_asked_of_others():
+    distributed.start()
+    assert distributed.first()
+    assert distributed.alone()
+    assert distributed.any_of_them(True)
+    assert not distributed.any_of_them(False)
+    assert distributed.by_first(lambda like: (like, 3), {"a": 1}, None) == ({"a": 1}, 3)
