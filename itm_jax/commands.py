@@ -57,7 +57,7 @@ def config_of(flag: flags.FlagHolder) -> ml_collections.ConfigDict:
 def given(argv: Sequence[str]) -> dict[str, str]:
     """The flags of a command line, `--name=value` or `--name value`, before absl has read them."""
     flat = [part for a in argv[1:] for part in (a.split("=", 1) if a.startswith("-") else [a])]
-    return {name.lstrip("-"): value for name, value in zip(flat, [*flat[1:], ""], strict=True) if name.startswith("-")}
+    return {name.lstrip("-"): value for name, value in zip(flat, [*flat[1:], ""], strict=False) if name.startswith("-")}
 
 
 def with_config_of_run(argv: Sequence[str], run: str | None) -> list[str]:

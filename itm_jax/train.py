@@ -152,9 +152,7 @@ def _loop(run: Run, train_data, dev_data, state: TrainState, meta: dict, workdir
     try:
         for step in range(first + 1, total + 1):
             state, metrics = step_fn(state, put_part(next(batches), run.mesh), key, bank)
-            logged, stopped = step % config.train.log_every == 0 or step == total, False
-            if logged or distributed.alone():
-                stopped = distributed.any_of_them(stop.requested)
+            logged = step % config.train.log_every == 0 or step == total
             if logged:
                 values = {k: float(v) for k, v in metrics.items()}
                 now = time.perf_counter()
@@ -178,6 +176,9 @@ def _loop(run: Run, train_data, dev_data, state: TrainState, meta: dict, workdir
                 if rsum > meta["best_rsum"]:
                     meta |= {"best_rsum": rsum, "best_step": step}
                 window = time.perf_counter()
+            stopped = False
+            if logged or rsum is not None or distributed.alone():  # several ask one another, not at every step
+                stopped = distributed.any_of_them(stop.requested)
             periodic = config.train.checkpoint_every and step % config.train.checkpoint_every == 0
             if rsum is not None or periodic or stopped:
                 records.save(state)
