@@ -20,6 +20,7 @@ FREE_FIELDS = (
     "data.prefetch",
     "eval.matrix_gb",
     "eval.tile",
+    "optim.sharded",
     "train.log_every",
     "train.max_skipped",
 )
@@ -108,6 +109,7 @@ def default_config() -> ml_collections.ConfigDict:
     c.optim.clip = 2.0
     c.optim.decay_epochs = (15,)
     c.optim.decay_factor = 0.1
+    c.optim.sharded = False  # the optimiser's state in parts over the devices instead of whole on each
 
     c.train = ml_collections.ConfigDict()
     c.train.epochs = 30.0

@@ -12,10 +12,9 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh
 
 from itm_jax.errors import InputError
-from itm_jax.mesh import put, replicated
+from itm_jax.mesh import put
 
 HEARTBEAT_SECONDS = 60  # after which a process that says nothing is taken for dead
 PLAIN = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
@@ -73,18 +72,25 @@ def any_of_them(flag: bool) -> bool:
 
 
 def near(tree: Any) -> Any:
-    """A replicated tree on the host of each process; alone, as it is."""
-    return tree if alone() else jax.tree.map(np.asarray, tree)
+    """A tree on the host of the first process, arrays in parts put together; alone, as it is. All must call it."""
+    if alone():
+        return tree
+
+    def whole(x):
+        if not x.is_fully_replicated:
+            return multihost_utils.process_allgather(x, tiled=True)
+        return np.asarray(x) if first() else x
+
+    return jax.tree.map(whole, tree)
 
 
-def by_first(read: Callable[[Any], tuple[Any, Any] | None], like: Any, mesh: Mesh) -> tuple[Any, Any] | None:
+def by_first(read: Callable[[Any], tuple[Any, Any] | None], like: Any) -> tuple[Any, Any] | None:
     """What the first process reads, for all of them.
 
     Args:
         read: takes a tree of the wanted layout (of several processes: zeros on the host) and returns (the tree, a JSON
             value) or None.
-        like: arrays or shape structs, replicated over the mesh.
-        mesh: over which the tree is replicated.
+        like: arrays or shape structs, laid out over the mesh.
     """
     if alone():
         return read(like)
@@ -94,8 +100,11 @@ def by_first(read: Callable[[Any], tuple[Any, Any] | None], like: Any, mesh: Mes
     if not note:
         return None
     tree = jax.tree.map(np.asarray, found[0]) if found else mine
-    tree = multihost_utils.broadcast_one_to_all(tree, is_source=first())
-    return put(tree, replicated(mesh)), note[0]
+
+    def send(mine, wanted):  # one at a time: what is in parts need never be whole on a device beside all the rest
+        return put(np.asarray(multihost_utils.broadcast_one_to_all(mine, is_source=first())), wanted.sharding)
+
+    return jax.tree.map(send, tree, like), note[0]
 
 
 def _text_of_first(text: str) -> Any:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from jax.tree_util import Partial
 
@@ -21,7 +22,8 @@ from itm_jax.data.text import TextInput, load_text
 from itm_jax.encode import encode_split, make_encoders
 from itm_jax.files import write_whole
 from itm_jax.lock import workdir_lock
-from itm_jax.metrics.retrieval import protocols, rank_metrics
+from itm_jax.metrics.retrieval import fold_mean, folds, protocols, rank_metrics
+from itm_jax.programs import use_cache
 from itm_jax.provenance import config_hash, read_data
 from itm_jax.results import results, results_name, to_text
 from itm_jax.run import build_for_evaluation
@@ -36,11 +38,11 @@ def score_split(encoders, variables: Any, data: TextSplit, config, mesh) -> tupl
     images, captions = encode_split(encoders, variables, data, config=config, mesh=mesh)
     encoded = time.perf_counter()
     score = Partial(encoders[2], variables)
-    scores = _matrix(score, images, captions, config, mesh)
+    scores = matrix(score, images, captions, config, mesh)
     return scores, {"encode": encoded - began, "score": time.perf_counter() - encoded}
 
 
-def _matrix(score: Partial, images: Any, captions: Sequence[tuple[np.ndarray, Any]], config, mesh) -> np.ndarray:
+def matrix(score: Partial, images: Any, captions: Sequence[tuple[np.ndarray, Any]], config, mesh) -> np.ndarray:
     """The scores of all captions, in their order, whatever the shapes of their encodings."""
     blocks = [score_matrix(score, images, group, tile=config.eval.tile, mesh=mesh) for _, group in captions]
     if len(blocks) == 1:
@@ -60,13 +62,32 @@ def evaluate_split(encoders, variables: Any, data: TextSplit, config, mesh) -> t
         images, captions = encode_split(encoders, variables, data, config=config, mesh=mesh)
         encoded = time.perf_counter()
         score = Partial(encoders[2], variables)
-        found = retrieve(score, images, captions, split.caption_image_index, tile=config.eval.tile, mesh=mesh)
-        seconds = {"encode": encoded - began, "score": time.perf_counter() - encoded, "rank": 0.0}
-        return {"full": rank_metrics(found.image_ranks, found.caption_ranks)}, seconds
+        metrics = streamed(score, images, captions, split.caption_image_index, config, mesh)
+        return metrics, {"encode": encoded - began, "score": time.perf_counter() - encoded, "rank": 0.0}
     scores, seconds = score_split(encoders, variables, data, config, mesh)
     began = time.perf_counter()
     metrics = protocols(scores, split.caption_image_index)
     return metrics, seconds | {"rank": time.perf_counter() - began}
+
+
+def streamed(score: Partial, images: Any, captions, owner: np.ndarray, config, mesh) -> dict[str, dict[str, float]]:
+    """`metrics.retrieval.protocols` without the matrix of all scores."""
+
+    def metrics(images, captions, owner):
+        found = retrieve(score, images, captions, owner, tile=config.eval.tile, mesh=mesh)
+        return rank_metrics(found.image_ranks, found.caption_ranks)
+
+    of_folds = []
+    for rows, columns in folds(owner, int(owner.max()) + 1):
+        groups = []
+        for index, encoded in captions:
+            here = np.isin(index, columns)
+            if here.any():
+                part = jax.tree.map(lambda x, here=here: x[here], encoded)
+                groups.append((np.searchsorted(columns, index[here]), part))
+        of_fold = jax.tree.map(lambda x, rows=rows: x[rows], images)
+        of_folds.append(metrics(of_fold, groups, owner[columns] - rows.start))
+    return {"full": metrics(images, captions, owner)} | fold_mean(of_folds)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +133,7 @@ def open_run(config, workdir: pathlib.Path) -> OpenRun:
     Raises:
         InputError: the workdir holds no run, one of another model, or a damaged one.
     """
+    use_cache(config)
     text = load_text(config, source=config.data.source, workdir=workdir)
     resolve(config)
     trained = config_lib.read_json(workdir / "config.json")
@@ -119,7 +141,7 @@ def open_run(config, workdir: pathlib.Path) -> OpenRun:
     results_name(config, trained)  # refuses another model
     data = pipeline.with_text(config, pipeline.read_split(config, config.data.test_split), text)
     model, mesh, like = build_for_evaluation(config, data)
-    variables, step = distributed.by_first(lambda like: restore_variables(workdir, like), like, mesh)
+    variables, step = distributed.by_first(lambda like: restore_variables(workdir, like), like)
     return OpenRun(config, text, data, model, mesh, variables, step)
 
 

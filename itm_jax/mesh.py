@@ -29,6 +29,14 @@ def split_batch(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
+def spread(x, mesh: Mesh) -> NamedSharding:
+    """The first axis of x that divides evenly over `data`; on every device, where none does."""
+    for axis, size in enumerate(x.shape):
+        if size and size % mesh.size == 0:
+            return NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
+    return replicated(mesh)
+
+
 def put(tree, sharding: NamedSharding):
     """Moves what every process holds whole to the devices; each process sends its own devices their part."""
     if sharding.is_fully_addressable:

@@ -5,7 +5,6 @@ import time
 from typing import Any
 
 from itm_jax import checkpoints
-from itm_jax.distributed import near
 from itm_jax.train_state import TrainState
 from itm_jax.watch import CollapseAlarm
 from itm_jax.writer import Display, MetricsWriter
@@ -45,7 +44,7 @@ class Records:
         """A checkpoint, in the background, after the lines that precede it."""
         self.meta["train_seconds"] = self._before + time.perf_counter() - self._began
         self._writer.sync()
-        checkpoints.save(self._manager, near(state), dict(self.meta))
+        checkpoints.save(self._manager, state, dict(self.meta))
 
     def wait(self) -> None:
         """Until the checkpoints are written."""

@@ -47,7 +47,14 @@ def build_run(config, text: TextInput, data: pipeline.TextSplit) -> Run:
     optimizer = make_optimizer(config.optim, schedule)
     example = data.batch(np.arange(2))
     state = init_state(
-        jax.random.key(config.seed), model, optimizer, example, data.constants, bert_params=text.params, mesh=mesh
+        jax.random.key(config.seed),
+        model,
+        optimizer,
+        example,
+        data.constants,
+        bert_params=text.params,
+        sharded=config.optim.sharded,
+        mesh=mesh,
     )
     if WORD_PRIOR in state.batch_stats:
         prior = word_prior(

@@ -7,6 +7,7 @@ XLA_FLAGS=--xla_gpu_deterministic_ops=true.
 """
 
 import contextlib
+import functools
 import json
 import pathlib
 import sys
@@ -31,10 +32,11 @@ from itm_jax.files import write_whole
 from itm_jax.lock import workdir_lock
 from itm_jax.mesh import own_rows, put_part, replicated
 from itm_jax.models.cpfean import WORD_PRIOR
+from itm_jax.programs import check_step, largest_batch, use_cache
 from itm_jax.provenance import DATA, check_data, describe_split, read_data
 from itm_jax.records import NoRecords, Records
 from itm_jax.run import Run, augment_constants, build_run, check_vocabulary, check_workdir
-from itm_jax.train_state import TrainState
+from itm_jax.train_state import TrainState, init_optimizer
 from itm_jax.train_step import make_train_step
 from itm_jax.watch import StopSignal
 
@@ -58,6 +60,7 @@ def train(config, workdir: pathlib.Path, *, check_test: bool = False) -> None:
             f"config.data: train_split={used[0]}, dev_split={used[1]}, test_split={used[2]}: must be three different "
             "splits; dev selects, test reports"
         )
+    use_cache(config)
     with workdir_lock(workdir) if distributed.first() else contextlib.nullcontext():
         names = [config.data.train_split, config.data.dev_split] + [config.data.test_split] * check_test
         splits = pipeline.read_splits(config, names)
@@ -70,10 +73,11 @@ def train(config, workdir: pathlib.Path, *, check_test: bool = False) -> None:
         train_data, dev_data = (pipeline.with_text(config, split, text) for split in splits[:2])
         run = build_run(config, text, train_data)
         state, meta = first_state(run, workdir)
-        if distributed.first():
-            write_files(run, workdir, None if recorded else splits[:2])
+        write = functools.partial(write_files, run, workdir, None if recorded else splits[:2])
         if int(state.step) < meta["total_steps"]:
-            _loop(run, train_data, dev_data, state, meta, workdir)
+            _loop(run, train_data, dev_data, state, meta, workdir, write)
+        elif distributed.first():
+            write()
 
 
 def write_files(run: Run, workdir: pathlib.Path, splits) -> None:
@@ -91,7 +95,7 @@ def first_state(run: Run, workdir: pathlib.Path) -> tuple[TrainState, dict[str, 
     config = run.config
     meta = {"best_rsum": -1.0, "best_step": 0, "train_seconds": 0.0}
     state = run.state
-    found = distributed.by_first(lambda like: checkpoints.restore_newest(workdir, like, _say), state, run.mesh)
+    found = distributed.by_first(lambda like: checkpoints.restore_newest(workdir, like, _say), state)
     if found:
         state = found[0]
         meta = {k: found[1][k] for k in meta}
@@ -110,15 +114,16 @@ def from_best(run: Run, state: TrainState, other: pathlib.Path) -> TrainState:
         size = (run.config.model.text.vocab_size,)
         statistics[WORD_PRIOR] = jax.ShapeDtypeStruct(size, jnp.float32, sharding=replicated(run.mesh))
     like = {"params": state.params, "batch_stats": statistics}
-    variables, _ = distributed.by_first(lambda like: checkpoints.restore_variables(other, like), like, run.mesh)
+    variables, _ = distributed.by_first(lambda like: checkpoints.restore_variables(other, like), like)
     statistics = {k: v for k, v in variables["batch_stats"].items() if k != WORD_PRIOR}
     if prior is not None:
         statistics[WORD_PRIOR] = prior
     params = variables["params"]
-    return state.replace(params=params, batch_stats=statistics, opt_state=run.optimizer.init(params))
+    opt_state = init_optimizer(run.optimizer, params, sharded=run.config.optim.sharded, mesh=run.mesh)
+    return state.replace(params=params, batch_stats=statistics, opt_state=opt_state)
 
 
-def _loop(run: Run, train_data, dev_data, state: TrainState, meta: dict, workdir: pathlib.Path) -> None:
+def _loop(run: Run, train_data, dev_data, state: TrainState, meta: dict, workdir: pathlib.Path, write) -> None:
     config, epoch = run.config, run.steps_per_epoch
     first, total = int(state.step), meta["total_steps"]
     step_fn = jax.jit(
@@ -131,6 +136,7 @@ def _loop(run: Run, train_data, dev_data, state: TrainState, meta: dict, workdir
             warmup_steps=round(config.loss.warmup_epochs * epoch),
         ),
         donate_argnums=0,
+        out_shardings=(jax.tree.map(lambda x: x.sharding, state), replicated(run.mesh)),
     )
     bank = None
     if on_device(config, train_data, run.mesh):
@@ -146,6 +152,12 @@ def _loop(run: Run, train_data, dev_data, state: TrainState, meta: dict, workdir
         part=own_rows(run.mesh, config.data.batch_size),
     )
     key = jax.jit(lambda: jax.random.key(config.seed + 1), out_shardings=replicated(run.mesh))()
+    largest = largest_batch(train_data, config.data.batch_size, run.mesh, regions=bank is None)
+    needs = check_step(step_fn, state, largest, key, bank, run.mesh)
+    if distributed.first():
+        write()  # not before: a run that does not fit leaves nothing, so that with smaller fields it takes this workdir
+        if needs:
+            _say(needs)
     eval_every = max(1, round(config.train.eval_every_epochs * epoch))
     records = Records(workdir, first, meta) if distributed.first() else NoRecords()
     stop, window = StopSignal(), time.perf_counter()
@@ -181,7 +193,7 @@ def _loop(run: Run, train_data, dev_data, state: TrainState, meta: dict, workdir
                 stopped = distributed.any_of_them(stop.requested)
             periodic = config.train.checkpoint_every and step % config.train.checkpoint_every == 0
             if rsum is not None or periodic or stopped:
-                records.save(state)
+                records.save(distributed.near(state))
             if stopped:
                 records.wait()
                 raise TerminatedError(

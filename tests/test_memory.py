@@ -1,5 +1,7 @@
 """What saves memory in the text encoder changes no gradient."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +9,13 @@ import pytest
 from test_bank import data_of
 from test_train import lines, one_device, shrunk  # noqa: F401
 
+from itm_jax import checkpoints, programs
+from itm_jax import config as config_lib
+from itm_jax import run as run_lib
 from itm_jax import train as training
+from itm_jax.data import pipeline
 from itm_jax.errors import InputError
+from itm_jax.mesh import make_mesh
 from itm_jax.modules.bert import Bert, BertConfig
 from itm_jax.modules.gru import BiGRU, GRUConfig
 from itm_jax.modules.text_encoder import encode_in_parts
@@ -79,3 +86,105 @@ def test_a_run_has_the_same_losses(tmp_path, changes):
 def test_bad_input(changes, message):
     with pytest.raises(InputError, match=message):
         validate(shrunk(**changes))
+
+
+def structs(tree):
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
+
+
+def test_an_optimiser_in_parts_has_the_same_numbers(tmp_path, monkeypatch):
+    """Four devices each hold a part of Adam's moments; a run begun so goes on without, and the other way round."""
+    monkeypatch.setattr(run_lib, "make_mesh", make_mesh)
+    training.train(shrunk(optim__sharded=False), tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as m:
+        seen = []
+        m.setattr(training, "check_step", lambda step, state, *rest: seen.append(structs(state)) or "")
+        training.train(shrunk(optim__sharded=True), tmp_path / "parts")
+    like = seen[0]
+    parts = {np.prod(x.sharding.shard_shape(x.shape)) / x.size for x in jax.tree.leaves(like.opt_state) if x.size > 100}
+    assert parts == {0.25}
+    assert all(x.sharding.is_fully_replicated for x in jax.tree.leaves((like.params, like.batch_stats)))
+    losses = [[x["loss"] for x in lines(tmp_path / name) if "loss" in x] for name in ("whole", "parts")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    for name, other in (("parts", False), ("whole", True)):  # and each goes on as the other
+        longer = config_lib.read_json(tmp_path / name / "config.json")
+        longer.train.epochs = 2.5
+        (tmp_path / name / "config.json").write_text(config_lib.to_json(longer))
+        longer.optim.sharded = other
+        training.train(longer, tmp_path / name)
+        assert [x["step"] for x in lines(tmp_path / name) if "loss" in x] == list(range(1, 26))
+    state, meta = checkpoints.restore(tmp_path / "parts", 20, like)
+    assert meta["total_steps"] == 20
+    kernel = lambda s: s.opt_state[1].mu["image_branch"]["enhancement"]["linear"]["kernel"]  # noqa: E731
+    assert kernel(state).sharding == kernel(like).sharding
+
+
+def test_a_step_that_does_not_fit_is_refused(tmp_path, monkeypatch, capfd):
+    training.train(shrunk(train__epochs=0.1), tmp_path / "fits")
+    assert "a step of 8 pairs, 24 tokens each: 0.00 GB held on each device" in capfd.readouterr().err
+    monkeypatch.setattr(programs, "device_memory", lambda device: 100_000)
+    with pytest.raises(
+        InputError, match=r"a step of 8 pairs.* needs 0.0 GB on each device, which has 0.0 GB; lower data"
+    ):
+        training.train(shrunk(), tmp_path / "run")
+    monkeypatch.undo()
+    training.train(shrunk(data__batch_size=4, train__epochs=0.1), tmp_path / "run")  # the workdir was left free
+
+
+def test_a_device_that_does_not_say_what_it_has():
+    gpu = types.SimpleNamespace(platform="gpu", memory_stats=lambda: None)
+    assert programs.device_memory(gpu) is None
+    known = types.SimpleNamespace(platform="gpu", memory_stats=lambda: {"bytes_limit": 7})
+    assert programs.device_memory(known) == 7
+    assert programs.device_memory(jax.devices()[0]) > 1e8
+    silent = types.SimpleNamespace(memory_analysis=lambda: None)
+    assert programs.memory_of(silent) is None
+
+
+def test_the_largest_step_is_compiled_once(tmp_path, monkeypatch):
+    """What was compiled ahead of time is what training runs."""
+    compiled, inside = [], []
+    check = programs.check_step
+
+    def watched(*args):
+        before = len(compiled)
+        line = check(*args)
+        inside.append(len(compiled) - before)
+        inside.append(len(compiled))
+        return line
+
+    def batch_of_longest(data, captions, **rest):
+        return batch(data, np.full(len(captions), data.table.lengths.argmax()), **rest)
+
+    batch = pipeline.TextSplit.batch
+    monkeypatch.setattr(training, "check_step", watched)
+    monkeypatch.setattr(pipeline.TextSplit, "batch", batch_of_longest)
+    monkeypatch.setattr(training, "evaluate_split", lambda *_: ({"full": {"rsum": 1.0}}, {}))
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, *_, **kw: (
+            compiled.append(kw.get("fun_name")) if event.endswith("backend_compile_duration") else None
+        )
+    )
+    training.train(shrunk(train__epochs=0.5), tmp_path)
+    steps = [n for n, name in enumerate(compiled) if name and "train_step" in name]
+    assert len(steps) == 1
+    assert inside[0] == 1
+    assert steps[0] == inside[1] - 1
+
+
+def test_compiled_programs_are_kept_on_accelerators_only(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
+    config = shrunk(data__cache_dir=str(tmp_path))
+    before = jax.config.jax_compilation_cache_dir
+    try:
+        jax.config.update("jax_compilation_cache_dir", None)
+        programs.use_cache(config)
+        assert jax.config.jax_compilation_cache_dir is None
+        monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+        programs.use_cache(config)
+        assert jax.config.jax_compilation_cache_dir == str(tmp_path / "xla")
+        jax.config.update("jax_compilation_cache_dir", "elsewhere")
+        programs.use_cache(config)
+        assert jax.config.jax_compilation_cache_dir == "elsewhere"
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)

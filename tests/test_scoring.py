@@ -1,11 +1,15 @@
 """Scores in tiles: the matrix, and ranks and best items without it."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from itm_jax.config import default_config
 from itm_jax.errors import InputError, NonFiniteScoresError
+from itm_jax.evaluate import streamed
 from itm_jax.mesh import make_mesh
+from itm_jax.metrics import retrieval
 from itm_jax.metrics.retrieval import query_ranks
 from itm_jax.scoring import retrieve, score_matrix, tiles
 
@@ -29,8 +33,6 @@ def gallery(rng, images=23, captions=61, levels=3):
 @pytest.mark.parametrize("tile", [4, 7, 100])
 @pytest.mark.parametrize("resident", [True, False])
 def test_ranks_are_those_of_the_matrix(rng, tile, devices, resident, monkeypatch):
-    import jax
-
     if not resident:
         monkeypatch.setattr(tiles, "RESIDENT_BYTES", 0)
     v, w, groups, owner = gallery(rng)
@@ -52,6 +54,18 @@ def test_without_best_items_there_are_none(rng):
     found = retrieve(cosine, v, groups, owner, tile=8)
     assert found.captions_of_images is None
     assert found.images_of_captions is None
+
+
+def test_folds_are_those_of_the_matrix(rng, monkeypatch):
+    """COCO's 5-fold protocol without the matrix of all scores; folds of 4 images."""
+    monkeypatch.setattr(retrieval, "FOLD", 4)
+    v, w, groups, owner = gallery(rng, images=20)
+    config = default_config()
+    config.eval.tile = 3
+    found = streamed(cosine, v, groups, owner, config, make_mesh(1, jax.devices()[:1]))
+    expected = retrieval.protocols(v @ w.T, owner)
+    assert set(expected) == {"full", "5fold_1k"}
+    assert found == expected
 
 
 def test_more_best_items_than_there_are(rng):

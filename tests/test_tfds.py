@@ -324,13 +324,15 @@ def test_bench_reads_both_without_tensorflow(tmp_path):
     code, out, err = command(
         "itm_jax.bench", "input", "--config=configs/quickstart.py", "--config.data.source=precomp", "--repeats=2",
         f"--config.data.dir={config.data.dir}", f"--config.model.text.vocab={SCENES_VOCAB}", "--batches=2",
-        "--config.data.batch_size=8", f"--tfds={other.data.dir}",
+        "--config.data.batch_size=8", f"--tfds={other.data.dir}", "--step",
     )  # fmt: skip
     assert code == 0, err
     figures = {k.strip(): v for k, v in (line.rsplit(maxsplit=1) for line in out)}
     rates = [float(figures[f"{name}: examples_per_second"]) for name in ("precomp", "tfds, --tfds")]
     assert min(rates) > 0
     assert float(figures["ratio_tfds_to_precomp"]) == pytest.approx(rates[1] / rates[0], rel=1e-2)
+    needed = float(figures["step: examples_per_second"])
+    assert float(figures["ratio_input_to_step"]) == pytest.approx(rates[0] / needed, rel=1e-2)
 
 
 def world(tmp_path, *, images=16):

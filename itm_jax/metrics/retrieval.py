@@ -1,6 +1,6 @@
 """Recall@K, median and mean rank in both directions, by counting on the device and never by sorting on the host."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -133,15 +133,24 @@ def rank_metrics(image_ranks: Int[np.ndarray, " i"], caption_ranks: Int[np.ndarr
 def protocols(scores, caption_image_index) -> dict[str, Mapping[str, float]]:
     """`full`, and for 5,000 images `5fold_1k`: the mean over folds of 1,000 consecutive images and their captions."""
     out = {"full": retrieval_metrics(scores, caption_image_index)}
-    owner = np.asarray(caption_image_index)
-    if scores.shape[0] == 5 * FOLD:
-        folds = []
-        for first in range(0, 5 * FOLD, FOLD):
-            columns = np.flatnonzero((owner >= first) & (owner < first + FOLD))
-            block = np.ascontiguousarray(np.asarray(scores[first : first + FOLD])[:, columns])
-            folds.append(retrieval_metrics(block, owner[columns] - first))
-        out["5fold_1k"] = {key: float(np.mean([fold[key] for fold in folds])) for key in folds[0]}
-    return out
+    owner, found = np.asarray(caption_image_index), []
+    for rows, columns in folds(owner, scores.shape[0]):
+        block = np.ascontiguousarray(np.asarray(scores[rows])[:, columns])
+        found.append(retrieval_metrics(block, owner[columns] - rows.start))
+    return out | fold_mean(found)
+
+
+def folds(owner: Int[np.ndarray, " t"], images: int) -> list[tuple[slice, Int[np.ndarray, " c"]]]:
+    """Images and captions of each fold of COCO's 5-fold 1K protocol; none where there are not 5,000 images."""
+    if images != 5 * FOLD:
+        return []
+    starts = range(0, images, FOLD)
+    return [(slice(f, f + FOLD), np.flatnonzero((owner >= f) & (owner < f + FOLD))) for f in starts]
+
+
+def fold_mean(found: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """`5fold_1k`, the mean of the folds' metrics; nothing where there are no folds."""
+    return {"5fold_1k": {key: float(np.mean([fold[key] for fold in found])) for key in found[0]}} if found else {}
 
 
 def chance_rsum(images: int, captions_per_image: int) -> float:

@@ -1,13 +1,16 @@
 """The cost of CPFEAN's all-pairs scores beside the bare product of regions and words, and the direct form on a sample."""
 
-import time
+from collections.abc import Callable
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
+from itm_jax.bench.measure import memory, timed, where
 from itm_jax.config import default_config
 from itm_jax.models import build
 from itm_jax.modules.fusion import RegionGate
@@ -45,15 +48,24 @@ def exactly(function):
     return exact
 
 
-def seconds_of(function, repeats: int) -> float:
-    """Fastest of `repeats` calls, each waited for; the first one, which compiles, is not counted."""
+def fresh_cpfean(width: int) -> tuple[Partial, nn.Module, Any]:
+    """`score(images, captions)`, the model and its random variables."""
+    config = default_config().model
+    config.name, config.width, config.text.vocab_size, config.text.hidden_size = "cpfean", width, 8, 8
+    config.text.num_heads = config.text.num_layers = 1
+    config.graph.layers = 0  # encoding is not measured
+    model = build(config)
+    ones = jnp.ones((1, 4), bool)
+    example = Regions(jnp.zeros((1, 4, 4)), ones), Tokens(jnp.zeros((1, 4), jnp.int32), ones)
+    variables = model.init(jax.random.key(0), *example, train=False)
+    score = Partial(lambda variables, i, c: model.apply(variables, i, c, method="score"), variables)
+    return score, model, variables
+
+
+def fastest(function: Callable[[], object], repeats: int) -> float:
+    """Fastest of `repeats` calls; the first one, which compiles, is not counted."""
     jax.block_until_ready(function())
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        jax.block_until_ready(function())
-        times.append(time.perf_counter() - began)
-    return min(times)
+    return timed(function, repeats)["seconds_min"]
 
 
 def bench_score(
@@ -63,35 +75,28 @@ def bench_score(
 
     The direct form is timed on `sample` x `sample` pairs and given for all of them.
     """
-    config = default_config().model
-    config.name, config.width, config.text.vocab_size, config.text.hidden_size = "cpfean", width, 8, 8
-    config.text.num_heads = config.text.num_layers = 1
-    config.graph.layers = 0  # encoding is not measured
-    model = build(config)
-    ones = jnp.ones((1, 4), bool)
-    example = Regions(jnp.zeros((1, 4, 4)), ones), Tokens(jnp.zeros((1, 4), jnp.int32), ones)
-    variables = model.init(jax.random.key(0), *example, train=False)
+    score, _, variables = fresh_cpfean(width)
     rng = np.random.default_rng(0)
     v, w = random_fragments(rng, images, regions, width), random_fragments(rng, captions, tokens, width)
 
     def bare(i, c):
         return jnp.max(jnp.einsum("ird,tld->irtl", i.rows, c.rows, precision=HIGHEST), axis=(1, 3))
 
-    score = Partial(lambda variables, i, c: model.apply(variables, i, c, method="score"), variables)
-    ours = seconds_of(lambda: score_matrix(score, v, w, tile=tile), repeats)
+    ours = fastest(lambda: score_matrix(score, v, w, tile=tile), repeats)
     product = jax.jit(lambda a, b: jnp.matmul(a, b.T, precision=HIGHEST))
     rows = jax.device_put((v.rows[:tile].reshape(-1, width), w.rows[:tile].reshape(-1, width)))
     tiles = images / min(tile, images) * captions / min(tile, captions)
-    matrix_product = seconds_of(lambda: product(*rows), repeats) * tiles
-    in_tiles = seconds_of(lambda: score_matrix(bare, v, w, tile=tile), 1)
+    matrix_product = fastest(lambda: product(*rows), repeats) * tiles
+    in_tiles = fastest(lambda: score_matrix(bare, v, w, tile=tile), repeats)
     gate = RegionGate(*(variables["params"][f"gate_{name}"] for name in RegionGate._fields))
     of_pairs = jax.jit(jax.vmap(jax.vmap(exactly(direct_score), (None, 0, None)), (0, None, None)))
     few = (v.rows[:sample], w.rows[:sample])
     pairs = len(few[0]) * len(few[1])
-    direct = seconds_of(lambda: of_pairs(*few, gate), repeats) / pairs * images * captions
+    direct = fastest(lambda: of_pairs(*few, gate), repeats) / pairs * images * captions
     found = np.asarray(score_matrix(score, *(jax.tree.map(lambda x: x[:sample], f) for f in (v, w)), tile=sample))
     flops = 2.0 * images * captions * regions * tokens * width
     return {
+        "devices": where(),
         "pairs": f"{images} x {captions}",
         "fragments": f"{regions} regions, {tokens} words, width {width}",
         "tile": tile,
@@ -105,4 +110,5 @@ def bench_score(
         "direct_form_seconds_from_a_sample": direct,
         "ratio_direct_to_ours": direct / ours,
         "largest_difference_to_direct": float(np.abs(found - np.asarray(of_pairs(*few, gate))).max()),
+        **memory(),
     }

@@ -1,0 +1,181 @@
+"""Speed and memory, beside the limit of the machine measured in the same run.
+
+python -m itm_jax.bench train --config=configs/afa_f8k.py --width=1280 --tokens=32 --against=torch
+python -m itm_jax.bench encode --config=configs/afa_f8k.py --images=1000 --captions=5000
+python -m itm_jax.bench input --config=configs/afa_f8k.py --config.data.dir=DIR --tfds=OUT --step
+python -m itm_jax.bench rank --images=5000 --captions=25000
+python -m itm_jax.bench score --images=1000 --captions=5000 --joint=1024
+python -m itm_jax.bench growth --config=configs/cpfean_quickstart.py --out_dir=DIR
+python -m itm_jax.bench shortlist --runs=AFA_RUN,CPFEAN_RUN
+"""
+
+import json
+import pathlib
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+
+from itm_jax import bench, commands
+from itm_jax.errors import InputError
+
+assert bench.BEGAN  # its clock starts before the heavy imports
+_CONFIG = config_flags.DEFINE_config_file("config", None, "train, encode, input, growth: config file")
+_TFDS = flags.DEFINE_string(
+    "tfds", None, "input: the same data as itm_jax.convert tfds built it, measured in the same run"
+)
+_STEP = flags.DEFINE_bool("step", False, "input: also the training step of the config on such batches, and the ratio")
+_AGAINST = flags.DEFINE_enum(
+    "against", None, ["torch"], "train: a plain PyTorch version of the step, in turn with ours"
+)
+_BATCHES = flags.DEFINE_integer("batches", 50, "input: batches per timed repetition", lower_bound=1)
+_REPEATS = flags.DEFINE_integer("repeats", 10, "timed repetitions", lower_bound=1)
+_REGIONS = flags.DEFINE_integer("regions", 36, "train, encode, score, growth: regions per image", lower_bound=1)
+_WIDTH = flags.DEFINE_integer("width", 2048, "train, encode, growth: width of a region feature", lower_bound=1)
+_TOKENS = flags.DEFINE_integer("tokens", 32, "train, encode, score, growth: padded caption length", lower_bound=8)
+_IMAGES = flags.DEFINE_integer("images", 5000, "encode, rank, score: images", lower_bound=1)
+_CAPTIONS = flags.DEFINE_integer(
+    "captions", 25000, "encode, rank, score: captions, a multiple of the images", lower_bound=1
+)
+_JOINT = flags.DEFINE_integer("joint", 1024, "score, growth: joint width", lower_bound=2)
+_TILE = flags.DEFINE_integer("tile", 256, "score: images and captions per tile", lower_bound=1)
+_BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["16", "32", "64", "128"], "growth: batch sizes of the step")
+_GALLERIES = flags.DEFINE_list("galleries", ["250", "500", "1000", "2000"], "growth: images of the gallery")
+_TILES = flags.DEFINE_list("tiles", ["64", "128", "256", "512"], "growth: tiles of the scores")
+_OUT_DIR = flags.DEFINE_string("out_dir", None, "growth: directory for the table and the plot")
+_RUNS = flags.DEFINE_list("runs", [], "shortlist: two finished runs on the same data, AFA_RUN,CPFEAN_RUN")
+_SPLITS = flags.DEFINE_list("splits", ["dev", "test"], "shortlist: splits of their data, one gallery together")
+_LENGTHS = flags.DEFINE_list("lengths", ["10", "20", "50", "100", "200"], "shortlist: lengths")
+_OUT = flags.DEFINE_string("out", None, "also write the figures to this JSON file")
+
+
+def main(word: str) -> None:
+    """Flags -> one benchmark."""
+    figures = WORDS[word]()
+    for name, value in figures.items():
+        print(f"{name:44} {value:.4g}" if isinstance(value, float) else f"{name:44} {value}")
+    if _OUT.value:
+        pathlib.Path(_OUT.value).write_text(json.dumps({"bench": word} | figures, indent=2) + "\n", encoding="utf-8")
+
+
+def _config(*, random: bool = False):
+    """The config of the flags, validated; of one for random data the data directory need not be known."""
+    config = commands.config_of(_CONFIG)
+    if random:
+        config.data.dir = config.data.dir or "unused"
+    from itm_jax.validation import validate
+
+    validate(config)
+    return config
+
+
+def _shapes() -> dict[str, int]:
+    return {"regions": _REGIONS.value, "width": _WIDTH.value, "tokens": _TOKENS.value}
+
+
+def _integers(flag: flags.FlagHolder) -> list[int]:
+    if not flag.value or not all(x.isdecimal() and int(x) > 0 for x in flag.value):
+        raise InputError(f"--{flag.name}={','.join(flag.value)}: must be positive integers with commas between them")
+    return sorted({int(x) for x in flag.value})
+
+
+def _captions_per_image() -> int:
+    if _CAPTIONS.value % _IMAGES.value:
+        raise InputError(f"--captions={_CAPTIONS.value}: not a multiple of --images={_IMAGES.value}")
+    return _CAPTIONS.value // _IMAGES.value
+
+
+def train() -> dict:
+    """A training step."""
+    config = _config(random=True)
+    from itm_jax.bench.train import bench_train
+
+    return bench_train(config, **_shapes(), repeats=_REPEATS.value, against=_AGAINST.value)
+
+
+def encode() -> dict:
+    """Encoding of a split."""
+    config = _config(random=True)
+    from itm_jax.bench.encode import bench_encode
+
+    return bench_encode(
+        config,
+        images=_IMAGES.value,
+        captions_per_image=_captions_per_image(),
+        **_shapes(),
+        repeats=_REPEATS.value,
+    )
+
+
+def inputs() -> dict:
+    """The input pipeline."""
+    config = _config()
+    from itm_jax.bench.inputs import bench_input
+
+    return bench_input(config, tfds=_TFDS.value, repeats=_REPEATS.value, batches=_BATCHES.value, step=_STEP.value)
+
+
+def rank() -> dict:
+    """Ranks from scores."""
+    from itm_jax.bench.rank import bench_rank
+
+    _captions_per_image()
+    return bench_rank(images=_IMAGES.value, captions=_CAPTIONS.value, repeats=_REPEATS.value)
+
+
+def score() -> dict:
+    """CPFEAN's scores of all pairs."""
+    from itm_jax.bench.score import bench_score
+
+    return bench_score(
+        images=_IMAGES.value,
+        captions=_CAPTIONS.value,
+        regions=_REGIONS.value,
+        tokens=_TOKENS.value,
+        width=_JOINT.value,
+        tile=_TILE.value,
+        repeats=_REPEATS.value,
+    )
+
+
+def growth() -> dict:
+    """How cost grows."""
+    if not _OUT_DIR.value:
+        raise InputError("--out_dir: not given; pass --out_dir=DIR for the table and the plot")
+    config = _config(random=True)
+    from itm_jax.bench.growth import bench_growth
+
+    return bench_growth(
+        config,
+        pathlib.Path(_OUT_DIR.value).expanduser(),
+        batch_sizes=_integers(_BATCH_SIZES),
+        galleries=_integers(_GALLERIES),
+        tiles=_integers(_TILES),
+        **_shapes(),
+        joint=_JOINT.value,
+        repeats=_REPEATS.value,
+    )
+
+
+def shortlist() -> dict:
+    """What a shortlist loses."""
+    if len(_RUNS.value) != 2:
+        raise InputError("--runs: must name two finished runs, RUN_OF_THE_SHORTLIST,RUN_THAT_RANKS_IT")
+    from itm_jax.bench.shortlist import bench_shortlist
+
+    runs = [pathlib.Path(run).expanduser() for run in _RUNS.value]
+    return bench_shortlist(*runs, splits=_SPLITS.value, lengths=_integers(_LENGTHS))
+
+
+WORDS = {
+    "train": train,
+    "encode": encode,
+    "input": inputs,
+    "rank": rank,
+    "score": score,
+    "growth": growth,
+    "shortlist": shortlist,
+}
+
+if __name__ == "__main__":
+    sys.exit(commands.run(main, words=list(WORDS)))

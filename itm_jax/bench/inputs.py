@@ -1,0 +1,58 @@
+"""The input pipeline alone: batches of the training split as the training loop gets them, up to the transfer."""
+
+import copy
+
+import jax
+import numpy as np
+
+from itm_jax.bench.measure import memory, timed
+from itm_jax.data import pipeline
+from itm_jax.data.text import load_text, padded_length, tokenize
+
+
+def input_speed(config, repeats: int, batches: int) -> dict[str, float]:
+    """Batches of the configured training split; no model."""
+    split = pipeline.read_split(config, config.data.train_split)
+    data = pipeline.with_text(config, split, load_text(config, source=config.data.source, captions=split.captions))
+    b = config.data.batch_size
+    read = config.data.bank != "device"
+    stream = pipeline.train_batches(data, batch_size=b, seed=0, start=0, prefetch=config.data.prefetch, regions=read)
+    size = sum(x.nbytes for x in jax.tree.leaves(next(stream)))
+    times = timed(lambda: [next(stream) for _ in range(batches)], repeats)
+    rate = batches / times["seconds_median"]
+    return times | {"examples_per_second": rate * b, "gb_per_second": rate * size / 1e9}
+
+
+def step_speed(config, repeats: int) -> dict[str, float]:
+    """The training step on random batches of the shapes of the configured data, padded as its batches usually are."""
+    from itm_jax.bench.train import Step
+
+    config = copy.deepcopy(config)
+    split = pipeline.read_split(config, config.data.train_split)
+    text = load_text(config, source=config.data.source, captions=split.captions)
+    lengths = tokenize(split.captions, text.tokenizer).lengths
+    longest = np.random.default_rng(0).choice(lengths, (100, config.data.batch_size)).max(axis=1)
+    usual = max(8, padded_length(int(np.median(longest)), pipeline.usable_buckets(config), config.data.max_tokens))
+    regions, width = split.features.shape[1:]
+    step = Step(config, regions=regions, width=width, tokens=usual)
+    jax.block_until_ready(step())
+    times = timed(step, repeats)
+    return {"tokens": usual, **times, "examples_per_second": config.data.batch_size / times["seconds_median"]}
+
+
+def bench_input(config, *, tfds: str | None, repeats: int, batches: int, step: bool = False) -> dict:
+    """The input pipeline of the config; in the same run the same data as ArrayRecord (`tfds`), and the training step."""
+    own = config.data.source
+    needed = step_speed(config, repeats) if step else None
+    figures = {own: input_speed(config, repeats, batches)}
+    if tfds:
+        config.data.source, config.data.dir = "tfds", tfds
+        figures["tfds, --tfds"] = input_speed(config, repeats, batches)
+    flat = {f"{name}: {k}": v for name, values in figures.items() for k, v in values.items()}
+    if tfds:
+        ratio = figures["tfds, --tfds"]["examples_per_second"] / figures[own]["examples_per_second"]
+        flat[f"ratio_tfds_to_{own}"] = ratio
+    if needed:
+        flat |= {f"step: {k}": v for k, v in needed.items()}
+        flat["ratio_input_to_step"] = figures[own]["examples_per_second"] / needed["examples_per_second"]
+    return {"batch": config.data.batch_size, "batches_per_repetition": batches} | flat | memory()

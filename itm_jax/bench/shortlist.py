@@ -1,0 +1,76 @@
+"""Two-stage search on real data: what a shortlist by one run loses of the exact search by another."""
+
+import pathlib
+
+import jax
+import numpy as np
+from jax.tree_util import Partial
+
+from itm_jax import config as config_lib
+from itm_jax.encode import encode_split, make_encoders
+from itm_jax.errors import InputError
+from itm_jax.evaluate import matrix, open_run
+from itm_jax.metrics.retrieval import retrieval_metrics
+
+TOP = 10
+
+
+def scores_of(workdir: pathlib.Path, splits: list[str]) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Scores of all captions of the splits with all their images, the captions' images, and the images' names."""
+    images, captions, owner, names = [], [], [], []
+    for split in splits:
+        config = config_lib.read_json(workdir / "config.json")
+        config.data.test_split = split
+        run = open_run(config, workdir)
+        encoders = make_encoders(run.model, run.mesh)
+        encoded, groups = encode_split(encoders, run.variables, run.data, config=config, mesh=run.mesh)
+        before = sum(len(x) for x in owner)
+        captions += [(index + before, group) for index, group in groups]
+        owner.append(run.data.split.caption_image_index + len(names))
+        images.append(encoded)
+        names += [f"{split} {name}" for name in run.data.split.ids]
+    together = jax.tree.map(lambda *x: np.concatenate(x), *images)
+    scores = matrix(Partial(encoders[2], run.variables), together, captions, config, run.mesh)
+    return scores, np.concatenate(owner), names
+
+
+def two_stage(fast: np.ndarray, exact: np.ndarray, owner: np.ndarray, length: int) -> dict[str, float]:
+    """Text to image: for each caption the `length` images that `fast` ranks first, ranked again by `exact`.
+
+    Args:
+        fast: [i, t] scores that make the shortlist.
+        exact: [i, t] scores that rank it.
+        owner: [t] the captions' images.
+        length: images that are ranked again.
+
+    Returns:
+        Shares of the exact search's best image and of its ten best that are on the shortlist, and recalls of both stages
+        together, all in percent.
+    """
+    columns = np.arange(fast.shape[1])
+    place = np.empty(fast.shape, np.int32)
+    np.put_along_axis(place, np.argsort(-fast, axis=0, kind="stable"), np.arange(len(fast), dtype=np.int32)[:, None], 0)
+    listed = place < length
+    best = np.argsort(-exact, axis=0, kind="stable")[:TOP]
+    kept = np.take_along_axis(listed, best, axis=0)
+    own = exact[owner, columns]
+    ahead = (exact >= own[None]) & listed
+    ahead[owner, columns] = False
+    rank = np.where(listed[owner, columns], ahead.sum(axis=0), np.iinfo(np.int64).max)
+    recalls = {f"t2i_r{k}": float(100 * np.mean(rank < k)) for k in (1, 5, 10)}
+    shares = {"best_on_the_list": 100.0 * kept[0].mean(), f"best_{TOP}_on_the_list": 100.0 * kept.mean()}
+    return {k: float(v) for k, v in shares.items()} | recalls
+
+
+def bench_shortlist(fast: pathlib.Path, exact: pathlib.Path, *, splits: list[str], lengths: list[int]) -> dict:
+    """Figures of `two_stage` for several lengths, beside those of either run alone."""
+    (a, owner, names), (b, other, theirs) = (scores_of(workdir, splits) for workdir in (fast, exact))
+    if names != theirs or not np.array_equal(owner, other):
+        raise InputError(f"--runs: {fast} and {exact} are of different data")
+    out = {"gallery": f"{len(names)} images of {', '.join(splits)}", "queries": f"{len(owner)} captions"}
+    for name, workdir, scores in (("shortlist", fast, a), ("exact", exact, b)):
+        found = retrieval_metrics(scores, owner)
+        out |= {f"{name} alone, {workdir.name}: {k}": found[k] for k in ("t2i_r1", "t2i_r5", "t2i_r10")}
+    for length in (x for x in lengths if x <= len(names)):
+        out |= {f"{length} of {len(names)}: {k}": v for k, v in two_stage(a, b, owner, length).items()}
+    return out
