@@ -16,6 +16,7 @@ from ml_collections import config_flags
 
 from itm_jax import config as config_lib
 from itm_jax.errors import DivergedError, InputError, TerminatedError
+from itm_jax.host_memory import keep_memory
 from itm_jax.validation import idle_flags
 
 CONFIG_OF_RUN = pathlib.Path(__file__).with_name("config_of_run.py")
@@ -92,6 +93,7 @@ def run(main: Callable[..., None], argv: Sequence[str] | None = None, *, words: 
     0 done; 2 wrong usage or bad input; 3 diverged; 130 Ctrl-C; 143 SIGTERM. Anything else is a defect of the
     library and ends with its traceback.
     """
+    keep_memory()
     quiet_libraries()
     argv = sys.argv if argv is None else argv
     if any(a in ("--help", "-h", "-help", "--helpfull") for a in argv[1:]):

@@ -77,9 +77,10 @@ class Layer(nn.Module):
         dense = functools.partial(nn.Dense, dtype=self.dtype, kernel_init=normal_init)
         attended = Attention(c, self.dtype, name="attention")(x, mask, train=train)
         x = norm(name="attention_norm")(x + Dropout(c.dropout)(attended, train=train))
+        shape, x = x.shape, x.reshape(-1, x.shape[-1])  # as a matrix: XLA's products of it are twice as fast on a CPU
         hidden = ACTIVATIONS[c.activation](dense(c.intermediate_size, name="intermediate")(x))
         hidden = Dropout(c.dropout)(dense(c.hidden_size, name="output")(hidden), train=train)
-        return norm(name="output_norm")(x + hidden)
+        return norm(name="output_norm")(x + hidden).reshape(shape)
 
 
 class Bert(nn.Module):
