@@ -1,0 +1,49 @@
+"""On a CPU what a program frees is kept: a step touches no new pages."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from itm_jax import host_memory
+
+PROGRAM = """
+import resource, sys
+from itm_jax.host_memory import keep_memory
+assert keep_memory() == (sys.argv[1] == "keep"), sys.argv
+import jax, jax.numpy as jnp
+step = jax.jit(lambda x: jnp.sort(jnp.sin(x) * jnp.cos(x[::-1])).sum())
+x = jnp.ones(8_000_000)
+jax.block_until_ready([step(x) for _ in range(3)])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(4):
+    jax.block_until_ready(step(x))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 4)
+"""
+
+
+def faults(word, **variables):
+    """Pages that the kernel gives to a step."""
+    environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"} | {"XLA_FLAGS": ""}
+    environment |= {"JAX_PLATFORMS": "cpu", **variables}
+    command = [sys.executable, "-c", PROGRAM, word]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return float(done.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc")
+def test_a_program_gets_its_pages_once():
+    assert faults("keep") < 100
+    assert faults("leave", GLIBC_TUNABLES="glibc.malloc.perturb=0") > 1000
+
+
+def test_machines_with_accelerators_are_left_alone(monkeypatch):
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    monkeypatch.setattr(host_memory, "ACCELERATORS", (__file__,))
+    assert not host_memory.keep_memory()
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    monkeypatch.setattr(host_memory, "ACCELERATORS", ())
+    assert not host_memory.keep_memory()
