@@ -50,6 +50,7 @@ def test_rates_are_positive_and_a_count_is_that_of_the_product():
     assert measure.cost(compiled)[0] == pytest.approx(2 * 32**3, rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["afa", "cpfean"])
 def test_flops_counted_by_hand_are_most_of_those_that_xla_counts(name):
     """XLA counts the body of a loop once: of CPFEAN's pairs in several blocks only those of one."""
@@ -96,6 +97,7 @@ def test_a_shortlist_by_hand():
     assert three["t2i_r1"] == three["best_10_on_the_list"] == 100
 
 
+@pytest.mark.slow
 def test_a_shortlist_of_two_runs(tmp_path):
     from itm_jax import train as training
 
@@ -178,6 +180,7 @@ def test_the_pytorch_models_compute_what_ours_do(name, changes):
     assert sum(float((p - q).abs().sum()) for p, q in zip(step.model.parameters(), before, strict=True)) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "bank"), [("float32", "host"), ("bfloat16", "device")])
 def test_a_step_is_measured(dtype, bank, tmp_path):
     config = small("afa", data__bank=bank)

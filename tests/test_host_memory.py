@@ -16,11 +16,12 @@ assert keep_memory() == (sys.argv[1] == "keep"), sys.argv
 import jax, jax.numpy as jnp
 step = jax.jit(lambda x: jnp.sort(jnp.sin(x) * jnp.cos(x[::-1])).sum())
 x = jnp.ones(8_000_000)
-jax.block_until_ready([step(x) for _ in range(3)])
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(4):
+for _ in range(20):
     jax.block_until_ready(step(x))
-print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 4)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    jax.block_until_ready(step(x))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 20)
 """
 
 
@@ -36,8 +37,9 @@ def faults(word, **variables):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc")
 def test_a_program_gets_its_pages_once():
-    assert faults("keep") < 100
-    assert faults("leave", GLIBC_TUNABLES="glibc.malloc.perturb=0") > 1000
+    kept, left = faults("keep"), faults("leave", GLIBC_TUNABLES="glibc.malloc.perturb=0")
+    assert left > 1000
+    assert kept < left / 10
 
 
 def test_machines_with_accelerators_are_left_alone(monkeypatch):

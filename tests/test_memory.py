@@ -92,6 +92,7 @@ def structs(tree):
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
 
 
+@pytest.mark.slow
 def test_an_optimiser_in_parts_has_the_same_numbers(tmp_path, monkeypatch):
     """Four devices each hold a part of Adam's moments; a run begun so goes on without, and the other way round."""
     monkeypatch.setattr(run_lib, "make_mesh", make_mesh)

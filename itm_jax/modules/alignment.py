@@ -124,6 +124,11 @@ def cross_attention(
     return jnp.sum(jnp.where(queries, cosines, jnp.zeros((), cosines.dtype)), axis=axis) / count
 
 
+def block_size() -> int:
+    """Products of regions and words that are held at a time; images may be split over all devices."""
+    return BLOCK.get(jax.default_backend(), BLOCK_ELSEWHERE) * jax.device_count()
+
+
 def over_captions(
     score: Callable[[Fragments, Fragments], Float[Array, "i c"]],
     images: Fragments,
@@ -137,9 +142,7 @@ def over_captions(
     """
     i, r = images.mask.shape
     t, length = captions.mask.shape
-    if block is None:  # images may be split over all devices
-        block = BLOCK.get(jax.default_backend(), BLOCK_ELSEWHERE) * jax.device_count()
-    size = max(1, block // (i * r * length))
+    size = max(1, (block_size() if block is None else block) // (i * r * length))
     if size >= t:
         return score(images, captions)
     blocks = -(-t // size)
