@@ -2,6 +2,7 @@
 
 import copy
 import pathlib
+import textwrap
 
 import jax
 import numpy as np
@@ -129,12 +130,12 @@ def _plot(found: dict[str, Rows], title: str, path: pathlib.Path) -> None:
         x, measured, expected = zip(*rows, strict=True)
         axis.plot(x, measured, "o-", label="measured")
         axis.plot(x, expected, "k--", linewidth=1, label="law")
-        axis.set(xscale="log", yscale="log", xlabel=f"{size}\n\nlaw: {law}", title=unit)
+        axis.set(xscale="log", yscale="log", xlabel=f"{size}\n\n{textwrap.fill(f'law: {law}', 48)}", title=unit)
         axis.set_xticks(x, [str(v) for v in x])
         axis.set_yticks(measured, [f"{v:.3g}" for v in measured])
         axis.minorticks_off()
         axis.grid(alpha=0.3)
         axis.legend(loc="upper left")
     figure.suptitle(title, fontsize=10)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=90)
     plt.close(figure)
