@@ -75,6 +75,7 @@ def near(tree: Any) -> Any:
     """A tree on the host of the first process, arrays in parts put together; alone, as it is. All must call it."""
     if alone():
         return tree
+    jax.block_until_ready(tree)  # on CPUs the messages of a step still under way would mix with those to come
 
     def whole(x):
         if not x.is_fully_replicated:

@@ -60,6 +60,11 @@ def train(config, workdir: pathlib.Path, *, check_test: bool = False) -> None:
             f"config.data: train_split={used[0]}, dev_split={used[1]}, test_split={used[2]}: must be three different "
             "splits; dev selects, test reports"
         )
+    if config.optim.sharded and not distributed.alone() and jax.default_backend() == "cpu":
+        raise InputError(
+            "config.optim.sharded=True: not with several processes on CPUs, whose messages then mix (seen with jax 0.10); "
+            "leave it out"
+        )
     use_cache(config)
     with workdir_lock(workdir) if distributed.first() else contextlib.nullcontext():
         names = [config.data.train_split, config.data.dev_split] + [config.data.test_split] * check_test

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from test_kill import CONFIG
-from test_train import lines
+from test_train import lines, shrunk
 
 from itm_jax import distributed
+from itm_jax import train as training
 from itm_jax.errors import InputError
 
 CHILDREN = []
@@ -91,8 +92,8 @@ def test_two_processes_have_the_numbers_of_one(config, tmp_path, model):
 
 @pytest.mark.slow
 def test_a_stopped_run_of_two_processes_goes_on(config, tmp_path):
-    """In two again, the optimiser's state in parts, and in one to the end."""
-    started = start(config, tmp_path / "run", "--config.optim.sharded=True", processes=2, devices=2)
+    """In two again, and in one to the end."""
+    started = start(config, tmp_path / "run", processes=2, devices=2)
     metrics = tmp_path / "run" / "metrics.jsonl"
     while not metrics.exists() or len(metrics.read_text().splitlines()) < 5:
         time.sleep(0.2)
@@ -101,7 +102,7 @@ def test_a_stopped_run_of_two_processes_goes_on(config, tmp_path):
     said = finish(started, 143)
     assert all("stopped by SIGTERM" in text for text in said)
     before = len(lines(tmp_path / "run"))
-    started = start(config, tmp_path / "run", "--config.optim.sharded=True", processes=2, devices=2)
+    started = start(config, tmp_path / "run", processes=2, devices=2)
     while len(metrics.read_text().splitlines()) < before + 3:
         time.sleep(0.2)
         assert started[0].poll() is None, started[0].stderr.read()
@@ -147,6 +148,12 @@ def test_bad_environment(monkeypatch, variables, message):
         monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match=message):
         distributed.start()
+
+
+def test_an_optimiser_in_parts_is_refused_where_messages_mix(monkeypatch, tmp_path):
+    monkeypatch.setattr(distributed, "alone", lambda: False)
+    with pytest.raises(InputError, match="not with several processes on CPUs"):
+        training.train(shrunk(optim__sharded=True), tmp_path)
 
 
 def test_alone_nothing_is_asked_of_others():
