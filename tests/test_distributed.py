@@ -1,16 +1,14 @@
 """Several processes on this machine: the numbers of one, one workdir, and an end for all when one is gone."""
 
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
+import processes
 import pytest
 from conftest import ROOT
+from processes import finish
 from test_kill import CONFIG
 from test_train import lines, shrunk
 
@@ -40,34 +38,12 @@ def config(tmp_path):
     return path
 
 
-def start(config, workdir, *flags, processes=1, devices=4):
+def start(config, workdir, *flags, **how):
     """The processes of one run."""
-    with socket.socket() as s:
-        s.bind(("localhost", 0))
-        port = s.getsockname()[1]
-    started = []
-    for index in range(processes):
-        environment = os.environ | {
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-            "JAX_PLATFORMS": "cpu",
-        }
-        if processes > 1:
-            environment |= {
-                "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
-                "JAX_NUM_PROCESSES": str(processes),
-                "JAX_PROCESS_ID": str(index),
-            }
-        command = [sys.executable, "-m", "itm_jax.main", f"--config={config}", f"--workdir={workdir}", *flags]
-        started.append(subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True))
+    command = ("-m", "itm_jax.main", f"--config={config}", f"--workdir={workdir}", *flags)
+    started = processes.start(command, **how)
     CHILDREN.extend(started)
     return started
-
-
-def finish(started, code=0):
-    """What the processes said; all must end with the code."""
-    said = [process.communicate(timeout=400)[1] for process in started]
-    assert [p.returncode for p in started] == [code] * len(started), said
-    return said
 
 
 def losses(workdir):
