@@ -4,7 +4,7 @@
 
 The states of the captions are encoded once and cached; --config.model.text.trainable=True fine-tunes. With
 --config.model.name=afa, vsepp, vseinf, scan or late it trains what CPFEAN is compared with in the README. The visual
-Transformer is left out: on so few images it costs 13 points of dev rSum (README); --config.model.graph.layers=1 puts it in.
+Transformer is left out: on so few images it costs 12 points of dev rSum (README); --config.model.graph.layers=1 puts it in.
 Measured on 2 CPU cores, seeds 0 to 2: test rSum 334.3 ± 2.9 (chance 10.6), dev 359.0 ± 4.1; 13 minutes on one core.
 Not measured on a GPU.
 """

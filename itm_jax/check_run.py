@@ -11,7 +11,7 @@ import numpy as np
 
 from itm_jax import checkpoints
 from itm_jax.checksums import check_files
-from itm_jax.choices import resolve, uses_edges
+from itm_jax.choices import resolve, split_problem, uses_edges
 from itm_jax.data import pipeline
 from itm_jax.data.defects import Defects
 from itm_jax.data.labels import check_priors, fill_in_priors, label_indices, uses_bank
@@ -43,11 +43,8 @@ def check(config, workdir: pathlib.Path | None = None) -> tuple[Defects, list[Sp
 def check_splits(config, defects: Defects) -> list[Split]:
     """The splits that the config names, as far as they could be opened."""
     names = list(dict.fromkeys([config.data.train_split, config.data.dev_split, config.data.test_split]))
-    if len(names) < 3:
-        defects.add(
-            f"config.data: train_split={config.data.train_split}, dev_split={config.data.dev_split}, "
-            f"test_split={config.data.test_split}: must be three different splits; dev selects, test reports"
-        )
+    if problem := split_problem(config):
+        defects.add(problem)
     opened = []
     for name in names:
         try:

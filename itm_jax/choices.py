@@ -76,6 +76,17 @@ def resolve(config: ml_collections.ConfigDict) -> None:
         config.optim.text_lr_factor = 0.1 if text.encoder == "bert" and text.pretrained else 1.0
 
 
+def split_problem(config: Any) -> str | None:
+    """What is wrong where train, dev and test are not three splits."""
+    used = (config.data.train_split, config.data.dev_split, config.data.test_split)
+    if len(set(used)) == 3:
+        return None
+    return (
+        f"config.data: train_split={used[0]}, dev_split={used[1]}, test_split={used[2]}: must be three different splits; "
+        "dev selects, test reports"
+    )
+
+
 def uses_edges(model: Any) -> bool:
     """Whether the model reads dependency edges."""
     return model.name == "cpfean" and model.words.layers > 0 and model.words.graph == "sparse"

@@ -17,7 +17,7 @@ from ml_collections import config_flags
 from itm_jax import config as config_lib
 from itm_jax.errors import DivergedError, InputError, TerminatedError
 from itm_jax.host_memory import keep_memory
-from itm_jax.validation import idle_flags
+from itm_jax.idle import idle_flags
 
 CONFIG_OF_RUN = pathlib.Path(__file__).with_name("config_of_run.py")
 
@@ -116,7 +116,12 @@ def run(main: Callable[..., None], argv: Sequence[str] | None = None, *, words: 
         if not _disk_is_full(e):
             raise
         where = f"{e.filename}: " if isinstance(e, OSError) and e.filename else ""
-        print(f"error: {where}no space left on the disk; make room, the same command continues", file=sys.stderr)
+        print(
+            f"error: {where}no space left on the disk; make room, the same command continues",
+            file=sys.stderr,
+            flush=True,
+        )
+        _leave_others(InputError.exit_code)
         return InputError.exit_code
     except KeyboardInterrupt:
         print("error: interrupted; the same command continues from the last checkpoint", file=sys.stderr, flush=True)

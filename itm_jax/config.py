@@ -4,6 +4,7 @@ import difflib
 import importlib.util
 import json
 import pathlib
+import types
 from typing import Any
 
 import ml_collections
@@ -18,6 +19,7 @@ FREE_FIELDS = (
     "data.dir",
     "data.eval_batch_size",
     "data.prefetch",
+    "eval.ground_truth",
     "eval.matrix_gb",
     "eval.tile",
     "optim.sharded",
@@ -50,6 +52,10 @@ def default_config() -> ml_collections.ConfigDict:
     c.data.scenes = ml_collections.ConfigDict(
         {"train": 2000, "dev": 500, "test": 500, "regions": 16, "features": 128, "noise": 1.5, "seed": 0}
     )
+    # For experiments: the share of the training images that is used, and of every split the number of regions (0: all), the
+    # share of labels that change places and the share of words that become others or misspelt.
+    c.data.train_share = 1.0
+    c.data.alter = ml_collections.ConfigDict({"regions": 0, "permuted_labels": 0.0, "noisy_words": 0.0})
     c.data.augment = ml_collections.ConfigDict(
         {"region_drop": 0.2, "word_touch": 0.2, "word_mask": 0.5, "word_random": 0.1, "word_delete": 0.4}
     )
@@ -124,11 +130,18 @@ def default_config() -> ml_collections.ConfigDict:
     c.eval = ml_collections.ConfigDict()
     c.eval.tile = 1024
     c.eval.matrix_gb = 4.0  # more scores than fit in this are never held: ranks are reduced tile by tile
+    # Directory of the ground truth of ECCV Caption and CxC, for COCO's 5,000 test images (metrics/eccv.py).
+    c.eval.ground_truth = config_dict.placeholder(str)
     return c
 
 
+def get_config() -> ml_collections.ConfigDict:
+    """The default config: makes this file one that --config takes."""
+    return default_config()
+
+
 def _fragments(model: ml_collections.ConfigDict) -> None:
-    """The fields of CPFEAN (DESIGN section 4); `attention` is SCAN's too."""
+    """The fields of CPFEAN; `attention` is SCAN's too."""
     model.regions = ml_collections.ConfigDict()
     model.regions.boxes = config_dict.placeholder(bool)  # box prior; None: where the data has boxes
     model.regions.labels = config_dict.placeholder(bool)  # label prior; None: where the data has labels
@@ -147,13 +160,17 @@ def _fragments(model: ml_collections.ConfigDict) -> None:
     model.attention.temperature = config_dict.placeholder(float)  # None: 9 for t2i, 4 for i2t, as SCAN's
 
 
-def config_beside(file: str, name: str) -> ml_collections.ConfigDict:
-    """The config of the file `name`.py in the directory of the config file `file`."""
-    path = pathlib.Path(file).with_name(f"{name}.py")
+def load_module(path: pathlib.Path) -> types.ModuleType:
+    """The Python file, executed."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.get_config()
+    return module
+
+
+def config_beside(file: str, name: str) -> ml_collections.ConfigDict:
+    """The config of the file `name`.py in the directory of the config file `file`."""
+    return load_module(pathlib.Path(file).with_name(f"{name}.py")).get_config()
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -187,10 +204,16 @@ def read_json(path: pathlib.Path) -> ml_collections.ConfigDict:
         raise InputError(f"{path}: cannot be read ({e.strerror}); is this the workdir of a run?") from None
     except ValueError as e:
         raise InputError(f"{path}: not JSON ({e})") from None
+    return from_values(values, str(path))
+
+
+def from_values(values: dict[str, Any], source: str) -> ml_collections.ConfigDict:
+    """The default config with these values, by dotted names or nested; `source` is named where a field is unknown."""
     config = default_config()
-    for name, value in values.items():
-        if name not in flatten(config):
-            raise InputError(f"{path}: field {name} is unknown to this version of itm_jax")
+    known = flatten(config)
+    for name, value in flatten(values).items():
+        if name not in known:
+            raise InputError(f"{source}: field {name} is unknown to this version of itm_jax")
         set_field(config, name, tuple(value) if isinstance(value, list) else value)
     return config
 

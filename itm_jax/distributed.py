@@ -4,9 +4,11 @@ Every process reads its own part of each batch and computes its devices' part of
 writes the workdir. Where one ends, the others end too, within the heartbeat's time.
 """
 
+import glob
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import jax
@@ -17,6 +19,7 @@ from itm_jax.errors import InputError
 from itm_jax.mesh import put
 
 HEARTBEAT_SECONDS = 60  # after which a process that says nothing is taken for dead
+TPU_DEVICES = ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*")
 PLAIN = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
 
@@ -24,36 +27,60 @@ def start() -> None:
     """Joins the other processes of this run, where the environment says that there are any.
 
     Plain variables: JAX_COORDINATOR_ADDRESS (host:port of the first process), JAX_NUM_PROCESSES, JAX_PROCESS_ID. Of
-    SLURM and TPU pods JAX knows the variables itself. To be called before anything else of JAX.
+    SLURM and TPU pods JAX knows the variables, and the metadata server, itself. To be called before anything else of JAX.
 
     Raises:
         InputError: some of the plain variables are missing or wrong, or the others did not come.
     """
-    given = [name for name in PLAIN if os.environ.get(name)]
-    hosts = [h for h in os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",") if h]
     slurm = "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
-    if not given and len(hosts) < 2 and not slurm:
+    arguments = plain_variables(os.environ) or (slurm_devices(os.environ) if slurm else {})
+    if not arguments and not slurm and not on_tpu():
         return
-    arguments: dict[str, Any] = {}
-    if given:
-        missing = [name for name in PLAIN if name not in given]
-        if missing:
-            raise InputError(f"{', '.join(missing)}: not set, but {given[0]} is; several processes need all three")
-        address, count, index = (os.environ[name] for name in PLAIN)
-        if not (count.isdecimal() and index.isdecimal() and int(index) < int(count)):
-            raise InputError(
-                f"JAX_PROCESS_ID={index}, JAX_NUM_PROCESSES={count}: must be numbers, the first the smaller"
-            )
-        arguments = {"coordinator_address": address, "num_processes": int(count), "process_id": int(index)}
-        arguments["cluster_detection_method"] = "deactivate"
     try:
         jax.distributed.initialize(
             **arguments, heartbeat_timeout_seconds=HEARTBEAT_SECONDS, shutdown_timeout_seconds=HEARTBEAT_SECONDS
         )
     except (RuntimeError, ValueError) as e:
+        if not arguments and not slurm and "coordinator_address should be defined" in str(e):
+            return  # a TPU that is no part of a pod
         raise InputError(
             f"the processes of this run did not find each other: {' '.join(str(e).split())[:300]}"
         ) from None
+    if jax.default_backend() == "cpu":
+        # A CPU program read from the cache and the same one just compiled may send their messages in different orders, and the
+        # processes then take one message for another (seen with optim.sharded, jax 0.10).
+        jax.config.update("jax_enable_compilation_cache", False)
+
+
+def plain_variables(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Arguments of `jax.distributed.initialize` from the plain variables; empty where none is set."""
+    given = [name for name in PLAIN if environment.get(name)]
+    if not given:
+        return {}
+    missing = [name for name in PLAIN if name not in given]
+    if missing:
+        raise InputError(f"{', '.join(missing)}: not set, but {given[0]} is; several processes need all three")
+    address, count, index = (environment[name] for name in PLAIN)
+    if not (count.isdecimal() and index.isdecimal() and int(index) < int(count)):
+        raise InputError(f"JAX_PROCESS_ID={index}, JAX_NUM_PROCESSES={count}: must be numbers, the first the smaller")
+    arguments = {"coordinator_address": address, "num_processes": int(count), "process_id": int(index)}
+    return arguments | {"cluster_detection_method": "deactivate"}
+
+
+def on_tpu() -> bool:
+    """Whether this machine has TPUs that JAX may use."""
+    if os.environ.get("JAX_PLATFORMS", "tpu").split(",")[0] not in ("", "tpu") or not find_spec("libtpu"):
+        return False
+    return any(map(glob.glob, TPU_DEVICES))
+
+
+def slurm_devices(environment: Mapping[str, str]) -> dict[str, Any]:
+    """`local_device_ids` where SLURM started one task on a node of several GPUs: JAX would give it the first GPU alone."""
+    tasks = environment.get("SLURM_STEP_TASKS_PER_NODE") or environment.get("SLURM_TASKS_PER_NODE") or ""
+    gpus = environment.get("SLURM_GPUS_ON_NODE", "")
+    if tasks.split("(")[0] == "1" and gpus.isdecimal() and int(gpus) > 1:
+        return {"local_device_ids": list(range(int(gpus)))}
+    return {}
 
 
 def first() -> bool:
@@ -75,7 +102,6 @@ def near(tree: Any) -> Any:
     """A tree on the host of the first process, arrays in parts put together; alone, as it is. All must call it."""
     if alone():
         return tree
-    jax.block_until_ready(tree)  # on CPUs the messages of a step still under way would mix with those to come
 
     def whole(x):
         if not x.is_fully_replicated:

@@ -6,20 +6,30 @@ from typing import Any
 
 from itm_jax import config as config_lib
 from itm_jax.errors import InputError
-from itm_jax.evaluate import ScoredRun, score_run
+from itm_jax.evaluate import ScoredRun, beyond_pairs, score_run
 from itm_jax.files import write_whole
 from itm_jax.lock import workdir_lock
-from itm_jax.metrics.retrieval import protocols
-from itm_jax.results import results, results_name, to_text
+from itm_jax.metrics.retrieval import protocol_metrics, protocol_ranks
+from itm_jax.results import results, results_name, to_text, write_ranks
 
-EVALUATED = ("source", "name", "dir", "test_split", "scenes")  # data fields that every member takes from the command
+EVALUATED = (
+    "source",
+    "name",
+    "dir",
+    "test_split",
+    "scenes",
+    "alter",
+)  # data fields that every member takes from the command
 
 
 def member_config(config, run: pathlib.Path) -> Any:
-    """The config of a member, evaluated on the data of `config`."""
+    """The config of a member, evaluated on the data of `config` and as fast and in as little memory as that says."""
     own = config_lib.read_json(run / "config.json")
     for name in EVALUATED:
         own.data[name] = config.data[name]
+    given = config_lib.flatten(config)
+    for name in config_lib.FREE_FIELDS:
+        config_lib.set_field(own, name, given[name])
     return own
 
 
@@ -63,13 +73,16 @@ def evaluate_ensemble(config, runs: Sequence[pathlib.Path], workdir: pathlib.Pat
         members = [score_run(member_config(config, run), run) for run in runs]
         check_members(runs, members)
         split = members[0].split
+        scores = sum(m.scores for m in members) / len(members)
+        ranks = protocol_ranks(scores, split.caption_image_index)
+        beyond = beyond_pairs(config, split)
         content = results(
             members[0].config,
             split,
             step=0,
             meta=members[0].meta,
             trained_on=members[0].trained_on,
-            metrics=protocols(sum(m.scores for m in members) / len(members), split.caption_image_index),
+            metrics=protocol_metrics(ranks, split.caption_image_index) | (beyond(scores) if beyond else {}),
             seconds={k: sum(m.seconds[k] for m in members) for k in members[0].seconds},
             params=sum(m.params for m in members),
         )
@@ -78,5 +91,6 @@ def evaluate_ensemble(config, runs: Sequence[pathlib.Path], workdir: pathlib.Pat
         content["model"] = "ensemble"
         content["members"] = [m.describe() | {"run": str(run)} for run, m in zip(runs, members, strict=True)]
         path = workdir / results_name(members[0].config, config_lib.read_json(runs[0] / "config.json"))
+        write_ranks(path, ranks, split)
         write_whole(path, to_text(content))
     return content, path

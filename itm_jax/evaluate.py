@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -20,12 +20,14 @@ from itm_jax.data.labels import take_priors
 from itm_jax.data.pipeline import TextSplit
 from itm_jax.data.text import TextInput, load_text
 from itm_jax.encode import encode_split, make_encoders
+from itm_jax.errors import InputError
 from itm_jax.files import write_whole
 from itm_jax.lock import workdir_lock
-from itm_jax.metrics.retrieval import fold_mean, folds, protocols, rank_metrics
+from itm_jax.metrics.eccv import read_truth, truth_metrics
+from itm_jax.metrics.retrieval import Ranks, fold_ranks, folds, protocol_metrics, protocol_ranks
 from itm_jax.programs import use_cache
 from itm_jax.provenance import config_hash, read_data
-from itm_jax.results import results, results_name, to_text
+from itm_jax.results import results, results_name, to_text, write_ranks
 from itm_jax.run import build_for_evaluation
 from itm_jax.scoring import retrieve, score_matrix
 from itm_jax.structs import Split
@@ -50,35 +52,51 @@ def matrix(score: Partial, images: Any, captions: Sequence[tuple[np.ndarray, Any
     return np.concatenate(blocks, axis=1)[:, np.argsort(np.concatenate([index for index, _ in captions]))]
 
 
-def evaluate_split(encoders, variables: Any, data: TextSplit, config, mesh) -> tuple[dict, dict[str, float]]:
-    """(metrics by protocol, seconds by part) of a split.
+def rank_split(
+    encoders, variables: Any, data: TextSplit, config, mesh, *, look: Callable[[np.ndarray], dict] | None = None
+) -> tuple[dict[str, Ranks], dict, dict[str, float]]:
+    """(ranks by protocol, what `look` makes of the [i, t] matrix of scores, seconds by part) of a split.
 
     Scores that would fill more than `eval.matrix_gb` are reduced to ranks tile by tile; then `score` has the seconds of
-    both.
+    both, and `look` is an InputError.
     """
     split = data.split
-    if 4 * split.num_images * len(split.captions) > config.eval.matrix_gb * 1e9:
+    size = 4 * split.num_images * len(split.captions) / 1e9
+    if size > config.eval.matrix_gb:
+        if look:
+            raise InputError(
+                f"config.eval.ground_truth: needs the matrix of scores; set config.eval.matrix_gb above {size:.2g}"
+            )
         began = time.perf_counter()
         images, captions = encode_split(encoders, variables, data, config=config, mesh=mesh)
         encoded = time.perf_counter()
         score = Partial(encoders[2], variables)
-        metrics = streamed(score, images, captions, split.caption_image_index, config, mesh)
-        return metrics, {"encode": encoded - began, "score": time.perf_counter() - encoded, "rank": 0.0}
+        ranks = streamed(score, images, captions, split.caption_image_index, config, mesh)
+        return ranks, {}, {"encode": encoded - began, "score": time.perf_counter() - encoded, "rank": 0.0}
     scores, seconds = score_split(encoders, variables, data, config, mesh)
     began = time.perf_counter()
-    metrics = protocols(scores, split.caption_image_index)
-    return metrics, seconds | {"rank": time.perf_counter() - began}
+    ranks = protocol_ranks(scores, split.caption_image_index)
+    seconds |= {"rank": time.perf_counter() - began}
+    return ranks, look(scores) if look else {}, seconds
 
 
-def streamed(score: Partial, images: Any, captions, owner: np.ndarray, config, mesh) -> dict[str, dict[str, float]]:
-    """`metrics.retrieval.protocols` without the matrix of all scores."""
+def beyond_pairs(config, split: Split) -> Callable[[np.ndarray], dict] | None:
+    """[i, t] scores -> the metrics of ECCV Caption and CxC, where `eval.ground_truth` asks for them."""
+    if not config.eval.ground_truth:
+        return None
+    truth = read_truth(pathlib.Path(config.eval.ground_truth).expanduser(), split)
+    return lambda scores: truth_metrics(scores, truth)
 
-    def metrics(images, captions, owner):
+
+def streamed(score: Partial, images: Any, captions, owner: np.ndarray, config, mesh) -> dict[str, Ranks]:
+    """`metrics.retrieval.protocol_ranks` without the matrix of all scores."""
+
+    def ranks(images, captions, owner):
         found = retrieve(score, images, captions, owner, tile=config.eval.tile, mesh=mesh)
-        return rank_metrics(found.image_ranks, found.caption_ranks)
+        return Ranks(found.image_ranks, found.caption_ranks)
 
-    of_folds = []
-    for rows, columns in folds(owner, int(owner.max()) + 1):
+    of_folds, count = [], int(owner.max()) + 1
+    for rows, columns in folds(owner, count):
         groups = []
         for index, encoded in captions:
             here = np.isin(index, columns)
@@ -86,8 +104,8 @@ def streamed(score: Partial, images: Any, captions, owner: np.ndarray, config, m
                 part = jax.tree.map(lambda x, here=here: x[here], encoded)
                 groups.append((np.searchsorted(columns, index[here]), part))
         of_fold = jax.tree.map(lambda x, rows=rows: x[rows], images)
-        of_folds.append(metrics(of_fold, groups, owner[columns] - rows.start))
-    return {"full": metrics(images, captions, owner)} | fold_mean(of_folds)
+        of_folds.append((rows, columns, ranks(of_fold, groups, owner[columns] - rows.start)))
+    return {"full": ranks(images, captions, owner)} | fold_ranks(of_folds, count, len(owner))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,18 +192,20 @@ def evaluate(config, workdir: pathlib.Path) -> tuple[dict, pathlib.Path]:
         run = open_run(config, workdir)
         meta = newest_meta(workdir)
         encoders = make_encoders(run.model, run.mesh)
-        metrics, seconds = evaluate_split(encoders, run.variables, run.data, config, run.mesh)
+        look = beyond_pairs(config, run.data.split)
+        ranks, beyond, seconds = rank_split(encoders, run.variables, run.data, config, run.mesh, look=look)
         content = results(
             config,
             run.data.split,
             step=run.step,
             meta=meta,
             trained_on=read_data(workdir),
-            metrics=metrics,
+            metrics=protocol_metrics(ranks, run.data.split.caption_image_index) | beyond,
             seconds={"train": meta["train_seconds"]} | seconds,
             params=count_params(run.variables["params"]),
         )
         path = workdir / results_name(config, trained)
         if distributed.first():
+            write_ranks(path, ranks, run.data.split)
             write_whole(path, to_text(content))
     return content, path

@@ -14,7 +14,8 @@ ACCELERATORS = ("/dev/nvidia[0-9]*", "/dev/accel[0-9]*", "/dev/vfio/[0-9]*", "/d
 
 
 def keep_memory() -> bool:
-    """Tells glibc to keep what is freed, in one arena; to be called before JAX is imported, whose threads take their own.
+    """Tells glibc to keep what is freed, in one arena; to be called before JAX computes anything, whose threads would take
+    their own.
 
     Returns:
         Whether it was told: on a machine without accelerators, or with JAX_PLATFORMS=cpu, where the C library is glibc

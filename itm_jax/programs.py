@@ -54,8 +54,24 @@ def memory_of(compiled: jax.stages.Compiled) -> tuple[int, int] | None:
     return m.argument_size_in_bytes, m.temp_size_in_bytes + new + m.generated_code_size_in_bytes
 
 
-def check_step(step, state, batch: Batch, key, bank, mesh: Mesh) -> str | None:
+def remedies(config, mesh: Mesh) -> str:
+    """What to change where a step does not fit: the fields that would help this config."""
+    found = ["config.data.batch_size lower"]
+    if config.model.text.trainable:
+        found += ["config.train.text_parts higher"]
+        if config.model.text.encoder == "bert" and not config.train.remat:
+            found += ["config.train.remat=True"]
+    if config.model.dtype != "bfloat16" and mesh.devices.flat[0].platform != "cpu":
+        found += ["config.model.dtype=bfloat16"]
+    if mesh.size > 1 and not config.optim.sharded:
+        found += ["config.optim.sharded=True"]
+    return f"set {', or '.join(found)}; all but optim.sharded need another --workdir where the run has begun"
+
+
+def check_step(step, state, batch: Batch, key, bank, mesh: Mesh, remedy: str) -> str | None:
     """Compiles the jitted step for the shapes of `batch`; a later call with such a batch finds it compiled.
+
+    `remedy` says in an error what to change.
 
     Returns:
         A line that says what memory the step needs; None where the backend does not tell.
@@ -65,7 +81,6 @@ def check_step(step, state, batch: Batch, key, bank, mesh: Mesh) -> str | None:
     """
     b, length = batch.tokens.ids.shape
     what = f"a step of {b} pairs, {length} tokens each"
-    remedy = "lower data.batch_size, or set train.text_parts, train.remat, optim.sharded or model.dtype=bfloat16"
     try:
         needs = memory_of(step.lower(state, batch, key, bank).compile())
     except jax.errors.JaxRuntimeError as e:

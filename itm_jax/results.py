@@ -1,6 +1,9 @@
 """results.json: what a run reached, on which data, chosen how, by which code."""
 
 import json
+import pathlib
+import zipfile
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -8,7 +11,9 @@ import numpy as np
 
 import itm_jax
 from itm_jax import config as config_lib
+from itm_jax.data.objects import object_counts
 from itm_jax.errors import InputError
+from itm_jax.metrics.retrieval import Ranks
 from itm_jax.provenance import code_version, config_hash, describe_split
 from itm_jax.structs import Split
 
@@ -75,7 +80,7 @@ def results(
 
 
 # Data fields that belong to the training of a run, and so to what its results say of it.
-OF_THE_RUN = ("data.train_split", "data.dev_split", "data.batch_size", "data.augment.")
+OF_THE_RUN = ("data.train_split", "data.dev_split", "data.train_share", "data.batch_size", "data.augment.")
 
 
 def results_name(config, trained) -> str:
@@ -96,6 +101,44 @@ def results_name(config, trained) -> str:
     return "results.json"
 
 
+def ranks_path(results_file: pathlib.Path) -> pathlib.Path:
+    """The file of ranks beside a results file: results-X.json, ranks-X.npz."""
+    return results_file.with_name(f"ranks{results_file.stem.removeprefix('results')}.npz")
+
+
+def write_ranks(results_file: pathlib.Path, ranks: Mapping[str, Ranks], split: Split) -> None:
+    """Writes the ranks behind a results file: `PROTOCOL_images` [i] and `PROTOCOL_captions` [t], 0-based.
+
+    Also `captions_per_image`, and `objects` [i] where the labels tell how many each image shows.
+    """
+    arrays = {f"{name}_{side}": getattr(r, side) for name, r in ranks.items() for side in Ranks._fields}
+    arrays["captions_per_image"] = np.array(split.captions_per_image)
+    if (objects := object_counts(split)) is not None:
+        arrays["objects"] = objects
+    path = ranks_path(results_file)
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+        temporary.replace(path)
+    except OSError as e:
+        raise InputError(f"{path}: cannot be written ({e.strerror})") from None
+
+
+def read_ranks(results_file: pathlib.Path) -> dict[str, np.ndarray]:
+    """The arrays of `write_ranks`.
+
+    Raises:
+        InputError: they cannot be read; evaluating the run again writes them.
+    """
+    path = ranks_path(results_file)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, zipfile.BadZipFile) as e:
+        raise InputError(f"{path}: cannot be read ({e}); --mode=evaluate --workdir={path.parent} writes it") from None
+
+
 def to_text(content: dict) -> str:
     """The text of results.json."""
     return json.dumps(content, indent=2) + "\n"
@@ -105,6 +148,11 @@ def summary(content: dict) -> str:
     """The results as the lines that a command prints."""
     lines = []
     for name, m in content["protocols"].items():
+        if "rsum" not in m:  # eccv, cxc
+            lines.append(
+                f"{content['dataset']} {content['split']} {name}: " + ", ".join(f"{k} {v:.1f}" for k, v in m.items())
+            )
+            continue
         i2t, t2i = (" / ".join(f"{m[f'{d}_r{k}']:.1f}" for k in (1, 5, 10)) for d in ("i2t", "t2i"))
         lines.append(
             f"{content['dataset']} {content['split']} {name}: image to text R@1/5/10 {i2t}, "

@@ -80,6 +80,7 @@ class Split:
         labels: [i, r] indices into `label_names`, or None.
         label_names: the label vocabulary, sorted.
         edges: per caption a list of (head, dependent) indices of whitespace words, or None.
+        objects: [i] how many objects each image shows, where the source knows, or None.
         source: where it was read from, for messages.
         rows_per_image: how many equal rows of the source's file there are for an image, for messages.
     """
@@ -93,6 +94,7 @@ class Split:
     labels: np.ndarray | None = None
     label_names: tuple[str, ...] = ()
     edges: Sequence[Sequence[tuple[int, int]]] | None = None
+    objects: np.ndarray | None = None
     source: str = ""
     rows_per_image: int = 1
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from itm_jax import checkpoints, distributed
 from itm_jax import config as config_lib
-from itm_jax.choices import resolve
+from itm_jax.choices import resolve, split_problem
 from itm_jax.data import pipeline
 from itm_jax.data.bank import bank_dtype, make_bank, on_device
 from itm_jax.data.labels import fill_in_priors
@@ -27,12 +27,13 @@ from itm_jax.data.text import load_text
 from itm_jax.data.vocabulary import VOCAB, to_text
 from itm_jax.encode import make_encoders
 from itm_jax.errors import DivergedError, InputError, NonFiniteScoresError, TerminatedError
-from itm_jax.evaluate import evaluate_split
+from itm_jax.evaluate import rank_split
 from itm_jax.files import write_whole
 from itm_jax.lock import workdir_lock
 from itm_jax.mesh import own_rows, put_part, replicated
+from itm_jax.metrics.retrieval import rank_metrics
 from itm_jax.models.cpfean import WORD_PRIOR
-from itm_jax.programs import check_step, largest_batch, use_cache
+from itm_jax.programs import check_step, largest_batch, remedies, use_cache
 from itm_jax.provenance import DATA, check_data, describe_split, read_data
 from itm_jax.records import NoRecords, Records
 from itm_jax.run import Run, augment_constants, build_run, check_vocabulary, check_workdir
@@ -54,17 +55,8 @@ def train(config, workdir: pathlib.Path, *, check_test: bool = False) -> None:
         DivergedError: more than `train.max_skipped` steps had a non-finite loss or gradient.
         TerminatedError: SIGTERM arrived; a checkpoint was saved.
     """
-    used = (config.data.train_split, config.data.dev_split, config.data.test_split)
-    if len(set(used)) < 3:
-        raise InputError(
-            f"config.data: train_split={used[0]}, dev_split={used[1]}, test_split={used[2]}: must be three different "
-            "splits; dev selects, test reports"
-        )
-    if config.optim.sharded and not distributed.alone() and jax.default_backend() == "cpu":
-        raise InputError(
-            "config.optim.sharded=True: not with several processes on CPUs, whose messages then mix (seen with jax 0.10); "
-            "leave it out"
-        )
+    if problem := split_problem(config):
+        raise InputError(problem)
     use_cache(config)
     with workdir_lock(workdir) if distributed.first() else contextlib.nullcontext():
         names = [config.data.train_split, config.data.dev_split] + [config.data.test_split] * check_test
@@ -158,7 +150,7 @@ def _loop(run: Run, train_data, dev_data, state: TrainState, meta: dict, workdir
     )
     key = jax.jit(lambda: jax.random.key(config.seed + 1), out_shardings=replicated(run.mesh))()
     largest = largest_batch(train_data, config.data.batch_size, run.mesh, regions=bank is None)
-    needs = check_step(step_fn, state, largest, key, bank, run.mesh)
+    needs = check_step(step_fn, state, largest, key, bank, run.mesh, remedies(config, run.mesh))
     if distributed.first():
         write()  # not before: a run that does not fit leaves nothing, so that with smaller fields it takes this workdir
         if needs:
@@ -178,18 +170,18 @@ def _loop(run: Run, train_data, dev_data, state: TrainState, meta: dict, workdir
                 records.train(step, values, step / epoch, rate)
                 if values["skipped"] > config.train.max_skipped or values["skipped"] == total:
                     records.wait()
-                    raise diverged(
-                        run, workdir, step, f"{values['skipped']:.0f} steps had a non-finite loss, gradient or outcome"
-                    )
+                    what = f"{values['skipped']:.0f} steps had a non-finite loss, gradient or outcome"
+                    raise diverged(run, workdir, step, what, survivable=values["skipped"] < total)
             rsum = None
             if step % eval_every == 0 or step == total:
                 variables = {"params": state.params, "batch_stats": state.batch_stats}
                 try:
-                    dev, _ = evaluate_split(encoders, variables, dev_data, config, run.mesh)
+                    ranks, _, _ = rank_split(encoders, variables, dev_data, config, run.mesh)
                 except NonFiniteScoresError as e:
                     raise diverged(run, workdir, step, f"on {dev_data.split.name}: {e}") from None
-                rsum = dev["full"]["rsum"]
-                records.dev(step, dev["full"], best=rsum > meta["best_rsum"])
+                dev = rank_metrics(*ranks["full"])
+                rsum = dev["rsum"]
+                records.dev(step, dev, best=rsum > meta["best_rsum"])
                 if rsum > meta["best_rsum"]:
                     meta |= {"best_rsum": rsum, "best_step": step}
                 window = time.perf_counter()
@@ -209,12 +201,13 @@ def _loop(run: Run, train_data, dev_data, state: TrainState, meta: dict, workdir
         stop.restore()
 
 
-def diverged(run: Run, workdir: pathlib.Path, step: int, what: str) -> DivergedError:
+def diverged(run: Run, workdir: pathlib.Path, step: int, what: str, *, survivable: bool = False) -> DivergedError:
     """The error that ends a run which cannot go on: step, learning rate, last good checkpoint, and what to do."""
+    go_on = "raise config.train.max_skipped to go on from there, or " if survivable else ""
     return DivergedError(
         f"{workdir}: step {step}: {what}; the learning rate is {float(run.schedule(step - 1)):.3g}; last good "
-        f"checkpoint: {checkpoints.newest_path(workdir)}; raise config.train.max_skipped to go on from there, or begin "
-        "again in another --workdir with a lower config.optim.lr"
+        f"checkpoint: {checkpoints.newest_path(workdir)}; {go_on}begin again in another --workdir with a lower "
+        "config.optim.lr"
     )
 
 

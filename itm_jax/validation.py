@@ -1,11 +1,11 @@
 """Which values the fields of a config may take."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import ml_collections
 
-from itm_jax.choices import MODELS, READ_BY, SINGLE_VECTOR, VARIANTS, decided
+from itm_jax.choices import MODELS, SINGLE_VECTOR, VARIANTS, decided
 from itm_jax.config import default_config, flatten, nearest_field
 from itm_jax.errors import InputError
 from itm_jax.modules.bert import ACTIVATIONS
@@ -39,9 +39,6 @@ OPTIONAL = {
     "model.regions.boxes": True,
     "model.regions.labels": True,
 }
-# What has no meaning for a BiGRU. A config file's values stand by, so that `encoder` alone is the ablation.
-BERT_ONLY = ("hidden_size", "num_layers", "num_heads", "intermediate_size", "max_positions", "type_vocab_size")
-BERT_ONLY += ("activation", "layer_norm_eps", "cache_dtype")
 
 
 def validate(config: ml_collections.ConfigDict) -> None:
@@ -59,32 +56,6 @@ def problems(config: ml_collections.ConfigDict) -> Iterator[str]:
         yield problem
     if sound:
         yield from _value_problems(config, known, given)
-
-
-def idle_flags(config: ml_collections.ConfigDict, flags: Iterable[str]) -> Iterator[str]:
-    """Every field among those given on the command line that has no meaning for the config's model or text encoder."""
-    for name in flags:
-        if config.model.text.encoder == "gru" and name in [f"model.text.{field}" for field in BERT_ONLY]:
-            yield f"config.{name}: of no effect on config.model.text.encoder=gru; leave it out"
-        for section, models in READ_BY.items():
-            if f"{name}.".startswith(f"{section}.") and config.model.name not in models:
-                yield f"config.{name}: of no effect on config.model.name={config.model.name}; leave it out"
-        if config.model.name == "cpfean":
-            yield from _idle_in_cpfean(config.model, name)
-
-
-def _idle_in_cpfean(model: Any, name: str) -> Iterator[str]:
-    why = {
-        "model.graph.": model.graph.layers == 0 and "model.graph.layers=0",
-        "model.fusion.": model.fusion.rounds == 0 and "model.fusion.rounds=0",
-        "model.alignment.": model.alignment.kind != "prominent" and "model.alignment.kind=cross_attention",
-        "model.alignment.beta": model.alignment.sides == "regions" and "model.alignment.sides=regions",
-        "model.alignment.gamma": model.alignment.sides == "regions" and "model.alignment.sides=regions",
-        "model.attention.": model.alignment.kind == "prominent" and "model.alignment.kind=prominent",
-    }
-    for section, reason in why.items():
-        if reason and name.startswith(section) and name != reason.split("=")[0]:
-            yield f"config.{name}: of no effect on config.{reason}; leave it out"
 
 
 def _structure_problems(known: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:
@@ -140,6 +111,15 @@ def _value_problems(config: ml_collections.ConfigDict, known: dict[str, Any], gi
     for name in ("region_drop", "word_touch", "word_mask", "word_random", "word_delete"):
         if not 0 <= augment[name] <= 1:
             yield f"config.data.augment.{name}={augment[name]!r}: a probability, must lie in [0, 1]"
+    for name, value in (
+        ("train_share", config.data.train_share),
+        ("alter.permuted_labels", config.data.alter.permuted_labels),
+        ("alter.noisy_words", config.data.alter.noisy_words),
+    ):
+        if not 0 <= value <= 1 or (name == "train_share" and not value):
+            yield f"config.data.{name}={value!r}: a share, must lie in {'(' if name == 'train_share' else '['}0, 1]"
+    if config.data.alter.regions < 0:
+        yield f"config.data.alter.regions={config.data.alter.regions!r}: must not be negative; 0 takes all"
     if abs(augment.word_mask + augment.word_random + augment.word_delete - 1) > 1e-6:
         yield "config.data.augment: word_mask + word_random + word_delete must be 1"
     if not 0 <= config.model.aggregation.ratio <= 0.5:

@@ -33,12 +33,13 @@ if "$python" -c 'import torch' 2> /dev/null; then against=(--against=torch); els
 "$python" -c 'import jax; print(jax.__version__, jax.devices())' | tee "$out/device.txt"
 
 step=(train --config=configs/bench_f30k.py --config.data.bank=device --repeats=20)
-measure train_afa 90 "${step[@]}" "${against[@]}"
-measure train_cpfean 90 "${step[@]}" --config.model.name=cpfean "${against[@]}"
-measure encode 90 encode --config=configs/bench_f30k.py --images=1000 --captions=5000 --repeats=3
-measure score 90 score --images=5000 --captions=25000 --tile=1000 --repeats=2
-measure rank 40 rank --images=5000 --captions=25000
-measure growth 180 growth --config=configs/bench_f30k.py --out_dir="$out" --batch_sizes=32,64,128,256 \
+measure train_afa 80 "${step[@]}" "${against[@]}"
+measure train_cpfean 80 "${step[@]}" --config.model.name=cpfean "${against[@]}"
+measure encode 70 encode --config=configs/bench_f30k.py --images=1000 --captions=5000 --repeats=3
+measure score 70 score --images=5000 --captions=25000 --tile=1000 --repeats=2
+measure rank 30 rank --images=5000 --captions=25000
+measure input 30 input --config=configs/quickstart.py --config.data.bank=host --repeats=3
+measure growth 110 growth --config=configs/bench_f30k.py --out_dir="$out" --batch_sizes=32,64,128,256 \
   --galleries=500,1000,2000,4000 --tiles=128,256,512,1024 --repeats=5
 
 printf '\n%d s in all; written: %s\n' "$((SECONDS - began))" "$out"

@@ -146,7 +146,7 @@ def test_convert_refuses_another_architecture(checkpoint):
 
 @pytest.mark.parity
 def test_equals_pytorch_on_real_weights(minilm):
-    torch = pytest.importorskip("torch", reason="pip install 'itm_jax[parity]'")
+    torch = pytest.importorskip("torch", reason="pip install -e '.[parity]'")
     from transformers import BertModel
 
     config, params, tokenizer = load_bert(minilm)

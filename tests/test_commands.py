@@ -81,7 +81,10 @@ def test_main_as_a_module_then_as_a_file_continues_and_evaluates(tmp_path):
 
 def test_bench_words():
     code, _, err = command("nothing", script=("-m", "itm_jax.bench"))
-    assert (code, err) == (2, ["error: 'nothing': say one of train, encode, input, rank, score, growth, shortlist"])
+    assert (code, err) == (
+        2,
+        ["error: 'nothing': say one of train, encode, input, rank, score, growth, models, shortlist"],
+    )
     code, out, err = command("rank", "--images=20", "--captions=100", "--repeats=1", script=("-m", "itm_jax.bench"))
     assert code == 0, err
     assert "seconds_median" in out

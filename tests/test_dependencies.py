@@ -34,7 +34,7 @@ def chain(spacy):
 
 
 def test_edges_are_over_whitespace_words_and_are_read_back(directory):
-    spacy = pytest.importorskip("spacy", reason="pip install 'itm_jax[spacy]'")
+    spacy = pytest.importorskip("spacy", reason="pip install -e '.[spacy]'")
     [path] = write_dependencies(str(directory), None, chain(spacy))
     expected = [[[0, 1], [1, 2], [2, 3]], [], [[0, 1], [1, 2], [2, 3]], [[0, 1]]]
     assert json.loads(path.read_text()) == expected
@@ -42,7 +42,7 @@ def test_edges_are_over_whitespace_words_and_are_read_back(directory):
 
 
 def test_a_pipeline_without_parser_is_named():
-    spacy = pytest.importorskip("spacy", reason="pip install 'itm_jax[spacy]'")
+    spacy = pytest.importorskip("spacy", reason="pip install -e '.[spacy]'")
     with pytest.raises(InputError, match="no dependency parser"):
         list(edges_of(["a red dog"], spacy.blank("en")))
     with pytest.raises(InputError, match="spacy download en_none"):

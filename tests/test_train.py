@@ -248,19 +248,19 @@ def test_scores_that_are_not_finite_end_a_run_with_the_step(tmp_path, monkeypatc
     def not_finite(*_):
         raise NonFiniteScoresError("scores: NaN or Inf among them; ranks would mean nothing")
 
-    monkeypatch.setattr(training, "evaluate_split", not_finite)
+    monkeypatch.setattr(training, "rank_split", not_finite)
     with pytest.raises(DivergedError, match=r"step 10: on dev: scores: NaN .*; the learning rate is 0\.001; last good"):
         training.train(shrunk(), tmp_path)
 
 
 def test_sigterm_in_the_last_evaluation_is_not_lost(tmp_path, monkeypatch):
-    original = training.evaluate_split
+    original = training.rank_split
 
     def stop(*arguments):
         os.kill(os.getpid(), signal.SIGTERM)
         return original(*arguments)
 
-    monkeypatch.setattr(training, "evaluate_split", stop)
+    monkeypatch.setattr(training, "rank_split", stop)
     with pytest.raises(TerminatedError, match="stopped by SIGTERM at step 10, saved"):
         training.train(shrunk(train__epochs=1), tmp_path)
     assert checkpoints.steps_of(tmp_path) == [10]

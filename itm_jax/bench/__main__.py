@@ -7,6 +7,7 @@ python -m itm_jax.bench rank --images=5000 --captions=25000
 python -m itm_jax.bench score --images=1000 --captions=5000 --joint=1024
 python -m itm_jax.bench growth --config=configs/cpfean_quickstart.py --out_dir=DIR
 python -m itm_jax.bench shortlist --runs=AFA_RUN,CPFEAN_RUN
+python -m itm_jax.bench models --plan=FILE                      (for itm_jax.reproduce's table of costs)
 """
 
 import json
@@ -17,6 +18,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from itm_jax import bench, commands
+from itm_jax import config as config_lib
 from itm_jax.errors import InputError
 
 assert bench.BEGAN  # its clock starts before the heavy imports
@@ -46,13 +48,14 @@ _OUT_DIR = flags.DEFINE_string("out_dir", None, "growth: directory for the table
 _RUNS = flags.DEFINE_list("runs", [], "shortlist: two finished runs on the same data, AFA_RUN,CPFEAN_RUN")
 _SPLITS = flags.DEFINE_list("splits", ["dev", "test"], "shortlist: splits of their data, one gallery together")
 _LENGTHS = flags.DEFINE_list("lengths", ["10", "20", "50", "100", "200"], "shortlist: lengths")
+_PLAN = flags.DEFINE_string("plan", None, "models: JSON file with a config for each name")
 _OUT = flags.DEFINE_string("out", None, "also write the figures to this JSON file")
 
 
 def main(word: str) -> None:
     """Flags -> one benchmark."""
     figures = WORDS[word]()
-    for name, value in figures.items():
+    for name, value in config_lib.flatten(figures).items():
         print(f"{name:44} {value:.4g}" if isinstance(value, float) else f"{name:44} {value}")
     if _OUT.value:
         pathlib.Path(_OUT.value).write_text(json.dumps({"bench": word} | figures, indent=2) + "\n", encoding="utf-8")
@@ -127,6 +130,7 @@ def score() -> dict:
     """CPFEAN's scores of all pairs."""
     from itm_jax.bench.score import bench_score
 
+    _captions_per_image()
     return bench_score(
         images=_IMAGES.value,
         captions=_CAPTIONS.value,
@@ -167,6 +171,15 @@ def shortlist() -> dict:
     return bench_shortlist(*runs, splits=_SPLITS.value, lengths=_integers(_LENGTHS))
 
 
+def models() -> dict:
+    """Several models in turn."""
+    if not _PLAN.value:
+        raise InputError("--plan: not given; itm_jax.reproduce --table=configs/tables/complexity.py writes it")
+    from itm_jax.bench.models import bench_plan
+
+    return bench_plan(pathlib.Path(_PLAN.value).expanduser(), repeats=_REPEATS.value)
+
+
 WORDS = {
     "train": train,
     "encode": encode,
@@ -174,6 +187,7 @@ WORDS = {
     "rank": rank,
     "score": score,
     "growth": growth,
+    "models": models,
     "shortlist": shortlist,
 }
 

@@ -6,14 +6,19 @@ import jax
 import numpy as np
 
 from itm_jax.bench.measure import memory, timed
+from itm_jax.choices import resolve
 from itm_jax.data import pipeline
+from itm_jax.data.labels import fill_in_priors
 from itm_jax.data.text import load_text, padded_length, tokenize
 
 
 def input_speed(config, repeats: int, batches: int) -> dict[str, float]:
     """Batches of the configured training split; no model."""
     split = pipeline.read_split(config, config.data.train_split)
-    data = pipeline.with_text(config, split, load_text(config, source=config.data.source, captions=split.captions))
+    text = load_text(config, source=config.data.source, captions=split.captions)
+    resolve(config)
+    fill_in_priors(config, split)
+    data = pipeline.with_text(config, split, text)
     b = config.data.batch_size
     read = config.data.bank != "device"
     stream = pipeline.train_batches(data, batch_size=b, seed=0, start=0, prefetch=config.data.prefetch, regions=read)
@@ -23,10 +28,8 @@ def input_speed(config, repeats: int, batches: int) -> dict[str, float]:
     return times | {"examples_per_second": rate * b, "gb_per_second": rate * size / 1e9}
 
 
-def step_speed(config, repeats: int) -> dict[str, float]:
-    """The training step on random batches of the shapes of the configured data, padded as its batches usually are."""
-    from itm_jax.bench.train import Step
-
+def shapes_of(config) -> dict[str, int]:
+    """Regions, their width, the usual padded length of a batch, and pairs of the configured training split."""
     config = copy.deepcopy(config)
     split = pipeline.read_split(config, config.data.train_split)
     text = load_text(config, source=config.data.source, captions=split.captions)
@@ -34,10 +37,23 @@ def step_speed(config, repeats: int) -> dict[str, float]:
     longest = np.random.default_rng(0).choice(lengths, (100, config.data.batch_size)).max(axis=1)
     usual = max(8, padded_length(int(np.median(longest)), pipeline.usable_buckets(config), config.data.max_tokens))
     regions, width = split.features.shape[1:]
-    step = Step(config, regions=regions, width=width, tokens=usual)
+    return {"regions": regions, "width": width, "tokens": usual, "pairs": len(split.captions)}
+
+
+def step_speed(config, repeats: int) -> dict[str, float]:
+    """The training step on random batches of the shapes of the configured data, padded as its batches usually are."""
+    from itm_jax.bench.train import Step
+
+    config, shapes = copy.deepcopy(config), shapes_of(config)
+    shapes.pop("pairs")
+    step = Step(config, **shapes)
     jax.block_until_ready(step())
     times = timed(step, repeats)
-    return {"tokens": usual, **times, "examples_per_second": config.data.batch_size / times["seconds_median"]}
+    return {
+        "tokens": shapes["tokens"],
+        **times,
+        "examples_per_second": config.data.batch_size / times["seconds_median"],
+    }
 
 
 def bench_input(config, *, tfds: str | None, repeats: int, batches: int, step: bool = False) -> dict:

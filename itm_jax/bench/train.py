@@ -106,5 +106,5 @@ def _torch_step():
     try:
         from itm_jax.bench import torch_step
     except ImportError:
-        raise InputError("--against=torch: PyTorch is not installed; pip install 'itm_jax[parity]'") from None
+        raise InputError("--against=torch: PyTorch is not installed; pip install -e '.[parity]'") from None
     return torch_step

@@ -51,7 +51,7 @@ def make_bank(data: TextSplit, mesh: Mesh, dtype: jnp.dtype) -> Regions:
     rows = max(1, CHUNK_BYTES // (int(np.prod(shape)) * data.split.features.dtype.itemsize))
 
     def features(part: slice, device) -> Array:
-        shard = jax.device_put(jnp.zeros((part.stop - part.start, *shape), dtype), device)
+        shard = jnp.zeros((part.stop - part.start, *shape), dtype, device=device)
         for first in range(part.start, min(part.stop, data.split.num_images), rows):
             images = np.arange(first, min(first + rows, part.stop, data.split.num_images))
             chunk = data.split.features[images]

@@ -20,7 +20,7 @@ def load_parser(name: str) -> Any:
     try:
         import spacy
     except ImportError:
-        raise InputError("spaCy is not installed; pip install 'itm_jax[spacy]'") from None
+        raise InputError("spaCy is not installed; pip install -e '.[spacy]'") from None
     try:
         return spacy.load(name)
     except OSError:

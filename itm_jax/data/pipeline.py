@@ -9,6 +9,7 @@ import numpy as np
 
 from itm_jax.choices import uses_edges
 from itm_jax.data import precomp
+from itm_jax.data.alter import alter
 from itm_jax.data.labels import check_priors, label_bank, label_indices
 from itm_jax.data.text import TextInput, TokenTable, gather_tokens, padded_length, tokenize
 from itm_jax.data.text_states import cache_dir, frozen_states
@@ -68,7 +69,11 @@ class TextSplit:
 
 
 def read_split(config, name: str) -> Split:
-    """A split of the configured source."""
+    """A split of the configured source, altered where the config says so."""
+    return alter(_read(config, name), config.data, train=name == config.data.train_split)
+
+
+def _read(config, name: str) -> Split:
     if config.data.source == "scenes":
         from itm_jax.data import scenes
 

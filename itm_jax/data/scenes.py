@@ -194,6 +194,7 @@ def make_split(config, name: str) -> Split:
         labels=label_regions(world, seen, config.seed, name),
         label_names=LABEL_NAMES,
         edges=edges,
+        objects=world.count.astype(np.int32),
         source=f"scenes {name}",
     )
 

@@ -1,6 +1,7 @@
 """Recall@K, median and mean rank in both directions, by counting on the device and never by sorting on the host."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -130,14 +131,37 @@ def rank_metrics(image_ranks: Int[np.ndarray, " i"], caption_ranks: Int[np.ndarr
     return out | {"rsum": float(sum(out[f"{d}_r{k}"] for d in ("i2t", "t2i") for k in RECALLS))}
 
 
-def protocols(scores, caption_image_index) -> dict[str, Mapping[str, float]]:
-    """`full`, and for 5,000 images `5fold_1k`: the mean over folds of 1,000 consecutive images and their captions."""
-    out = {"full": retrieval_metrics(scores, caption_image_index)}
+class Ranks(NamedTuple):
+    """0-based ranks of the image queries and of the caption queries, in the order of the split."""
+
+    images: Int[np.ndarray, " i"]
+    captions: Int[np.ndarray, " t"]
+
+
+def protocols(scores, caption_image_index) -> dict[str, dict[str, float]]:
+    """Metrics of `full`, and for 5,000 images of `5fold_1k`: the mean over folds of 1,000 consecutive images."""
+    return protocol_metrics(protocol_ranks(scores, caption_image_index), caption_image_index)
+
+
+def protocol_ranks(scores, caption_image_index) -> dict[str, Ranks]:
+    """The ranks behind `protocols`; those of `5fold_1k` are within each query's own fold."""
     owner, found = np.asarray(caption_image_index), []
     for rows, columns in folds(owner, scores.shape[0]):
         block = np.ascontiguousarray(np.asarray(scores[rows])[:, columns])
-        found.append(retrieval_metrics(block, owner[columns] - rows.start))
-    return out | fold_mean(found)
+        found.append((rows, columns, query_ranks(block, owner[columns] - rows.start)))
+    return {"full": Ranks(*query_ranks(scores, owner))} | fold_ranks(found, *scores.shape)
+
+
+def protocol_metrics(ranks: Mapping[str, Ranks], caption_image_index) -> dict[str, dict[str, float]]:
+    """The metrics of each protocol from its ranks; of `5fold_1k` the mean over the folds."""
+    out = {}
+    for name, (images, captions) in ranks.items():
+        parts = [(slice(None), slice(None))]
+        if name == "5fold_1k":
+            parts = folds(np.asarray(caption_image_index), len(images))
+        found = [rank_metrics(images[rows], captions[columns]) for rows, columns in parts]
+        out[name] = {key: float(np.mean([part[key] for part in found])) for key in found[0]}
+    return out
 
 
 def folds(owner: Int[np.ndarray, " t"], images: int) -> list[tuple[slice, Int[np.ndarray, " c"]]]:
@@ -148,9 +172,14 @@ def folds(owner: Int[np.ndarray, " t"], images: int) -> list[tuple[slice, Int[np
     return [(slice(f, f + FOLD), np.flatnonzero((owner >= f) & (owner < f + FOLD))) for f in starts]
 
 
-def fold_mean(found: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """`5fold_1k`, the mean of the folds' metrics; nothing where there are no folds."""
-    return {"5fold_1k": {key: float(np.mean([fold[key] for fold in found])) for key in found[0]}} if found else {}
+def fold_ranks(found: Sequence[tuple[slice, np.ndarray, tuple]], images: int, captions: int) -> dict[str, Ranks]:
+    """`5fold_1k`: ranks of (rows, columns, ranks of that fold), put where they belong; nothing where there are no folds."""
+    if not found:
+        return {}
+    out = Ranks(np.zeros(images, np.int32), np.zeros(captions, np.int32))
+    for rows, columns, (of_images, of_captions) in found:
+        out.images[rows], out.captions[columns] = of_images, of_captions
+    return {"5fold_1k": out}
 
 
 def chance_rsum(images: int, captions_per_image: int) -> float:

@@ -1,4 +1,4 @@
-"""CPFEAN: cross-modal prominent-fragment enhancement and alignment (Zhang, arXiv 2311.02183; our reading: DESIGN section 4).
+"""CPFEAN: cross-modal prominent-fragment enhancement and alignment (Zhang, arXiv 2311.02183; our reading).
 
 There is no public code of the authors; every choice that the paper leaves open is a field of the config.
 """

@@ -12,10 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from itm_jax.modules.numerics import NEG, at_least_f32, l2_normalize, take_rows, zero_invalid
+from itm_jax.modules.numerics import HIGHEST, NEG, at_least_f32, l2_normalize, take_rows, zero_invalid
 from itm_jax.modules.official import aggregate_official
 
-HIGHEST = jax.lax.Precision.HIGHEST
 VARIANTS = ("paper", "official")
 PAIRINGS = ("similarity", "random")
 

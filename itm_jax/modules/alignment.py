@@ -1,4 +1,4 @@
-"""From fragments to a score: CPFEAN step 5, prominent-fragment alignment (DESIGN section 4; arXiv 2311.02183), the
+"""From fragments to a score: CPFEAN step 5, prominent-fragment alignment (arXiv 2311.02183, our reading), the
 cross-attention of SCAN (Lee et al., ECCV 2018), and plain late interaction (ColBERT, Khattab and Zaharia, SIGIR 2020).
 
 All pairs of a block of images and captions at once; [i r t l] is regions of images by words of captions.

@@ -1,4 +1,4 @@
-"""CPFEAN step 4, cross-modal semantic fusion (DESIGN section 4; arXiv 2311.02183): regions take up their words.
+"""CPFEAN step 4, cross-modal semantic fusion (arXiv 2311.02183, our reading): regions take up their words.
 
 In each round a region finds its most relevant word and takes a share of it that a gate decides: `v ← v + g·w`. With a
 gate that is one number per region, nothing of width d is computed for a pair but `V Wᵀ`: products with all words and

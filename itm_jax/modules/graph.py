@@ -1,4 +1,4 @@
-"""CPFEAN steps 2 and 3: graph reasoning over regions and over words (DESIGN section 4; arXiv 2311.02183)."""
+"""CPFEAN steps 2 and 3: graph reasoning over regions and over words (arXiv 2311.02183, our reading)."""
 
 import flax.linen as nn
 import jax

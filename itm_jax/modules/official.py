@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from itm_jax.modules.numerics import NEG, at_least_f32, take_rows, zero_invalid
+from itm_jax.modules.numerics import HIGHEST, NEG, at_least_f32, take_rows, zero_invalid
 
-HIGHEST = jax.lax.Precision.HIGHEST
 NORM_EPS = 1e-8
 
 

@@ -1,4 +1,4 @@
-"""CPFEAN step 1, region embedding with box and label priors (DESIGN section 4; arXiv 2311.02183)."""
+"""CPFEAN step 1, region embedding with box and label priors (arXiv 2311.02183, our reading)."""
 
 import flax.linen as nn
 import jax.numpy as jnp

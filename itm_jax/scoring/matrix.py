@@ -1,5 +1,6 @@
 """The matrix of all scores, on the host."""
 
+import collections
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,8 @@ from jax.sharding import Mesh
 
 from itm_jax.mesh import replicated
 from itm_jax.scoring.tiles import Tiles, compiled, rows_of
+
+AHEAD = 2  # tiles handed to the device before the oldest is fetched: it is never idle, and holds no more than these
 
 
 @functools.cache
@@ -38,7 +41,15 @@ def score_matrix(
     tiles = Tiles(images, tile=tile, mesh=mesh)
     score = compiled(score_fn, _everywhere(tiles.mesh))
     for first, count, block in tiles.captions(captions):
-        scores = [(rows, score(rows.items, block)) for rows in tiles.images()]
-        for rows, part in scores:
-            out[rows.first : rows.first + rows.count, first : first + count] = np.asarray(part)[: rows.count, :count]
+        under_way: collections.deque = collections.deque()
+        for rows in tiles.images():
+            under_way.append((rows.first, rows.count, score(rows.items, block)))
+            if len(under_way) > AHEAD:
+                _fetch(out, *under_way.popleft(), first, count)
+        while under_way:
+            _fetch(out, *under_way.popleft(), first, count)
     return out
+
+
+def _fetch(out: np.ndarray, row: int, rows: int, part: jax.Array, column: int, columns: int) -> None:
+    out[row : row + rows, column : column + columns] = np.asarray(part)[:rows, :columns]

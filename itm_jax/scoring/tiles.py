@@ -43,7 +43,7 @@ class Tiles:
 
     Attributes:
         mesh: over which a block of images is split by rows; the tile is rounded up to a multiple of its devices.
-        image_rows, caption_rows: items of a block, smaller for galleries that are smaller.
+        image_rows: images of a block, fewer for galleries that are smaller.
     """
 
     def __init__(self, images: Any, *, tile: int, mesh: Mesh | None = None):

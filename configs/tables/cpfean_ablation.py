@@ -1,0 +1,48 @@
+"""What each part of CPFEAN is worth.
+
+    python -m itm_jax.reproduce --table=configs/tables/cpfean_ablation.py --workdir=runs/tables
+
+Rows change one thing each, from the whole system, its visual Transformer included.
+"""
+
+import pathlib
+
+from itm_jax.config import load_module
+from itm_jax.tables import Row, Table
+
+bases = load_module(pathlib.Path(__file__).with_name("bases.py"))
+
+
+def get_table():
+    cpfean = {"model.name": "cpfean", "model.graph.layers": 1}
+
+    def row(name, group, **fields):
+        datasets = ("scenes",) if fields.get("model__words__graph") == "sparse" else ()  # the one with dependency edges
+        return Row(name, cpfean | {k.replace("__", "."): v for k, v in fields.items()}, group, datasets=datasets)
+
+    regions, words, fusion, alignment = "regions", "words", "fusion", "alignment"
+    return Table(
+        title="CPFEAN, ablation",
+        question="Which parts of CPFEAN carry it: priors, graphs, fusion, or the alignment of prominent fragments?",
+        bases=bases.short(),
+        reference="CPFEAN",
+        rows=(
+            Row("CPFEAN", cpfean, published="CPFEAN"),
+            row("no label prior", regions, model__regions__labels=False),
+            row("no box prior", regions, model__regions__boxes=False),
+            row("no visual Transformer", regions, model__graph__layers=0),
+            row("attention of all regions (no IoU threshold)", regions, model__graph__iou=-1.0),
+            row("IoU > 0.4", regions, model__graph__iou=0.4),
+            row("IoU > 0.4, lone regions dropped", regions, model__graph__iou=0.4, model__graph__filter=True),
+            row("no GCN", words, model__words__layers=0),
+            row("sparse graph (dependency edges)", words, model__words__graph="sparse"),
+            row("no fusion", fusion, model__fusion__rounds=0),
+            row("2 rounds", fusion, model__fusion__rounds=2),
+            row("3 rounds", fusion, model__fusion__rounds=3),
+            row("cross-attention (SCAN t2i) in its place", alignment, model__alignment__kind="cross_attention"),
+            row("words' side only", alignment, model__alignment__sides="words"),
+            row("regions' side only", alignment, model__alignment__sides="regions"),
+            row("β = 0 (no prominence)", alignment, model__alignment__beta=0.0),
+            row("γ = 1 (corpus prior)", alignment, model__alignment__gamma=1.0),
+        ),
+    )

@@ -1,0 +1,40 @@
+"""CPFEAN beside what it is compared with in one frame, beside its published numbers and the field's.
+
+    python -m itm_jax.reproduce --table=configs/tables/cpfean_main.py --workdir=runs/tables --config.data.dir=DIR
+    python -m itm_jax.reproduce --table=configs/tables/cpfean_main.py --workdir=runs/f30k --dataset=f30k --config.data.dir=DIR
+    python -m itm_jax.reproduce --table=configs/tables/cpfean_main.py --workdir=runs/coco --dataset=coco --config.data.dir=DIR
+
+On COCO both protocols, 5-fold 1K and 5K; --config.eval.ground_truth=DIR adds ECCV Caption and CxC. On f8k and `scenes` the
+text states are frozen, the joint width is 256, and CPFEAN is without its visual Transformer (README).
+"""
+
+import pathlib
+
+from itm_jax.config import load_module
+from itm_jax.tables import Row, Table
+
+bases, fields = (load_module(pathlib.Path(__file__).with_name(f"{name}.py")) for name in ("bases", "fields"))
+
+
+def get_table():
+    one, several = "single models", "ensembles"
+    i2t = {"model.name": "scan", "model.attention.direction": "i2t"}
+    return Table(
+        title="CPFEAN and what it is compared with",
+        question="Does the alignment of prominent fragments beat SCAN, plain late interaction and single-vector models?",
+        bases=bases.main(),
+        seeds=(0, 1, 2),
+        reference="CPFEAN",
+        field=fields.METHODS,
+        rows=(
+            Row("VSE++ (mean)", {"model.name": "vsepp"}, one, published="VSE++ (re-impl. by VSE_infty)"),
+            Row("VSE∞ (GPO)", {"model.name": "vseinf"}, one, published="VSE_infty (GPO)"),
+            Row("AFA", fields.AFA, one, published="AFA"),
+            Row("SCAN (t2i)", {"model.name": "scan"}, one, published="SCAN (T2I_AVE)"),
+            Row("SCAN (i2t)", i2t, one, published="SCAN (I2T_AVE)", datasets=("f30k", "coco")),
+            Row("late interaction", {"model.name": "late"}, one),
+            Row("CPFEAN", fields.CPFEAN, one, published="CPFEAN"),
+            Row("CPFEAN + AFA", group=several, ensemble=("CPFEAN", "AFA")),
+            Row("CPFEAN + SCAN", group=several, ensemble=("CPFEAN", "SCAN (t2i)")),
+        ),
+    )

@@ -1,0 +1,43 @@
+"""How recall grows with the number of training images.
+
+    python -m itm_jax.reproduce --table=configs/tables/dataset_size.py --workdir=runs/tables
+
+The number of steps is the same in all rows (epochs grow as images shrink), so that what differs is the data and not how long
+it was trained on; dev is looked at as often.
+"""
+
+import pathlib
+
+from itm_jax.config import load_module
+from itm_jax.tables import Row, Table
+
+bases, fields = (load_module(pathlib.Path(__file__).with_name(f"{name}.py")) for name in ("bases", "fields"))
+
+
+def of_share(share, epochs, decay):
+    """Fields that keep the number of steps where a share of the images is left."""
+    return {
+        "data.train_share": share,
+        "train.epochs": epochs / share,
+        "train.eval_every_epochs": 1 / share,
+        "loss.warmup_epochs": 1 / share,
+        "optim.decay_epochs": (round(decay / share),),
+    }
+
+
+def get_table():
+    rows = []
+    for model, of_model in (("AFA", fields.AFA), ("CPFEAN", fields.WHOLE_CPFEAN)):
+        for share in (0.1, 0.25, 0.5, 1.0):
+            name = f"{model}, {share:.0%} of the images"
+            short = of_model | (of_share(share, 4.0, 3) if share < 1 else {})
+            full = of_model | (of_share(share, 30.0, 15) if share < 1 else {})
+            rows.append(Row(name, short, model, x=100 * share, datasets=("scenes", "f8k")))
+            rows.append(Row(f"{name} (whole recipe)", full, model, x=100 * share, datasets=("f30k", "coco")))
+    return Table(
+        title="Number of training images",
+        question="How do AFA and CPFEAN grow with the number of training images, at the same number of steps?",
+        bases=bases.short(),
+        axis="percent of the training images",
+        rows=tuple(rows),
+    )

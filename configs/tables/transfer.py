@@ -1,0 +1,38 @@
+"""Trained on one data set, evaluated on others.
+
+    python -m itm_jax.reproduce --table=configs/tables/transfer.py --workdir=runs/tables
+    python -m itm_jax.reproduce --table=configs/tables/transfer.py --workdir=runs/tables --dataset=f8k --config.data.dir=DIR
+
+On `scenes`: other noise of the detector, other numbers of regions. On f8k: a world of `scenes` with regions of f8k's width,
+which has nothing in common with it. For a directory of your own (medical, satellite, ...) with features of the same
+extractor add Row("AFA on mine", {"data.name": "mine", "data.dir": "DIR"}, of="AFA").
+"""
+
+import pathlib
+
+from itm_jax.config import load_module
+from itm_jax.tables import Row, Table
+
+bases, fields = (load_module(pathlib.Path(__file__).with_name(f"{name}.py")) for name in ("bases", "fields"))
+
+
+def get_table():
+    rows = []
+    foreign = {"data.source": "scenes", "data.scenes.features": 512, "data.scenes.regions": 36, "data.scenes.test": 300}
+    for model, of_model in (("AFA", fields.AFA), ("CPFEAN", fields.WHOLE_CPFEAN)):
+        rows.append(Row(model, of_model, model))
+        for name, world in (
+            ("less noise", {"data.scenes.noise": 1.0}),
+            ("more noise", {"data.scenes.noise": 2.0}),
+            ("8 regions", {"data.scenes.regions": 8}),
+            ("36 regions", {"data.scenes.regions": 36}),
+        ):
+            world = world | {"data.name": f"scenes-{name.replace(' ', '-')}"}
+            rows.append(Row(f"{model} on {name}", world, model, of=model, datasets=("scenes",)))
+        rows.append(Row(f"{model} on scenes", foreign | {"data.name": "scenes512"}, model, of=model, datasets=("f8k",)))
+    return Table(
+        title="Transfer",
+        question="What is left of a model on data that it was not trained for?",
+        bases=bases.short(),
+        rows=tuple(rows),
+    )

@@ -1,0 +1,126 @@
+"""Size and speed of several models in one run, taking turns: step, encoding, and queries against a gallery."""
+
+import json
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from itm_jax import config as config_lib
+from itm_jax.bench.flops import step_flops
+from itm_jax.bench.inputs import shapes_of
+from itm_jax.bench.measure import cost, matmul_rate, seconds_of, summary, where
+from itm_jax.bench.train import Step
+from itm_jax.encode import make_encoders
+from itm_jax.errors import InputError
+from itm_jax.mesh import put, put_batch, replicated
+from itm_jax.programs import memory_of
+from itm_jax.train_state import count_params
+
+TOP = 10  # images that a query wants
+
+
+class Searcher:
+    """A model's image encoder, and its search: captions in, the best images of a gallery on the device out."""
+
+    def __init__(self, step: Step, *, gallery: int, queries: int):
+        """A gallery of so many copies of the step's images, and a batch of queries; one query is its first."""
+        run, data, b = step.run, step.data, step.config.data.batch_size
+        encode_images, _, score = make_encoders(run.model, run.mesh)
+        variables = {"params": step.run.state.params, "batch_stats": step.run.state.batch_stats} | data.constants
+        # The step gives its state away, so that search has a copy of the parameters.
+        self.variables = jax.tree.map(lambda x: put(np.asarray(x), replicated(run.mesh)), variables)
+        self.images = put_batch(data.regions(np.arange(b)), run.mesh)
+        self.encode = lambda: encode_images(self.variables, self.images)
+        encoded = jax.tree.map(lambda x: np.resize(np.asarray(x), (gallery, *x.shape[1:])), self.encode())
+        self.gallery = put(encoded, replicated(run.mesh))
+
+        def search(variables, gallery, tokens):
+            captions = run.model.apply(variables, tokens, train=False, method="encode_captions")
+            return jax.lax.top_k(score(variables, gallery, captions).T, min(TOP, gallery_size(gallery)))
+
+        def gallery_size(tree):
+            return jax.tree.leaves(tree)[0].shape[0]
+
+        tokens = [put(data.tokens(np.resize(np.arange(b), n)), replicated(run.mesh)) for n in (1, queries)]
+        self.one, self.many = (self._compiled(search, t) for t in tokens)
+
+    def _compiled(self, search: Callable, tokens: Any) -> Callable:
+        program = jax.jit(search).lower(self.variables, self.gallery, tokens).compile()
+        return lambda: program(self.variables, self.gallery, tokens)
+
+
+def bench_models(
+    configs: Mapping[str, Any],
+    *,
+    regions: int,
+    width: int,
+    tokens: int,
+    pairs: int,
+    gallery: int,
+    queries: int,
+    repeats: int,
+) -> dict[str, Any]:
+    """Figures of each config by its name; every kind of measurement is taken of all models in turn.
+
+    Args:
+        configs: by name; on random data of the shapes below.
+        regions: of an image.
+        width: of a region's features.
+        tokens: of a padded caption.
+        pairs: of an epoch.
+        gallery: images that a query is compared with.
+        queries: captions at a time where many are asked.
+        repeats: timed repetitions.
+
+    Returns:
+        `models` by name: parameters, FLOPs, seconds, rates and memory; `machine`.
+    """
+    shapes = {"regions": regions, "width": width, "tokens": tokens}
+    found: dict[str, dict[str, Any]] = {}
+    searchers, steps = {}, {}
+    for name, config in configs.items():
+        step = Step(config, **shapes)
+        parameters = count_params(step.run.state.params)
+        searchers[name], steps[name] = Searcher(step, gallery=gallery, queries=queries), step
+        by_hand, (by_xla, _) = step_flops(config, **shapes), cost(step.compiled)
+        needs = memory_of(step.compiled)
+        found[name] = {
+            "model": config.model.name,
+            "parameters": parameters,
+            "gflop_of_a_step_by_hand": by_hand and by_hand / 1e9,
+            "gflop_of_a_step_xla_loops_once": by_xla and by_xla / 1e9,
+            "gb_of_a_step": needs and sum(needs) / 1e9,
+            "steps_of_an_epoch": pairs // config.data.batch_size,
+        }
+    for kind, functions in (
+        ("step", list(steps.values())),
+        ("encode", [s.encode for s in searchers.values()]),
+        ("query", [s.one for s in searchers.values()]),
+        ("queries", [s.many for s in searchers.values()]),
+    ):
+        seconds_of(*functions, repeats=1)  # the first call of a program is not counted
+        for name, times in zip(found, seconds_of(*functions, repeats=repeats), strict=True):
+            found[name] |= summary(times, f"{kind}_")
+    for name, config in configs.items():
+        of, b = found[name], config.data.batch_size
+        of["seconds_of_an_epoch"] = of["step_seconds_median"] * of["steps_of_an_epoch"]
+        of["images_encoded_per_second"] = b / of["encode_seconds_median"]
+        of["queries_per_second"] = queries / of["queries_seconds_median"]
+    machine = {"devices": where(), "gflops_of_a_matrix_product": matmul_rate() / 1e9, **shapes, "pairs": pairs}
+    return {"machine": machine | {"gallery": gallery, "queries": queries, "repeats": repeats}, "models": found}
+
+
+def bench_plan(plan: pathlib.Path, *, repeats: int, gallery: int = 1000, queries: int = 32) -> dict[str, Any]:
+    """`bench_models` of the configs of a JSON file, with the shapes of the first one's data: regions, width, the usual padded
+    length of its batches, pairs of an epoch.
+    """
+    try:
+        written = json.loads(plan.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise InputError(f"--plan={plan}: cannot be read ({e})") from None
+    configs = {name: config_lib.from_values(values, str(plan)) for name, values in written.items()}
+    first = next(iter(configs.values()))
+    return bench_models(configs, **shapes_of(first), gallery=gallery, queries=queries, repeats=repeats)

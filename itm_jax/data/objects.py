@@ -1,0 +1,122 @@
+"""How many objects an image shows, as far as its labels tell: for recalls by the number of prominent objects."""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from itm_jax.structs import Split
+
+SAME_OBJECT = 0.3  # IoU above which two regions of one name show one object
+# COCO's 80 classes. Labels from a detector of them may stand beside names that a classifier gave to fixed boxes.
+COCO = frozenset(
+    [
+        "person",
+        "bicycle",
+        "car",
+        "motorcycle",
+        "airplane",
+        "bus",
+        "train",
+        "truck",
+        "boat",
+        "traffic light",
+        "fire hydrant",
+        "stop sign",
+        "parking meter",
+        "bench",
+        "bird",
+        "cat",
+        "dog",
+        "horse",
+        "sheep",
+        "cow",
+        "elephant",
+        "bear",
+        "zebra",
+        "giraffe",
+        "backpack",
+        "umbrella",
+        "handbag",
+        "tie",
+        "suitcase",
+        "frisbee",
+        "skis",
+        "snowboard",
+        "sports ball",
+        "kite",
+        "baseball bat",
+        "baseball glove",
+        "skateboard",
+        "surfboard",
+        "tennis racket",
+        "bottle",
+        "wine glass",
+        "cup",
+        "fork",
+        "knife",
+        "spoon",
+        "bowl",
+        "banana",
+        "apple",
+        "sandwich",
+        "orange",
+        "broccoli",
+        "carrot",
+        "hot dog",
+        "pizza",
+        "donut",
+        "cake",
+        "chair",
+        "couch",
+        "potted plant",
+        "bed",
+        "dining table",
+        "toilet",
+        "tv",
+        "laptop",
+        "mouse",
+        "remote",
+        "keyboard",
+        "cell phone",
+        "microwave",
+        "oven",
+        "toaster",
+        "sink",
+        "refrigerator",
+        "book",
+        "clock",
+        "vase",
+        "scissors",
+        "teddy bear",
+        "hair drier",
+        "toothbrush",
+    ]
+)
+
+
+def object_counts(split: Split) -> Int[np.ndarray, " i"] | None:
+    """Objects of each image; None where the source does not know and the split has no boxes or labels.
+
+    By labels: regions of one name whose boxes overlap are one object, the earlier region standing for it. Where some of the
+    split's names are classes of COCO only those count.
+    """
+    if split.objects is not None:
+        return split.objects
+    if split.boxes is None or split.labels is None:
+        return None
+    counted = np.array([name in COCO for name in split.label_names])
+    counted = counted if counted.any() else np.ones(len(split.label_names), bool)
+    shows = counted[split.labels]
+    new = np.zeros_like(shows)
+    for r in range(shows.shape[1]):  # over regions, all images at once
+        again = (split.labels[:, :r] == split.labels[:, r, None]) & new[:, :r]
+        again &= overlap(split.boxes[:, :r], split.boxes[:, r, None]) > SAME_OBJECT
+        new[:, r] = shows[:, r] & ~again.any(axis=1)
+    return new.sum(axis=1).astype(np.int32)
+
+
+def overlap(a: Float[np.ndarray, "i r 4"], b: Float[np.ndarray, "i s 4"]) -> Float[np.ndarray, "i r"]:
+    """IoU of boxes (x1, y1, x2, y2), broadcast against one another."""
+    side = np.maximum(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0)
+    area = lambda x: (x[..., 2] - x[..., 0]) * (x[..., 3] - x[..., 1])  # noqa: E731
+    both = side[..., 0] * side[..., 1]
+    return both / np.maximum(area(a) + area(b) - both, 1e-9)

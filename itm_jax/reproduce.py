@@ -1,0 +1,123 @@
+"""A table of a paper, from data to print: runs what is missing of it and renders it beside the published numbers.
+
+    python -m itm_jax.reproduce --table=configs/tables/afa_ablation.py --workdir=runs/tables
+    python -m itm_jax.reproduce --table=configs/tables/cpfean_main.py --workdir=DIR --dataset=f30k --config.data.dir=PATH
+    python -m itm_jax.reproduce --table=configs/tables/afa_ablation.py --workdir=runs/tables --dry_run
+
+Tables with one workdir share their runs. What is finished is never run again, what was cut off is continued; a field given
+as --config.FIELD=VALUE holds for all rows. On several machines that see the workdir, --shard=0/4 to --shard=3/4 run a
+quarter each; the same command without --shard then runs what is left and renders.
+"""
+
+import pathlib
+import re
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+
+from itm_jax import commands
+from itm_jax.errors import DivergedError, InputError
+
+FLAGS = flags.FLAGS
+COST_REPEATS = 20  # timed repetitions of a table of costs
+DEFAULT = pathlib.Path(__file__).with_name("config.py")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "--config.FIELD=VALUE: for all rows", lock_config=True)
+_TABLE = flags.DEFINE_string("table", None, "file with get_table(), configs/tables/NAME.py")
+_WORKDIR = flags.DEFINE_string("workdir", None, "directory for the runs and the rendered table")
+_DATASET = flags.DEFINE_string("dataset", None, "data set to make it on, default: the table's first")
+_SEEDS = flags.DEFINE_list("seeds", [], "seeds of every trained row, default: the table's")
+_SHARD = flags.DEFINE_string("shard", "0/1", "i/n: run the i-th of n parts only, and render what is finished")
+_JOBS = flags.DEFINE_integer("jobs", 1, "runs at a time; on a CPU each has its share of the cores", lower_bound=1)
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "print the plan, with the time it may take, and do nothing")
+_COMMANDS = flags.DEFINE_bool("commands", False, "print the command of every run, and do nothing")
+
+
+def main() -> None:
+    """Flags -> plan -> runs -> table."""
+    if FLAGS["config"].config_filename != str(DEFAULT):
+        raise InputError(
+            "--config: every row has its own, from the table; leave it out, fields are set as --config.FIELD=VALUE"
+        )
+    for flag in (_TABLE, _WORKDIR):
+        if not flag.value:
+            raise InputError(f"--{flag.name}: not given; pass --{flag.name}={'FILE' if flag is _TABLE else 'DIR'}")
+    from itm_jax.tables.plan import check_data_of, command_of, make_plan
+    from itm_jax.tables.runner import plan_lines, run_cells
+    from itm_jax.tables.table import load_table
+    from itm_jax.tables.write import summary, write_table
+
+    table, shard = load_table(pathlib.Path(_TABLE.value).expanduser()), parsed_shard()
+    dataset = _DATASET.value or next(iter(table.bases))
+    workdir = pathlib.Path(_WORKDIR.value).expanduser().resolve()
+    cells = make_plan(table, dataset, parsed_seeds(table.seeds), given_fields(), workdir)
+    if _COMMANDS.value:
+        print("\n".join(map(command_of, cells)))
+        return
+    if table.kind == "cost":
+        make_costs(table, dataset, cells, workdir)
+        return
+    check_data_of(cells)
+    if _DRY_RUN.value:
+        print("\n".join(plan_lines(cells, table.minutes.get(dataset))))
+        return
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise InputError(f"{workdir}: cannot be made ({e.strerror})") from None
+    failed = run_cells(cells, workdir, shard=shard, jobs=_JOBS.value, minutes=table.minutes.get(dataset))
+    check_data_of(cells)
+    files = write_table(table, dataset, cells, workdir)
+    print(summary(table, cells))
+    print(
+        f"written: {', '.join(str(f) for f in files)}" if files else "nothing is finished yet, so nothing is rendered"
+    )
+    if failed:
+        only_diverged = all(": diverged: " in line for line in failed)
+        raise (DivergedError if only_diverged else InputError)(f"{len(failed)} runs failed: {'; '.join(failed)}")
+
+
+def make_costs(table, dataset: str, cells, workdir: pathlib.Path) -> None:
+    """A table of kind cost: one measurement of all rows, and its rendering."""
+    from itm_jax.tables.cost import figures_path, measure
+    from itm_jax.tables.write import write_costs
+
+    path = figures_path(table, dataset, workdir)
+    if _DRY_RUN.value:
+        print(f"{'finished' if path.exists() else 'missing '}  {len(cells)} models in one run, some minutes: {path}")
+        return
+    if not path.exists():
+        measure(cells, path, repeats=COST_REPEATS)
+    files = write_costs(table, dataset, path)
+    print(files[0].read_text(encoding="utf-8"))
+    print(f"written: {', '.join(map(str, files))}")
+
+
+def given_fields() -> dict:
+    """The config fields of the command line, typed."""
+    return {name: _CONFIG.value[name] for name in config_flags.get_override_values(FLAGS["config"])}
+
+
+def parsed_seeds(default: tuple[int, ...]) -> tuple[int, ...]:
+    """The seeds of --seeds, else the table's."""
+    for seed in _SEEDS.value:
+        if not seed.isdecimal():
+            raise InputError(f"--seeds={','.join(_SEEDS.value)}: must be integers with commas between them")
+    return tuple(dict.fromkeys(map(int, _SEEDS.value))) or tuple(default)
+
+
+def parsed_shard() -> tuple[int, int]:
+    """(i, n) of --shard=i/n."""
+    found = re.fullmatch(r"(\d+)/(\d+)", _SHARD.value)
+    if not found or not int(found[1]) < int(found[2]):
+        raise InputError(f"--shard={_SHARD.value}: must be i/n with i from 0 to n - 1, 0/4 say")
+    return int(found[1]), int(found[2])
+
+
+def arguments(argv: list[str]) -> list[str]:
+    """With the default config in place, whose fields the flags are checked against."""
+    return argv if "config" in commands.given(argv) else [argv[0], f"--config={DEFAULT}", *argv[1:]]
+
+
+if __name__ == "__main__":
+    sys.exit(commands.run(main, arguments(sys.argv)))

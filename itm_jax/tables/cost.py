@@ -1,0 +1,103 @@
+"""The table of what each model costs: all of its rows measured in one process, in turn."""
+
+import json
+import pathlib
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from itm_jax.errors import InputError
+from itm_jax.tables.content import Content
+from itm_jax.tables.plan import Cell
+from itm_jax.tables.table import Table
+
+COLUMNS = {  # heading: (figure, factor, form, whether the least is best)
+    "parameters, M": ("parameters", 1e-6, "{:.2f}", True),
+    "GFLOP a step": ("gflop_of_a_step_by_hand", 1.0, "{:.1f}", True),
+    "the same, XLA": ("gflop_of_a_step_xla_loops_once", 1.0, "{:.1f}", True),
+    "step, ms": ("step_seconds_median", 1e3, "{:.1f}", True),
+    "epoch, s": ("seconds_of_an_epoch", 1.0, "{:.1f}", True),
+    "step, GB": ("gb_of_a_step", 1.0, "{:.2f}", True),
+    "images encoded/s": ("images_encoded_per_second", 1.0, "{:.0f}", False),
+    "one query, ms": ("query_seconds_median", 1e3, "{:.2f}", True),
+    "queries/s": ("queries_per_second", 1.0, "{:.0f}", False),
+}
+
+
+def figures_path(table: Table, dataset: str, workdir: pathlib.Path) -> pathlib.Path:
+    """Where the measured figures are kept; with them the table is finished."""
+    return workdir / f"{table.name}-{dataset}-figures.json"
+
+
+def measure(cells: Sequence[Cell], path: pathlib.Path, *, repeats: int) -> None:
+    """Measures the cells' configs in a process of its own and writes the figures to `path`.
+
+    Raises:
+        InputError: the process failed; its last line.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plan = path.with_suffix(".plan.json")
+    plan.write_text(
+        json.dumps({cell.row.name: cell.config.to_dict() for cell in cells}, default=list), encoding="utf-8"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "itm_jax.bench",
+        "models",
+        f"--plan={plan}",
+        f"--out={path}",
+        f"--repeats={repeats}",
+    ]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    plan.unlink()
+    if done.returncode:
+        raise InputError(f"itm_jax.bench models: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+
+
+def read_figures(path: pathlib.Path) -> dict[str, Any] | None:
+    """The figures; None where they were not measured yet."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def cost(table: Table, dataset: str, figures: dict[str, Any]) -> Content:
+    """The figures as a table."""
+    models, machine = figures["models"], figures["machine"]
+    rows, groups, values = [], [], []
+    for row in table.rows_on(dataset):
+        of = models[row.name]
+        groups.append(row.group if row.group not in groups else "")
+        found = [(of[key], factor) for key, factor, _, _ in COLUMNS.values()]
+        values.append(
+            [
+                np.nan if v is None else v * f * (1 if c[3] else -1)
+                for (v, f), c in zip(found, COLUMNS.values(), strict=True)
+            ]
+        )
+        texts = ("" if v is None else c[2].format(v * f) for (v, f), c in zip(found, COLUMNS.values(), strict=True))
+        rows.append((row.name, *texts))
+    table_of = np.array(values)
+    best = np.nanmin(table_of, axis=0)
+    bold = frozenset((int(r), int(c) + 1) for r, c in np.argwhere(table_of == best))
+    notes = [table.question] if table.question else []
+    notes.append(
+        f"Measured by us in one run, models in turn, medians of {machine['repeats']}: {machine['devices']}; a matrix product "
+        f"alone {machine['gflops_of_a_matrix_product']:.0f} GFLOP/s; random data of the shapes of {dataset}: {machine['regions']} "
+        f"x {machine['width']}, {machine['tokens']} tokens, {machine['pairs']:,} pairs an epoch."
+    )
+    notes.append(
+        f"A query is a caption, encoded and compared with {machine['gallery']:,} images on the device, its ten best found; "
+        f"queries/s with {machine['queries']} at a time. FLOPs by hand count matrix products; XLA counts every operation, the "
+        "body of a loop once."
+    )
+    return Content(
+        f"{table.title}: {dataset}",
+        ("", *COLUMNS),
+        tuple(rows),
+        tuple(groups),
+        bold,
+        (*notes, *([table.note] * bool(table.note))),
+    )

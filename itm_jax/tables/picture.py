@@ -1,0 +1,106 @@
+"""A table as a picture: bars of rSum, or curves where its rows have a place on an axis."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from itm_jax.tables.collect import Line, by_objects
+from itm_jax.tables.published import published
+from itm_jax.tables.table import Table
+
+BLUE, GREY, ORANGE = "#3b6fb6", "#9aa4b1", "#d9822b"
+
+
+def draw(path: pathlib.Path, table: Table, dataset: str, blocks: dict[str, Sequence[Line]]) -> None:
+    """Writes the picture, a panel for each protocol."""
+    shown = {name: lines for name, lines in blocks.items() if lines}
+    tallest = max((len(lines) for lines in shown.values()), default=1)
+    bars = not table.axis and table.kind == "recalls"
+    height = 1.2 + 0.32 * tallest if bars else 3.8
+    figure, axes = plt.subplots(1, max(1, len(shown)), figsize=(7.2 * max(1, len(shown)), height), squeeze=False)
+    for axis, (protocol, lines) in zip(axes[0], shown.items(), strict=False):
+        if table.axis:
+            _curves(axis, table, lines)
+        elif table.kind == "objects":
+            _groups(axis, lines)
+        else:
+            _bars(axis, table, dataset, protocol, lines)
+        axis.set_title(f"{table.title}: {dataset}, {protocol}", fontsize=10)
+        for side in ("top", "right"):
+            axis.spines[side].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def _errors(line: Line) -> tuple[float, float]:
+    """Below and above: to the ends of the 95% interval."""
+    mean = line.mean["rsum"]
+    return max(0.0, mean - line.ci[0]), max(0.0, line.ci[1] - mean)
+
+
+def _bars(axis, table: Table, dataset: str, protocol: str, lines: Sequence[Line]) -> None:
+    places = range(len(lines))
+    values = [line.mean["rsum"] for line in lines]
+    colours = [ORANGE if line.row.name == table.reference else BLUE for line in lines]
+    errors = list(zip(*map(_errors, lines), strict=True))
+    axis.barh(places, values, xerr=errors, color=colours, height=0.65, error_kw={"lw": 1, "ecolor": "#333333"})
+    marked = False
+    for place, line in zip(places, lines, strict=True):
+        for p in published(dataset, protocol, (line.row.published,)):
+            if p.rsum:
+                axis.plot(p.rsum, place, "D", color="black", ms=5, label=None if marked else "published")
+                marked = True
+    axis.set_yticks(places, [line.row.name for line in lines], fontsize=8)
+    axis.invert_yaxis()
+    low, high = min(line.ci[0] for line in lines), max(line.ci[1] for line in lines)
+    axis.set_xlim(max(0.0, low - 0.35 * (high - low) - 5), min(600.0, high + 0.05 * (high - low) + 2))
+    axis.set_xlabel("rSum, with its 95% interval over queries", fontsize=9)
+    if marked:
+        axis.relim()
+        axis.legend(fontsize=8)
+
+
+def _curves(axis, table: Table, lines: Sequence[Line]) -> None:
+    for group in dict.fromkeys(line.row.group for line in lines):
+        of = sorted((line for line in lines if line.row.group == group), key=lambda line: line.row.x)
+        errors = list(zip(*map(_errors, of), strict=True))
+        x, y = [line.row.x for line in of], [line.mean["rsum"] for line in of]
+        axis.errorbar(x, y, yerr=errors, marker="o", ms=4, lw=1.4, capsize=2, label=group or None)
+    axis.set_xlabel(table.axis, fontsize=9)
+    axis.set_ylabel("rSum", fontsize=9)
+    axis.grid(alpha=0.25)
+    if any(line.row.group for line in lines):
+        axis.legend(fontsize=8)
+
+
+def _groups(axis, lines: Sequence[Line]) -> None:
+    for line in lines:
+        found = by_objects(line)
+        axis.plot([name for name, _, _ in found], [x.sum() for _, _, x in found], marker="o", ms=4, label=line.row.name)
+    axis.set_ylabel("rSum of the group's queries", fontsize=9)
+    axis.grid(alpha=0.25)
+    axis.legend(fontsize=8)
+
+
+def draw_costs(path: pathlib.Path, table: Table, dataset: str, models: Mapping[str, Mapping[str, float]]) -> None:
+    """Time of an epoch against time of a query, both logarithmic; a marker for each model, its area the parameters."""
+    figure, axis = plt.subplots(figsize=(7.2, 4.4))
+    for row in table.rows_on(dataset):
+        of = models[row.name]
+        x, y = of["seconds_of_an_epoch"], 1e3 * of["query_seconds_median"]
+        axis.scatter(
+            x, y, s=30 + of["parameters"] / 4e4, alpha=0.7, color=ORANGE if row.group != table.rows[0].group else BLUE
+        )
+        axis.annotate(row.name, (x, y), xytext=(7, 4), textcoords="offset points", fontsize=8)
+    axis.set(xscale="log", yscale="log", xlabel="seconds of an epoch", ylabel="ms of one query, encoded and ranked")
+    axis.margins(0.2)
+    axis.grid(alpha=0.25, which="both")
+    axis.set_title(f"{table.title}: {dataset}", fontsize=10)
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+    plt.close(figure)

@@ -1,0 +1,66 @@
+"""The files of a rendered table."""
+
+import json
+import pathlib
+from collections.abc import Sequence
+
+from itm_jax.files import write_whole
+from itm_jax.tables import content, cost, picture, render
+from itm_jax.tables.collect import Line, collect
+from itm_jax.tables.plan import Cell
+from itm_jax.tables.table import Table
+
+PROTOCOLS = ("5fold_1k", "full")
+
+
+def write_table(table: Table, dataset: str, cells: Sequence[Cell], workdir: pathlib.Path) -> list[pathlib.Path]:
+    """NAME-DATASET.md, .tex, .csv, .json and .png in the workdir, of what is finished; none where nothing is.
+
+    Returns:
+        The files.
+    """
+    blocks: dict[str, Sequence[Line]] = {}
+    for protocol in PROTOCOLS:
+        if lines := collect(table, cells, protocol):
+            blocks[protocol] = lines
+    if not blocks:
+        return []
+    shape = content.objects if table.kind == "objects" else content.recalls
+    contents = [shape(table, dataset, protocol, lines) for protocol, lines in blocks.items()]
+    contents += content.beyond(table, dataset, cells)
+    stem = workdir / f"{table.name}-{dataset}"
+    files = _write(stem, contents, content.as_json(table, dataset, blocks))
+    drawn = stem.with_name(stem.name + ".png")
+    picture.draw(drawn, table, dataset, blocks)
+    return [*files, drawn]
+
+
+def write_costs(table: Table, dataset: str, figures: pathlib.Path) -> list[pathlib.Path]:
+    """The same files of a table of kind cost, from its figures."""
+    read = cost.read_figures(figures)
+    stem = figures.with_name(f"{table.name}-{dataset}")
+    files = _write(stem, [cost.cost(table, dataset, read)], read)
+    drawn = stem.with_name(stem.name + ".png")
+    picture.draw_costs(drawn, table, dataset, read["models"])
+    return [*files, drawn]
+
+
+def _write(stem: pathlib.Path, contents: Sequence[content.Content], values: dict) -> list[pathlib.Path]:
+    texts = {
+        ".md": render.markdown(contents),
+        ".tex": render.latex(contents),
+        ".csv": render.as_csv(contents),
+        ".json": json.dumps(values, indent=2) + "\n",
+    }
+    for suffix, text in texts.items():
+        write_whole(stem.with_name(stem.name + suffix), text)
+    return [stem.with_name(stem.name + suffix) for suffix in texts]
+
+
+def summary(table: Table, cells: Sequence[Cell]) -> str:
+    """The rows as the lines that a command prints."""
+    lines = collect(table, cells, "full")
+    width = max((len(line.row.name) for line in lines), default=0)
+    return "\n".join(
+        f"{line.row.name:{width}}  rSum {content.rsum(line)}  {content.difference(line)}".rstrip() for line in lines
+    )
