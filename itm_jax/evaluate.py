@@ -177,6 +177,28 @@ def score_run(config, workdir: pathlib.Path) -> ScoredRun:
     return ScoredRun(config, run.data.split, scores, run.step, meta, trained_on, params, seconds)
 
 
+def results_of(run: OpenRun, workdir: pathlib.Path) -> tuple[np.ndarray, dict[str, Ranks], dict]:
+    """([i, t] scores, ranks by protocol, what a results file says) of an open run; nothing is written."""
+    scores, seconds = score_split(make_encoders(run.model, run.mesh), run.variables, run.data, run.config, run.mesh)
+    split = run.data.split
+    ranks, look = protocol_ranks(scores, split.caption_image_index), beyond_pairs(run.config, split)
+    return scores, ranks, _content(run, workdir, ranks, look(scores) if look else {}, seconds)
+
+
+def _content(run: OpenRun, workdir: pathlib.Path, ranks: dict, beyond: dict, seconds: dict[str, float]) -> dict:
+    meta = newest_meta(workdir)
+    return results(
+        run.config,
+        run.data.split,
+        step=run.step,
+        meta=meta,
+        trained_on=read_data(workdir),
+        metrics=protocol_metrics(ranks, run.data.split.caption_image_index) | beyond,
+        seconds={"train": meta["train_seconds"]} | seconds,
+        params=count_params(run.variables["params"]),
+    )
+
+
 def evaluate(config, workdir: pathlib.Path) -> tuple[dict, pathlib.Path]:
     """Evaluates the best checkpoint of a run on the config's test split.
 
@@ -190,20 +212,9 @@ def evaluate(config, workdir: pathlib.Path) -> tuple[dict, pathlib.Path]:
     trained = config_lib.read_json(workdir / "config.json")
     with workdir_lock(workdir) if distributed.first() else contextlib.nullcontext():
         run = open_run(config, workdir)
-        meta = newest_meta(workdir)
-        encoders = make_encoders(run.model, run.mesh)
-        look = beyond_pairs(config, run.data.split)
+        encoders, look = make_encoders(run.model, run.mesh), beyond_pairs(config, run.data.split)
         ranks, beyond, seconds = rank_split(encoders, run.variables, run.data, config, run.mesh, look=look)
-        content = results(
-            config,
-            run.data.split,
-            step=run.step,
-            meta=meta,
-            trained_on=read_data(workdir),
-            metrics=protocol_metrics(ranks, run.data.split.caption_image_index) | beyond,
-            seconds={"train": meta["train_seconds"]} | seconds,
-            params=count_params(run.variables["params"]),
-        )
+        content = _content(run, workdir, ranks, beyond, seconds)
         path = workdir / results_name(config, trained)
         if distributed.first():
             write_ranks(path, ranks, run.data.split)

@@ -1,15 +1,16 @@
-"""Pictures of what a trained run does with pairs of images and captions, and a page that shows them.
+"""A report of a run, one HTML page with everything in it, and its pictures one by one.
 
     python -m itm_jax.visualize --run=runs/cpfean_quickstart
     python -m itm_jax.visualize --run=runs/cpfean_f8k --images=DIR --count=20
-    python -m itm_jax.visualize --run=runs/cpfean_f8k --images=DIR --captions=0,17,305 --out=pictures
+    python -m itm_jax.visualize --run=runs/cpfean_f8k --images=DIR --captions=0,17,305 --format=svg --out=pictures
 
-For cpfean, late and scan: the region that each word took and how strongly, gates of regions, weights of words. For afa: the
-rows that it merged. Images of `scenes` are rendered; others are read from --images by the ids of {split}_ids.txt.
-Any data field of the run's config can be set as --config.FIELD=VALUE.
+RUN/report.html: results beside published ones, curves, recall at K, the best and the worst queries and some spread over the
+split, each with what it found, and what the model sees in pairs: for cpfean, late and scan the region that each word took and
+how strongly, gates of regions, weights of words; for afa the rows that it merged. Images of `scenes` are rendered; others are
+read from --images by the ids of {split}_ids.txt. Any data field of the run's config can be set as --config.FIELD=VALUE.
 """
 
-import html
+import json
 import pathlib
 import sys
 
@@ -23,38 +24,45 @@ from itm_jax.validation import validate
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "config, default: that of the run", lock_config=True)
 _RUN = flags.DEFINE_string("run", None, "workdir of a run")
-_OUT = flags.DEFINE_string("out", None, "directory to write to, default: RUN/pictures")
+_OUT = flags.DEFINE_string("out", None, "directory for the page and its pictures, default: RUN and RUN/pictures")
 _IMAGES = flags.DEFINE_string("images", None, "directory of the image files, named by the ids of the split")
-_COUNT = flags.DEFINE_integer("count", 10, "pairs, spread evenly over the split", lower_bound=1)
-_CAPTIONS = flags.DEFINE_list("captions", [], "indices of captions to show, in place of --count")
+_COUNT = flags.DEFINE_integer(
+    "count", 10, "pairs whose alignment is shown, spread evenly over the split", lower_bound=1
+)
+_QUERIES = flags.DEFINE_integer("queries", 4, "queries of each kind and direction", lower_bound=1)
+_CAPTIONS = flags.DEFINE_list("captions", [], "indices of captions whose alignment is shown, in place of --count")
+_FORMAT = flags.DEFINE_enum("format", "png", ["png", "svg"], "of the pictures")
 
 
 def main() -> None:
-    """Flags -> pictures."""
+    """Flags -> report."""
     if not _RUN.value:
         raise InputError("--run: not given; pass --run=DIR, the workdir of a run")
     config, run = commands.config_of(_CONFIG), pathlib.Path(_RUN.value).expanduser()
     validate(config)
-    import numpy as np
-
-    from itm_jax.evaluate import open_run
-    from itm_jax.viz.explain import explain
+    from itm_jax.config import flatten
+    from itm_jax.evaluate import open_run, results_of
+    from itm_jax.viz.report import to_html
 
     opened = open_run(config, run)
-    split = opened.data.split
-    if split.boxes is None:
-        raise InputError(f"{split.source}: no boxes of its regions, which pictures need")
-    captions = chosen_captions(len(split.captions), split.captions_per_image)
-    found = explain(opened, np.array(captions))
-    out = pathlib.Path(_OUT.value).expanduser() if _OUT.value else run / "pictures"
+    captions = chosen_captions(len(opened.data.split.captions), opened.data.split.captions_per_image)
+    scores, ranks, content = results_of(opened, run)
+    page = pathlib.Path(_OUT.value).expanduser() if _OUT.value else run
+    pictures = page if _OUT.value else run / "pictures"
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        files = [draw(opened, caption, seen, out) for caption, seen in zip(captions, found, strict=True)]
-        page = out / "index.html"
-        write_whole(page, to_html(run.name, [(f, split.captions[c]) for f, c in zip(files, captions, strict=True)]))
+        pictures.mkdir(parents=True, exist_ok=True)
+        curves = draw_curves(run, ranks, pictures)
+        queries = draw_queries(opened, scores, ranks, pictures)
+        alignments, note = draw_alignments(opened, captions, pictures)
+        notes = [note] * bool(note)
+        if not _has_pictures(opened):
+            notes.append("Images are named, not shown: --images was not given.")
+        text = to_html(run.name, content, flatten(config), curves, queries, alignments, notes)
+        write_whole(page / "report.html", text)
     except OSError as e:
-        raise InputError(f"{e.filename or out}: cannot be written ({e.strerror})") from None
-    print(f"{len(files)} pictures; written: {page}")
+        raise InputError(f"{e.filename or pictures}: cannot be written ({e.strerror})") from None
+    count = len(curves) + len({path for paths in queries.values() for path in paths}) + len(alignments)
+    print(f"{count} pictures in {pictures}; written: {page / 'report.html'}")
 
 
 def chosen_captions(total: int, per_image: int) -> list[int]:
@@ -69,31 +77,74 @@ def chosen_captions(total: int, per_image: int) -> list[int]:
     return [k * images // count * per_image for k in range(count)]
 
 
-def draw(opened, caption: int, found, out: pathlib.Path) -> str:
-    """Writes the picture of a pair and returns its name."""
-    from itm_jax.viz.alignment import draw_matching, draw_merging, picture
-    from itm_jax.viz.explain import Matching
+def _has_pictures(opened) -> bool:
+    return bool(_IMAGES.value) or opened.config.data.source == "scenes"
+
+
+def _pixels(opened, image: int):
+    from itm_jax.viz.alignment import picture
+
+    directory = pathlib.Path(_IMAGES.value).expanduser() if _IMAGES.value else None
+    return picture(opened.config, opened.data.split, image, directory) if _has_pictures(opened) else None
+
+
+def draw_curves(run: pathlib.Path, ranks, out: pathlib.Path) -> list[pathlib.Path]:
+    """Writes the curves of training and of recall."""
+    from itm_jax.viz.curves import draw_recall, draw_training
+    from itm_jax.writer import METRICS
+
+    training, recall = (out / f"{name}.{_FORMAT.value}" for name in ("training", "recall"))
+    draw_recall(recall, *ranks["full"])
+    log = run / METRICS
+    if not log.exists():
+        return [recall]
+    draw_training(training, [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()])
+    return [training, recall]
+
+
+def draw_queries(opened, scores, ranks, out: pathlib.Path) -> dict[tuple[str, str], list[pathlib.Path]]:
+    """Writes a picture of each chosen query, by (direction, kind)."""
+    from itm_jax.viz.retrieval import draw_caption_query, draw_image_query, shown_queries
+
+    split, written = opened.data.split, {}
+    for (direction, kind), answers in shown_queries(
+        scores, split.caption_image_index, ranks["full"], _QUERIES.value
+    ).items():
+        draw = draw_image_query if direction == "i2t" else draw_caption_query
+        for found in answers:
+            path = out / f"{direction}-{found.query:06d}.{_FORMAT.value}"
+            if not any(path in paths for paths in written.values()):  # a query may be of two kinds
+                draw(path, split, found, lambda image: _pixels(opened, image))
+            written.setdefault((direction, kind), []).append(path)
+    return written
+
+
+def draw_alignments(opened, captions: list[int], out: pathlib.Path) -> tuple[list[tuple[str, pathlib.Path]], str]:
+    """Writes what the model sees in pairs: (caption, picture) of each, and a note where there is nothing to show."""
+    import numpy as np
+
+    from itm_jax.viz.alignment import draw_matching, draw_merging
+    from itm_jax.viz.explain import Matching, explain
 
     split = opened.data.split
-    image = caption // split.captions_per_image
-    directory = pathlib.Path(_IMAGES.value).expanduser() if _IMAGES.value else None
-    pixels = picture(opened.config, split, image, directory)
-    name = f"{split.name}-{caption:06d}.png"
-    drawing = draw_matching if isinstance(found, Matching) else draw_merging
-    drawing(out / name, pixels, split.boxes[image], split.captions[caption], found)
-    return name
-
-
-def to_html(title: str, pictures: list[tuple[str, str]]) -> str:
-    """A page with the pictures under their captions."""
-    parts = [f"<h2>{html.escape(caption)}</h2>\n<img src='{html.escape(name)}'>" for name, caption in pictures]
-    style = "body{font-family:sans-serif;margin:2em}img{max-width:100%}h2{font-size:1em}"
-    return (
-        f"<!doctype html><meta charset='utf-8'><title>{html.escape(title)}</title><style>{style}</style>\n"
-        + f"<h1>{html.escape(title)}</h1>\n"
-        + "\n".join(parts)
-        + "\n"
-    )
+    try:
+        if split.boxes is None:
+            raise InputError(f"{split.source}: no boxes of its regions, which pictures of alignments need")
+        if not _has_pictures(opened):
+            raise InputError("alignments: --images was not given; pass --images=DIR, the directory of the images")
+        found = explain(opened, np.array(captions))
+    except InputError as e:
+        if _CAPTIONS.value:
+            raise
+        return [], f"No alignments: {e}."
+    written = []
+    for caption, seen in zip(captions, found, strict=True):
+        image = caption // split.captions_per_image
+        path = out / f"{split.name}-{caption:06d}.{_FORMAT.value}"
+        drawing = draw_matching if isinstance(seen, Matching) else draw_merging
+        drawing(path, _pixels(opened, image), split.boxes[image], split.captions[caption], seen)
+        written.append((split.captions[caption], path))
+    return written, ""
 
 
 def arguments(argv: list[str]) -> list[str]:

@@ -1,5 +1,8 @@
 """Pictures: what they show is what the model computed; the command writes them and names mistakes."""
 
+import re
+
+import matplotlib.image
 import numpy as np
 import pytest
 from test_commands import command
@@ -14,7 +17,9 @@ from itm_jax.evaluate import open_run, score_run
 from itm_jax.metrics.retrieval import protocols
 from itm_jax.modules.aggregation import aggregate, merged_pairs
 from itm_jax.viz.alignment import picture
+from itm_jax.viz.curves import recall_curve
 from itm_jax.viz.explain import explain
+from itm_jax.viz.retrieval import chosen_queries, margins, shown_queries
 
 
 @pytest.fixture(scope="module")
@@ -81,21 +86,43 @@ def test_afa_shows_its_merges_and_single_vectors_have_nothing_to_show(runs):
         explain(opened, np.array([0]))
 
 
-@pytest.mark.parametrize("name", ["cpfean", "afa"])
-def test_the_command_writes_pictures_and_a_page(runs, name, tmp_path):
+@pytest.mark.parametrize(("name", "form"), [("cpfean", "png"), ("afa", "svg")])
+def test_the_command_writes_a_report_that_needs_nothing_beside_it(runs, name, form, tmp_path):
     code, out, err = command(
-        f"--run={runs[name]}", "--count=2", f"--out={tmp_path / 'out'}", script=("-m", "itm_jax.visualize")
-    )
+        f"--run={runs[name]}", "--count=2", "--queries=1", f"--format={form}", f"--out={tmp_path / 'out'}",
+        script=("-m", "itm_jax.visualize"),
+    )  # fmt: skip
     assert code == 0, err
-    assert "2 pictures" in out
-    names = sorted(p.name for p in (tmp_path / "out").iterdir())
-    assert names == ["index.html", "test-000000.png", "test-000010.png"]
-    page = (tmp_path / "out" / "index.html").read_text()
-    assert "test-000010.png" in page
-    import matplotlib.image
+    names = {p.name for p in (tmp_path / "out").iterdir()}
+    assert {f"training.{form}", f"recall.{form}", f"test-000000.{form}", f"test-000010.{form}", "report.html"} <= names
+    assert f"i2t-000000.{form}" in names
+    assert f"{len(names) - 1} pictures" in out
+    page = (tmp_path / "out" / "report.html").read_text()
+    sources = re.findall(r"(?:src|href)=[\"']([^\"']{0,30})", page)
+    assert len(sources) >= len(names) - 1
+    assert all(s.startswith("data:image/") for s in sources)
+    assert "All fields of the config" in page
+    if form == "png":
+        pixels = matplotlib.image.imread(tmp_path / "out" / "test-000000.png")
+        assert pixels.std() > 0.05
 
-    pixels = matplotlib.image.imread(tmp_path / "out" / "test-000000.png")
-    assert pixels.std() > 0.05
+
+def test_queries_that_are_shown_and_what_they_found():
+    """Four images with a caption each: the first two are found, the second by more; the others last and next to last."""
+    scores = np.array([[0.6, 0.5, 0, 0], [0.1, 0.9, 0, 0], [0.3, 0.2, 0.2, 0.2], [0.4, 0.3, 0.2, 0.1]])
+    owner = np.arange(4)
+    assert margins(scores, owner, of_images=True).round(6).tolist() == [0.1, 0.8, -0.1, -0.3]
+    ranks = np.array([0, 0, 3, 3])
+    chosen = chosen_queries(ranks, margins(scores, owner, of_images=True), 2)
+    assert chosen == {"best": [1, 0], "worst": [3, 2], "spread": [0, 3]}
+    found = shown_queries(scores, owner, (ranks, ranks), 2)["i2t", "worst"][1]
+    assert (found.query, found.rank) == (2, 3)
+    assert found.items.tolist() == [0, 1, 3, 2]  # among equals the right one is last
+    assert found.right.tolist() == [False, False, False, True]
+
+
+def test_recall_at_every_k():
+    assert recall_curve(np.array([0, 0, 2, 200]), up_to=4).tolist() == [50, 50, 75, 75]
 
 
 def test_mistakes_are_named(runs, tmp_path):

@@ -1,0 +1,54 @@
+"""Curves of a run: its loss and dev recall while it was trained, its recall at K."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Int
+
+UP_TO = 100  # ranks of a recall curve
+BLUE, ORANGE = "#3b6fb6", "#d9822b"
+
+
+def draw_training(path: pathlib.Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Writes loss of the training steps and rSum on dev, from the objects of metrics.jsonl."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
+    steps = [(x["step"], x["loss"]) for x in lines if x.get("loss") is not None]
+    dev = [(x["step"], x["rsum"]) for x in lines if x.get("rsum") is not None]
+    left.plot(*zip(*steps, strict=True), color=BLUE, lw=1) if steps else None
+    left.set(
+        xlabel="step", ylabel="loss of a batch", yscale="log" if steps and min(y for _, y in steps) > 0 else "linear"
+    )
+    right.plot(*zip(*dev, strict=True), color=ORANGE, marker="o", ms=4) if dev else None
+    right.set(xlabel="step", ylabel="rSum on dev")
+    _finish(figure, (left, right), path)
+
+
+def recall_curve(ranks: Int[np.ndarray, " q"], up_to: int = UP_TO) -> np.ndarray:
+    """Recall at 1, 2, ... `up_to` in percent, from 0-based ranks."""
+    found = np.bincount(np.minimum(ranks, up_to), minlength=up_to + 1)[:up_to]
+    return 100 * np.cumsum(found) / len(ranks)
+
+
+def draw_recall(path: pathlib.Path, image_ranks: np.ndarray, caption_ranks: np.ndarray) -> None:
+    """Writes recall at K of both directions from 0-based ranks."""
+    figure, axes = plt.subplots(figsize=(5.4, 3.4), layout="constrained")
+    for ranks, name, colour in ((image_ranks, "image to text", BLUE), (caption_ranks, "text to image", ORANGE)):
+        axes.plot(np.arange(1, UP_TO + 1), recall_curve(ranks), label=name, color=colour)
+    axes.set(xlabel="K", ylabel="recall at K, %", xscale="log", ylim=(0, 101))
+    axes.legend(fontsize=8)
+    _finish(figure, (axes,), path)
+
+
+def _finish(figure, every: Sequence[Any], path: pathlib.Path) -> None:
+    for axes in every:
+        axes.grid(alpha=0.25)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
