@@ -7,11 +7,8 @@ in. With --config.model.words.graph=sparse the words reason over the dependency 
 Not measured on a GPU.
 """
 
-from itm_jax.config import config_beside
+from itm_jax.presets import cpfean_quickstart
 
 
 def get_config():
-    config = config_beside(__file__, "quickstart")
-    config.model.name = "cpfean"
-    config.model.graph.layers = 0
-    return config
+    return cpfean_quickstart()

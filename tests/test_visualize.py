@@ -19,6 +19,7 @@ from itm_jax.modules.aggregation import aggregate, merged_pairs
 from itm_jax.viz.alignment import picture
 from itm_jax.viz.curves import recall_curve
 from itm_jax.viz.explain import explain
+from itm_jax.viz.explore import look_at, scores, with_captions, word_effects
 from itm_jax.viz.retrieval import chosen_queries, margins, shown_queries
 
 
@@ -39,9 +40,9 @@ def runs(tmp_path_factory):
 @pytest.mark.parametrize("name", ["cpfean", "late"])
 def test_a_matching_is_what_the_model_scores(runs, name):
     opened = open_run(read_json(runs[name] / "config.json"), runs[name])
-    scores = score_run(read_json(runs[name] / "config.json"), runs[name]).scores
+    whole = score_run(read_json(runs[name] / "config.json"), runs[name]).scores
     for caption, found in zip((0, 7), explain(opened, np.array([0, 7])), strict=True):
-        assert found.score == pytest.approx(scores[caption // 5, caption], abs=1e-5)
+        assert found.score == pytest.approx(whole[caption // 5, caption], abs=1e-5)
         written = opened.data.split.captions[caption].split()
         assert [w for w in found.words if not w.startswith("##")][:2] == [w.lower() for w in written[:2]]
         assert found.cosines.shape == (6, len(found.words))
@@ -151,5 +152,28 @@ def test_an_ensemble_mixes_models_of_any_kind(runs, tmp_path):
     content, path = evaluate_ensemble(read_json(runs["afa"] / "config.json"), members, tmp_path / "both")
     assert path == tmp_path / "both" / "results.json"
     assert [m["model"] for m in content["members"]] == ["afa", "cpfean", "late"]
-    scores = [score_run(read_json(run / "config.json"), run).scores for run in members]
-    assert content["protocols"] == protocols(sum(scores) / 3, np.arange(20) // 5)
+    matrices = [score_run(read_json(run / "config.json"), run).scores for run in members]
+    assert content["protocols"] == protocols(sum(matrices) / 3, np.arange(20) // 5)
+
+
+def test_captions_of_ones_own(runs):
+    """A caption written out again has the score it has in the split; leaving a word out is another caption."""
+    config = read_json(runs["late"] / "config.json")
+    opened = open_run(config, runs["late"])
+    written = opened.data.split.captions[7]
+    whole = score_run(config, runs["late"]).scores
+    two = scores(with_captions(opened, [1, 0], [written, "a red ball"]))
+    np.testing.assert_allclose(two[:, 0], whole[[1, 0], 7], atol=1e-5)
+    assert look_at(opened, 1, written).score == pytest.approx(whole[1, 7], abs=1e-5)
+    words = written.split()
+    effects = word_effects(opened, 1, written)
+    assert [word for word, _ in effects] == words
+    less = scores(with_captions(opened, [1], [" ".join(words[1:])]))[0, 0]
+    assert effects[0][1] == pytest.approx(whole[1, 7] - less, abs=1e-5)
+    assert word_effects(opened, 1, "ball") == []
+    for images, captions, message in (([4], ["a"], "image 4"), ([0], [" "], "an empty caption")):
+        with pytest.raises(InputError, match=message):
+            with_captions(opened, images, captions)
+    sparse = open_run(read_json(runs["cpfean"] / "config.json"), runs["cpfean"])
+    with pytest.raises(InputError, match="no dependency edges"):
+        look_at(sparse, 0, "a ball")

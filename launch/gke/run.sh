@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# One run by several pods of a Kubernetes cluster (launch/gke/job.yaml):
+#   IMAGE=... CLAIM=... launch/gke/run.sh [--dry_run] --config=configs/X.py --workdir=/shared/runs/X [any flag of itm_jax.main]
+# Settings, as variables: IMAGE (of launch/docker), CLAIM (a ReadWriteMany volume claim, mounted at /shared), NAME (itm-jax),
+# PODS (2), GPUS of each pod (8). --dry_run prints the manifest. Given again after a stop, the same command continues.
+set -euo pipefail
+
+dry_run=
+[ "${1:-}" = --dry_run ] && { dry_run=1; shift; }
+for name in IMAGE CLAIM; do
+  if [ -z "${!name:-}" ]; then
+    echo "error: launch/gke/run.sh: $name is not set; IMAGE=... CLAIM=... launch/gke/run.sh --config=... --workdir=/shared/..." >&2
+    exit 2
+  fi
+done
+if [ $# -eq 0 ]; then
+  echo "error: launch/gke/run.sh: no flags; pass --config=... --workdir=/shared/..." >&2
+  exit 2
+fi
+name=${NAME:-itm-jax}
+flags=$(printf '%q ' "$@")
+manifest=$(cat "$(dirname "$0")/job.yaml")
+fill() { manifest=${manifest//"\${$1}"/$2}; }
+fill NAME "$name"
+fill PODS "${PODS:-2}"
+fill GPUS "${GPUS:-8}"
+fill IMAGE "$IMAGE"
+fill CLAIM "$CLAIM"
+fill FLAGS "${flags% }"
+if [ -n "$dry_run" ]; then
+  printf '%s\n' "$manifest"
+  exit 0
+fi
+kubectl delete job "$name" --ignore-not-found # a finished or stopped one of that name; its run lies on the volume
+printf '%s\n' "$manifest" | kubectl apply -f -

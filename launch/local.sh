@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Several processes on this machine train one run together:
+#   launch/local.sh [--dry_run] N --config=configs/X.py --workdir=DIR [any flag of itm_jax.main]
+# With NVIDIA GPUs each process has its share of them (N must divide their number), else a CPU device each. PYTHON names the
+# interpreter, PORT the port of the first process. Run again after any stop, the same command continues.
+set -euo pipefail
+
+dry_run=
+[ "${1:-}" = --dry_run ] && { dry_run=1; shift; }
+count=${1:-}
+case $count in
+  '' | *[!0-9]* | 0)
+    echo "error: launch/local.sh: say how many processes first, launch/local.sh 2 --config=... --workdir=..." >&2
+    exit 2
+    ;;
+esac
+shift
+python=${PYTHON:-python3}
+port=${PORT:-12355}
+gpus=0
+if command -v nvidia-smi > /dev/null 2>&1; then gpus=$(nvidia-smi -L 2> /dev/null | grep -c '^GPU' || true); fi
+if [ "$gpus" -gt 0 ] && [ $((gpus % count)) -ne 0 ]; then
+  echo "error: launch/local.sh: $gpus GPUs cannot be shared equally by $count processes" >&2
+  exit 2
+fi
+
+# The variables of process $1.
+variables() {
+  echo "JAX_COORDINATOR_ADDRESS=localhost:$port JAX_NUM_PROCESSES=$count JAX_PROCESS_ID=$1"
+  if [ "$gpus" -gt 0 ]; then
+    local each=$((gpus / count))
+    echo "CUDA_VISIBLE_DEVICES=$(seq -s, $(($1 * each)) $((($1 + 1) * each - 1)))"
+  else
+    echo "JAX_PLATFORMS=cpu"
+  fi
+}
+
+if [ -n "$dry_run" ]; then
+  for ((index = 0; index < count; index++)); do
+    printf '%s %s -m itm_jax.main' "$(variables "$index" | tr '\n' ' ' | sed 's/ $//')" "$python"
+    [ $# -eq 0 ] || printf ' %q' "$@"
+    printf '\n'
+  done
+  exit 0
+fi
+
+pids=()
+# shellcheck disable=SC2317 # called by the trap
+stop() { kill -TERM "${pids[@]}" 2> /dev/null || true; }
+trap stop TERM INT
+for ((index = 0; index < count; index++)); do
+  # shellcheck disable=SC2046 # one word for each variable
+  env $(variables "$index") "$python" -m itm_jax.main "$@" &
+  pids+=($!)
+done
+
+# The first code that is not 0; when one process fails the others end within two minutes by themselves. A signal interrupts
+# wait, so that each is waited for until it is gone.
+code=0
+for pid in "${pids[@]}"; do
+  while :; do
+    one=0
+    wait "$pid" || one=$?
+    kill -0 "$pid" 2> /dev/null || break
+  done
+  [ "$code" -ne 0 ] || code=$one
+done
+exit "$code"

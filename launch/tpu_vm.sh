@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# A run on a Cloud TPU slice, from nothing to results:
+#   launch/tpu_vm.sh [--dry_run] ACTION [flags of itm_jax.main for `run`]
+#   ACTION: create, install, run, fetch, delete, or all (the first four, one after the other)
+# Settings, as variables: NAME, ZONE, TYPE (v5litepod-8), VERSION (v2-alpha-tpuv5-lite), BUCKET (a Cloud Storage bucket, mounted
+# on all workers at ~/bucket: data, workdir and caches live there), RUN (the run's name in it), SPOT=1 for preemptible machines.
+#   NAME=itm ZONE=us-west4-a BUCKET=my-bucket RUN=afa launch/tpu_vm.sh all --config=configs/afa_f30k.py \
+#     --config.data.dir=bucket/f30k
+# A preempted slice is gone with its disks; the workdir in the bucket is not: the same command makes a new one and continues.
+set -euo pipefail
+
+dry_run=
+[ "${1:-}" = --dry_run ] && { dry_run=1; shift; }
+action=${1:-}
+[ $# -gt 0 ] && shift
+for name in NAME ZONE BUCKET RUN; do
+  if [ -z "${!name:-}" ]; then
+    echo "error: launch/tpu_vm.sh: $name is not set; NAME=itm ZONE=us-west4-a BUCKET=my-bucket RUN=afa launch/tpu_vm.sh ..." >&2
+    exit 2
+  fi
+done
+tpu=(gcloud compute tpus tpu-vm)
+where=("$NAME" "--zone=$ZONE")
+root=$(cd "$(dirname "$0")/.." && pwd)
+
+# Runs a command, or prints it.
+do_it() {
+  if [ -n "$dry_run" ]; then
+    printf '%q ' "$@"
+    printf '\n'
+  else
+    "$@"
+  fi
+}
+
+on_all() { do_it "${tpu[@]}" ssh "${where[@]}" --worker=all "--command=$1"; }
+
+create() {
+  local state=
+  if [ -z "$dry_run" ]; then state=$("${tpu[@]}" describe "${where[@]}" '--format=value(state)' 2> /dev/null || true); fi
+  case $state in
+    READY) return ;;
+    PREEMPTED | TERMINATED) do_it "${tpu[@]}" delete "${where[@]}" --quiet ;;
+  esac
+  local spot=()
+  [ -z "${SPOT:-}" ] || spot=(--spot)
+  do_it "${tpu[@]}" create "${where[@]}" "--accelerator-type=${TYPE:-v5litepod-8}" "--version=${VERSION:-v2-alpha-tpuv5-lite}" \
+    ${spot[@]+"${spot[@]}"}
+}
+
+install() {
+  do_it tar -C "$root" --exclude=.git --exclude=.venv --exclude=runs -czf /tmp/itm_jax.tar.gz .
+  do_it "${tpu[@]}" scp /tmp/itm_jax.tar.gz "$NAME:itm_jax.tar.gz" "--zone=$ZONE" --worker=all
+  on_all "mkdir -p itm_jax bucket && tar -C itm_jax -xzf itm_jax.tar.gz && python3 -m venv venv && venv/bin/pip install --quiet -e './itm_jax[tpu]'"
+  on_all "mountpoint -q bucket || gcsfuse --implicit-dirs $BUCKET bucket"
+}
+
+run() {
+  local flags
+  flags=$(printf ' %q' "$@")
+  on_all "cd itm_jax && ln -sfn ../bucket bucket && ../venv/bin/python -m itm_jax.main --workdir=bucket/runs/$RUN --config.data.cache_dir=bucket/cache$flags"
+}
+
+fetch() {
+  do_it mkdir -p "runs/$RUN"
+  do_it gcloud storage cp "gs://$BUCKET/runs/$RUN/*.json*" "gs://$BUCKET/runs/$RUN/*.npz" "runs/$RUN/"
+}
+
+case $action in
+  create | install | fetch) "$action" ;;
+  delete) do_it "${tpu[@]}" delete "${where[@]}" --quiet ;;
+  run) run "$@" ;;
+  all)
+    create
+    install
+    run "$@"
+    fetch
+    echo "the slice is still there: launch/tpu_vm.sh delete"
+    ;;
+  *)
+    echo "error: launch/tpu_vm.sh: ${action:-no action}: say one of create, install, run, fetch, delete, all" >&2
+    exit 2
+    ;;
+esac

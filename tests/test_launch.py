@@ -1,0 +1,124 @@
+"""Launchers: shellcheck, dry runs, mistakes, and two processes that the local one starts."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import yaml
+from conftest import ROOT
+from test_distributed import config  # noqa: F401 (a fixture: the config file of a small run)
+from test_train import lines
+
+LAUNCH = ROOT / "launch"
+SCRIPTS = sorted([*LAUNCH.glob("*.sh"), *LAUNCH.glob("*.sbatch"), *LAUNCH.glob("*/*.sh"), ROOT / ".ci" / "run"])
+TPU = {"NAME": "itm", "ZONE": "us-west4-a", "BUCKET": "mine", "RUN": "afa"}
+GKE = {"IMAGE": "registry/itm_jax:cuda", "CLAIM": "shared", "PODS": "3"}
+FLAGS = ("--config=configs/afa_f30k.py", "--config.optim.decay_epochs=(3,)")
+
+
+def launch(script, *arguments, code=0, **variables):
+    """(stdout, stderr) of a launcher."""
+    command = ["bash", str(LAUNCH / script), *arguments]
+    done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    return done.stdout, done.stderr
+
+
+def test_shellcheck():
+    found = shutil.which("shellcheck", path=f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}")
+    if not found:
+        pytest.skip("shellcheck is not installed: pip install -e '.[test]'")
+    done = subprocess.run([found, *map(str, SCRIPTS)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert len(SCRIPTS) >= 7
+
+
+def test_local_says_what_each_process_is():
+    out, _ = launch("local.sh", "--dry_run", "2", *FLAGS, PORT="999", PYTHON="py")
+    first, second = out.strip().splitlines()
+    assert "JAX_COORDINATOR_ADDRESS=localhost:999 JAX_NUM_PROCESSES=2 JAX_PROCESS_ID=0 " in first
+    assert "JAX_PROCESS_ID=1 " in second
+    assert second.endswith(r"py -m itm_jax.main --config=configs/afa_f30k.py --config.optim.decay_epochs=\(3\,\)")
+
+
+def test_slurm_runs_one_task_on_each_node():
+    out, _ = launch("slurm.sbatch", "--dry_run", *FLAGS)
+    assert out.startswith("srun --kill-on-bad-exit=1 python3 -m itm_jax.main --config=configs/afa_f30k.py")
+    assert "--requeue" in (LAUNCH / "slurm.sbatch").read_text()
+
+
+def test_tpu_vm_from_nothing_to_results():
+    out, _ = launch("tpu_vm.sh", "--dry_run", "all", *FLAGS, **TPU, SPOT="1")
+    steps = out.strip().splitlines()
+    assert steps[0].startswith("gcloud compute tpus tpu-vm create itm --zone=us-west4-a ")
+    assert steps[0].strip().endswith("--spot")
+    [run] = [line for line in steps if "itm_jax.main" in line]
+    assert "--worker=all" in run
+    assert "bucket/runs/afa" in run
+    assert "gs://mine/runs/afa" in steps[-2]
+    assert "delete" in launch("tpu_vm.sh", "--dry_run", "delete", **TPU)[0]
+
+
+def test_the_manifest_of_gke_is_whole():
+    out, _ = launch("gke/run.sh", "--dry_run", *FLAGS, **GKE)
+    assert "${" not in out
+    service, job = yaml.safe_load_all(out)
+    assert service["metadata"]["name"] == job["metadata"]["name"] == job["spec"]["template"]["spec"]["subdomain"]
+    assert job["spec"]["completions"] == job["spec"]["parallelism"] == 3
+    [container] = job["spec"]["template"]["spec"]["containers"]
+    variables = {v["name"]: v["value"] for v in container["env"]}
+    assert variables == {"JAX_COORDINATOR_ADDRESS": "itm-jax-0.itm-jax:12355", "JAX_NUM_PROCESSES": "3"}
+    flags = subprocess.run(
+        ["bash", "-c", container["args"][0].replace("exec python", "exec printf '%s\\n'")],
+        capture_output=True, text=True, check=True, env={"JOB_COMPLETION_INDEX": "1"},
+    ).stdout.splitlines()  # fmt: skip
+    assert flags == ["-m", "itm_jax.main", *FLAGS]
+    assert container["image"] == GKE["IMAGE"]
+
+
+def test_the_image_has_what_it_copies():
+    out, _ = launch("docker/build.sh", "--dry_run", "cuda", "mine:1")
+    assert out.startswith("docker build --build-arg EXTRA=cuda -t mine:1 ")
+    for line in (LAUNCH / "docker" / "Dockerfile").read_text().splitlines():
+        if line.startswith("COPY"):
+            assert all((ROOT / name).exists() for name in line.split()[1:-1])
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "variables", "message"),
+    [
+        ("local.sh", ["--config=a"], {}, "say how many processes"),
+        ("slurm.sbatch", ["--dry_run"], {}, "no flags"),
+        ("tpu_vm.sh", ["--dry_run", "all"], TPU | {"ZONE": ""}, "ZONE is not set"),
+        ("tpu_vm.sh", ["--dry_run", "start"], TPU, "say one of create"),
+        ("gke/run.sh", ["--dry_run", "--config=a"], GKE | {"IMAGE": ""}, "IMAGE is not set"),
+        ("gke/run.sh", ["--dry_run"], GKE, "no flags"),
+        ("docker/build.sh", ["--dry_run", "gpu"], {}, "say cpu, cuda or tpu"),
+    ],
+)
+def test_mistakes_are_said(script, arguments, variables, message):
+    _, err = launch(script, *arguments, code=2, **variables)
+    assert message in err
+    assert err.startswith("error: ")
+
+
+@pytest.mark.slow
+def test_two_processes_that_it_starts_give_the_numbers_of_one(config, tmp_path):  # noqa: F811
+    with socket.socket() as s:
+        s.bind(("localhost", 0))
+        port = str(s.getsockname()[1])
+    for count in ("1", "2"):
+        flags = (f"--config={config}", f"--workdir={tmp_path / count}")
+        launch("local.sh", count, *flags, PYTHON=sys.executable, PORT=port, XLA_FLAGS="")
+    one, two = ([x["loss"] for x in lines(tmp_path / count) if "loss" in x] for count in ("1", "2"))
+    assert len(one) == len(two)
+    np.testing.assert_allclose(one[:10], two[:10], rtol=1e-4)
+    results = [json.loads((tmp_path / count / "results.json").read_text()) for count in ("1", "2")]
+    assert results[1]["devices"].startswith("2 x ")
+    launch("local.sh", "2", f"--config={config}", f"--workdir={tmp_path / '2'}", PYTHON=sys.executable, PORT=port)
+    assert json.loads((tmp_path / "2" / "results.json").read_text())["protocols"] == results[1]["protocols"]
