@@ -42,31 +42,32 @@ def main() -> None:
     for flag in (_TABLE, _WORKDIR):
         if not flag.value:
             raise InputError(f"--{flag.name}: not given; pass --{flag.name}={'FILE' if flag is _TABLE else 'DIR'}")
-    from itm_jax.tables.plan import check_data_of, command_of, make_plan
-    from itm_jax.tables.runner import plan_lines, run_cells
+    from itm_jax.tables.board import plan_lines
+    from itm_jax.tables.plan import check_finished, make_plan
+    from itm_jax.tables.runner import of_shard, run_cells
     from itm_jax.tables.table import load_table
     from itm_jax.tables.write import summary, write_table
 
     table, shard = load_table(pathlib.Path(_TABLE.value).expanduser()), parsed_shard()
     dataset = _DATASET.value or next(iter(table.bases))
     workdir = pathlib.Path(_WORKDIR.value).expanduser().resolve()
-    cells = make_plan(table, dataset, parsed_seeds(table.seeds), given_fields(), workdir)
+    cells = make_plan(table, dataset, parsed_seeds(), given_fields(), workdir)
     if _COMMANDS.value:
-        print("\n".join(map(command_of, cells)))
+        print("\n".join(cell.command for cell in cells))
         return
     if table.kind == "cost":
         make_costs(table, dataset, cells, workdir)
         return
-    check_data_of(cells)
+    check_finished(cells)
     if _DRY_RUN.value:
-        print("\n".join(plan_lines(cells, table.minutes.get(dataset))))
+        print("\n".join(plan_lines(of_shard(cells, *shard), table.minutes.get(dataset))))
         return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise InputError(f"{workdir}: cannot be made ({e.strerror})") from None
     failed = run_cells(cells, workdir, shard=shard, jobs=_JOBS.value, minutes=table.minutes.get(dataset))
-    check_data_of(cells)
+    check_finished(cells)
     files = write_table(table, dataset, cells, workdir)
     print(summary(table, cells))
     print(
@@ -79,14 +80,15 @@ def main() -> None:
 
 def make_costs(table, dataset: str, cells, workdir: pathlib.Path) -> None:
     """A table of kind cost: one measurement of all rows, and its rendering."""
-    from itm_jax.tables.cost import figures_path, measure
+    from itm_jax.tables.cost import figures_path, is_measured, measure
     from itm_jax.tables.write import write_costs
 
     path = figures_path(table, dataset, workdir)
+    finished = is_measured(cells, path)
     if _DRY_RUN.value:
-        print(f"{'finished' if path.exists() else 'missing '}  {len(cells)} models in one run, some minutes: {path}")
+        print(f"{'finished' if finished else 'missing '}  {len(cells)} models in one run, some minutes: {path}")
         return
-    if not path.exists():
+    if not finished:
         measure(cells, path, repeats=COST_REPEATS)
     files = write_costs(table, dataset, path)
     print(files[0].read_text(encoding="utf-8"))
@@ -98,12 +100,12 @@ def given_fields() -> dict:
     return {name: _CONFIG.value[name] for name in config_flags.get_override_values(FLAGS["config"])}
 
 
-def parsed_seeds(default: tuple[int, ...]) -> tuple[int, ...]:
-    """The seeds of --seeds, else the table's."""
+def parsed_seeds() -> tuple[int, ...]:
+    """The seeds of --seeds; none: the table says."""
     for seed in _SEEDS.value:
         if not seed.isdecimal():
             raise InputError(f"--seeds={','.join(_SEEDS.value)}: must be integers with commas between them")
-    return tuple(dict.fromkeys(map(int, _SEEDS.value))) or tuple(default)
+    return tuple(dict.fromkeys(map(int, _SEEDS.value)))
 
 
 def parsed_shard() -> tuple[int, int]:

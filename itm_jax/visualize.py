@@ -10,7 +10,6 @@ how strongly, gates of regions, weights of words; for afa the rows that it merge
 read from --images by the ids of {split}_ids.txt. Any data field of the run's config can be set as --config.FIELD=VALUE.
 """
 
-import json
 import pathlib
 import sys
 
@@ -91,14 +90,14 @@ def _pixels(opened, image: int):
 def draw_curves(run: pathlib.Path, ranks, out: pathlib.Path) -> list[pathlib.Path]:
     """Writes the curves of training and of recall."""
     from itm_jax.viz.curves import draw_recall, draw_training
-    from itm_jax.writer import METRICS
+    from itm_jax.writer import read_metrics
 
     training, recall = (out / f"{name}.{_FORMAT.value}" for name in ("training", "recall"))
     draw_recall(recall, *ranks["full"])
-    log = run / METRICS
-    if not log.exists():
+    lines = read_metrics(run)
+    if not lines:
         return [recall]
-    draw_training(training, [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()])
+    draw_training(training, lines)
     return [training, recall]
 
 

@@ -55,7 +55,7 @@ class MetricsWriter:
         self.kept: list[dict[str, Any]] = []
         self.last_step = resumed_at
         if self._path.exists():
-            lines = [x for line in self._path.read_text(encoding="utf-8").splitlines() if (x := _parse(line))]
+            lines = read_metrics(workdir)
             self.last_step = max([resumed_at, *(x["step"] for x in lines)])
             self.kept = [x for x in lines if x["step"] <= resumed_at]
             temporary = self._path.with_suffix(".tmp")
@@ -82,6 +82,13 @@ class MetricsWriter:
         """Closes both files."""
         self._file.close()
         self._events.close()
+
+
+def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
+    """The objects of metrics.jsonl, without a half-written last line; none where there is no such file."""
+    path = workdir / METRICS
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [x for line in lines if (x := _parse(line))]
 
 
 def _parse(line: str) -> dict[str, Any] | None:

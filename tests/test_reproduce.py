@@ -87,11 +87,31 @@ def test_killed_in_the_middle_it_ends_with_the_same_numbers(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_does_not_outlive_the_command(tmp_path):
+    """Killed without a word, it leaves no run behind; given again, it waits until the run has saved, and continues."""
+    process = start(tmp_path, tmp_path / "cut", epochs=300.0)
+    while not list((tmp_path / "cut" / "runs").glob("scenes-afa-*/metrics.jsonl")):
+        time.sleep(0.1)
+        assert process.poll() is None, process.stderr.read()
+    process.kill()
+    process.wait()
+    again = start(tmp_path, tmp_path / "cut", epochs=300.0)
+    lines = []
+    while "B, seed 0: started" not in "".join(lines):
+        lines.append(again.stderr.readline())
+    again.send_signal(signal.SIGTERM)
+    _, said = finish(again, 143)
+    assert "A, seed 0: continued" in "".join(lines)
+    assert "exit code" not in "".join(lines) + said
+
+
+@pytest.mark.slow
 def test_two_shards_make_one_table(tmp_path):
     work = tmp_path / "work"
-    finish(start(tmp_path, work, "--shard=0/2", "--jobs=2"))
-    assert [line["row"] for line in numbers(work)] == ["A", "A on noise"]
+    finish(start(tmp_path, work, "--shard=0/2", "--jobs=2"), 2)
+    assert [line["row"] for line in numbers(work)] == ["A", "A on noise"]  # the ensemble waits for the other part
     finish(start(tmp_path, work, "--shard=1/2"))
+    finish(start(tmp_path, work))
     assert [line["row"] for line in numbers(work)] == ["A", "B", "A on noise", "A + B"]
 
 
@@ -111,6 +131,7 @@ def test_a_row_that_fails_does_not_stop_the_others(tmp_path):
         (["--dataset=f8k"], "small is made on scenes"),
         (["--shard=2/2"], "--shard=2/2: must be i/n"),
         (["--seeds=a"], "--seeds=a: must be integers"),
+        (["--config.model.name=late"], "rows of this table differ in it"),
         (["--config.train.epoch=3"], "the nearest known one is config.train.epochs"),
         (["--config.train.epochs=-3"], "row 'A'.*must be greater than 0"),
     ],

@@ -2,7 +2,7 @@
 
     python -m itm_jax.reproduce --table=configs/tables/dataset_size.py --workdir=runs/tables
 
-The number of steps is the same in all rows (epochs grow as images shrink), so that what differs is the data and not how long
+The number of steps is the same in all rows, up to the last batch of each epoch (epochs grow as images shrink), so that what differs is the data and not how long
 it was trained on; dev is looked at as often.
 """
 

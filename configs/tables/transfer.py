@@ -5,7 +5,8 @@
 
 On `scenes`: other noise of the detector, other numbers of regions. On f8k: a world of `scenes` with regions of f8k's width,
 which has nothing in common with it. For a directory of your own (medical, satellite, ...) with features of the same
-extractor add Row("AFA on mine", {"data.name": "mine", "data.dir": "DIR"}, of="AFA").
+extractor add Row("AFA on mine", {"data.source": "precomp", "data.name": "mine", "data.dir": "DIR"}, of="AFA"). On Flickr30K and
+COCO there are no rows but the models themselves until you do.
 """
 
 import pathlib
@@ -32,6 +33,7 @@ def get_table():
         rows.append(Row(f"{model} on scenes", foreign | {"data.name": "scenes512"}, model, of=model, datasets=("f8k",)))
     return Table(
         title="Transfer",
+        reference="CPFEAN",
         question="What is left of a model on data that it was not trained for?",
         bases=bases.short(),
         rows=tuple(rows),

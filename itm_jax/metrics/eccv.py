@@ -152,6 +152,8 @@ def _truth(pairs: Mapping[str, Sequence[int]], queries: Mapping, items: Mapping,
         raise InputError(f"{path}: {e.args[0]} is no id of the split") from None
     except (ValueError, TypeError, AttributeError):
         raise InputError(f"{path}: must be an object of lists of ids") from None
+    if not found or not all(right for _, right, _ in found):
+        raise InputError(f"{path}: no ids, or a query without right items in the gallery")
     table = np.full((len(found), max(len(right) for _, right, _ in found)), -1)
     for row, (_, right, _) in zip(table, found, strict=True):
         row[: len(right)] = right

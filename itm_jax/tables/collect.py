@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from itm_jax.metrics.retrieval import RECALLS
 from itm_jax.results import read_ranks
-from itm_jax.tables.plan import Cell
+from itm_jax.tables.cell import Cell
 from itm_jax.tables.table import Row, Table
 
 RECALL_KEYS = tuple(f"{d}_r{k}" for d in ("i2t", "t2i") for k in RECALLS)
@@ -31,6 +31,7 @@ class Line:
         dev: mean of the dev rSum that selected; None for ensembles and for other data.
         difference: of rSum to the table's reference row; None for that itself.
         noise: whether the difference is inside the noise of queries and seeds.
+        test: what identifies the test data.
         per_image: [i 6] hits of each image and mean hits of its captions, averaged over the seeds, in percent.
         objects: [i] of each image; None where the data do not tell.
         contents: the results of each seed.
@@ -44,6 +45,7 @@ class Line:
     dev: float | None
     difference: float | None
     noise: bool
+    test: str
     per_image: Float[np.ndarray, "i 6"]
     objects: np.ndarray | None
     contents: Sequence[Mapping[str, Any]]
@@ -73,8 +75,13 @@ def collect(table: Table, cells: Sequence[Cell], protocol: str) -> list[Line]:
         if done:
             lines.append(_line(done, protocol))
     spread = _pooled(lines)
-    reference = next((line for line in lines if line.row.name == table.reference), None)
-    return [_compared(line, reference, spread) for line in lines]
+    by_name = {line.row.name: line for line in lines}
+    reference = by_name.get(table.reference)
+    return (
+        [_compared(line, by_name.get(line.row.of) if line.row.of else reference, spread) for line in lines]
+        if table.reference
+        else lines
+    )
 
 
 def _in_order(table: Table, cells: Sequence[Cell]) -> list[Cell]:
@@ -100,6 +107,7 @@ def _line(cells: Sequence[Cell], protocol: str) -> Line:
         dev=float(np.mean(selected)) if selected and not cells[0].row.of else None,
         difference=None,
         noise=False,
+        test=contents[0]["data"].get(contents[0]["split"], {}).get("id", ""),
         per_image=per_image,
         objects=arrays[0].get("objects"),
         contents=contents,
@@ -116,12 +124,15 @@ def _pooled(lines: Sequence[Line]) -> float:
 
 
 def _compared(line: Line, reference: Line | None, spread: float) -> Line:
-    """The line beside the reference: paired bootstrap over the same images, and the spread over seeds of both."""
+    """The line beside another: a bootstrap over images, paired where they are the same, and the spread over seeds of both.
+
+    A line that evaluates the other's own runs on other data has no spread over seeds of its own.
+    """
     if reference is None or reference is line:
         return line
     difference = line.mean["rsum"] - reference.mean["rsum"]
-    of_seeds = spread**2 / len(line.seeds) + spread**2 / len(reference.seeds)
-    if line.per_image.shape == reference.per_image.shape and not line.row.of:
+    of_seeds = 0.0 if line.row.of else spread**2 / len(line.seeds) + spread**2 / len(reference.seeds)
+    if line.per_image.shape == reference.per_image.shape:  # the same images
         of_queries = np.var(resampled((line.per_image - reference.per_image).sum(axis=1)))
     else:
         of_queries = sum(np.var(resampled(x.per_image.sum(axis=1))) for x in (line, reference))

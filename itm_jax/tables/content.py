@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from itm_jax.tables.cell import Cell
 from itm_jax.tables.collect import RECALL_KEYS, Line, by_objects
-from itm_jax.tables.plan import Cell
-from itm_jax.tables.published import Published, published
+from itm_jax.tables.published import Published, published, published_beside
 from itm_jax.tables.table import Table
 
 RECALL_HEADINGS = ("i2t R@1", "R@5", "R@10", "t2i R@1", "R@5", "R@10")
@@ -31,7 +31,7 @@ def recalls(table: Table, dataset: str, protocol: str, lines: Sequence[Line]) ->
     """Recalls in both directions, rSum with its spread and confidence, differences, and published numbers beside them."""
     compared = any(line.difference is not None for line in lines)
     has_dev = any(line.dev is not None for line in lines)
-    known = {line.row.published: published(dataset, protocol, (line.row.published,)) for line in lines}
+    known = {line.row.published: published_beside(dataset, protocol, line.row.published) for line in lines}
     beside = any(known.values())
     field = published(dataset, protocol, table.field)
     headings = ["", *RECALL_HEADINGS, "rSum", "95%"]
@@ -46,12 +46,12 @@ def recalls(table: Table, dataset: str, protocol: str, lines: Sequence[Line]) ->
         row.append(f"{line.ci[0]:.0f} to {line.ci[1]:.0f}")
         row += [f"{line.dev:.1f}" if line.dev is not None else ""] * has_dev
         row += [difference(line)] * compared
-        row += ["; ".join(f"{p.rsum:.1f}" for p in known[line.row.published] if p.rsum)] * beside
+        row += [f"{p.rsum:.1f}" if (p := known[line.row.published]) else ""] * beside
         rows.append((*row, str(len(line.seeds))))
     if field and lines and not groups[len(field)]:
         groups[len(field)] = "measured"
-    bold = _best(np.array([[line.mean[key] for key in (*RECALL_KEYS, "rsum")] for line in lines]), len(field))
-    shown = [p for line in lines for p in known[line.row.published]] + field
+    bold = _best(lines, len(field))
+    shown = [p for line in lines if (p := known[line.row.published])] + field
     return Content(
         f"{table.title}: {dataset}, {protocol}",
         tuple(headings),
@@ -69,7 +69,7 @@ def _last(groups: Sequence[str]) -> str:
 def _published_row(result: Published, columns: int) -> tuple[str, ...]:
     total = "" if result.rsum is None else f"{result.rsum:.1f}"
     numbers = ["" if x is None else f"{x:.1f}" for x in result.recalls]
-    row = [f"{result.name} ({result.text})", *numbers, total]
+    row = [result.name, *numbers, total]
     return (*row, *[""] * (columns - len(row)))
 
 
@@ -83,12 +83,17 @@ def difference(line: Line) -> str:
     return "" if line.difference is None else f"{line.difference:+.1f}{' ' + NOISE if line.noise else ''}"
 
 
-def _best(values: np.ndarray, offset: int) -> frozenset[tuple[int, int]]:
-    """(row, column) of the best measured value of each column, all of them where several are equal as printed."""
-    if len(values) < 2:
-        return frozenset()
+def _best(lines: Sequence[Line], offset: int) -> frozenset[tuple[int, int]]:
+    """(row, column) of the best measured value of each column among the lines on one test data, the first line's."""
+    rivals = [k for k, line in enumerate(lines) if line.test == lines[0].test]
+    values = np.array([[lines[k].mean[key] for key in (*RECALL_KEYS, "rsum")] for k in rivals])
+    return frozenset((rivals[r] + offset, c) for r, c in _largest(values))
+
+
+def _largest(values: np.ndarray) -> list[tuple[int, int]]:
+    """(row, column + 1) of the largest value of each column, all where several are equal as printed; none of one row."""
     printed = np.round(values, 1)
-    return frozenset((int(r) + offset, int(c) + 1) for r, c in np.argwhere(printed == printed.max(axis=0)))
+    return [(int(r), int(c) + 1) for r, c in np.argwhere(printed == printed.max(axis=0))] if len(values) > 1 else []
 
 
 def _notes(table: Table, lines: Sequence[Line], shown: Sequence[Published]) -> tuple[str, ...]:
@@ -105,8 +110,14 @@ def _notes(table: Table, lines: Sequence[Line], shown: Sequence[Published]) -> t
             + "95% is a bootstrap over images with their captions."
         )
         if any(line.difference is not None for line in lines):
-            spread = "queries alone: with one seed the spread of seeds is not in it" if one else "queries and seeds"
-            notes.append(f"Differences are to '{table.reference}'; {NOISE}: inside the noise (95%) of {spread}.")
+            spread = "queries and seeds, their spread pooled over the rows with several"
+            spread = "queries alone: with one seed the spread of seeds is not known" if one else spread
+            evaluated = (
+                " Of a row that evaluates another on other data: to that row." if any(x.row.of for x in lines) else ""
+            )
+            notes.append(
+                f"Differences are to '{table.reference}'; {NOISE}: inside the noise (95%) of {spread}.{evaluated}"
+            )
     for source in dict.fromkeys(f"{p.name}: {p.source}" for p in shown):
         notes.append(f"Published, not measured by us: {source}.")
     return (*notes, *([table.note] if table.note else []))
@@ -125,9 +136,11 @@ def objects(table: Table, dataset: str, protocol: str, lines: Sequence[Line]) ->
         for k, (name, total) in enumerate(values)
         if round(total, 1) == max(round(t, 1) for n, t in values if n == name)
     }
+    empty = [] if rows else ["No line: the data do not tell how many objects an image shows (labels and boxes do)."]
     headings = ("", "images", *RECALL_HEADINGS, "rSum")
     notes = (
         *_notes(table, lines, ()),
+        *empty,
         "In bold the model that is best on a group; a query's gallery is the whole split.",
     )
     return Content(
@@ -150,7 +163,7 @@ def beyond(table: Table, dataset: str, cells: Sequence[Cell]) -> list[Content]:
             values.append([float(np.mean([f[p][k] for f in found])) for p, k in keys])
             rows.append((row.name, *(f"{v:.1f}" for v in values[-1]), str(len(found))))
     caption = f"{table.title}: {dataset}, ECCV Caption and CxC"
-    return [Content(caption, headings, tuple(rows), ("",) * len(rows), _best(np.array(values), 0), ())]
+    return [Content(caption, headings, tuple(rows), ("",) * len(rows), frozenset(_largest(np.array(values))), ())]
 
 
 def as_json(table: Table, dataset: str, blocks: dict[str, Sequence[Line]]) -> dict[str, Any]:

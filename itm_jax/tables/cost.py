@@ -1,5 +1,6 @@
 """The table of what each model costs: all of its rows measured in one process, in turn."""
 
+import hashlib
 import json
 import pathlib
 import subprocess
@@ -10,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from itm_jax.errors import InputError
+from itm_jax.files import write_whole
+from itm_jax.tables.cell import Cell
 from itm_jax.tables.content import Content
-from itm_jax.tables.plan import Cell
 from itm_jax.tables.table import Table
 
 COLUMNS = {  # heading: (figure, factor, form, whether the least is best)
@@ -32,35 +34,58 @@ def figures_path(table: Table, dataset: str, workdir: pathlib.Path) -> pathlib.P
     return workdir / f"{table.name}-{dataset}-figures.json"
 
 
+def plan_of(cells: Sequence[Cell]) -> str:
+    """The configs by row, as JSON."""
+    return json.dumps({cell.row.name: cell.config.to_dict() for cell in cells}, default=list, sort_keys=True)
+
+
+def is_measured(cells: Sequence[Cell], path: pathlib.Path) -> bool:
+    """Whether the figures are there and of exactly these configs."""
+    figures = read_figures(path)
+    return figures is not None and figures.get("plan") == _hash(plan_of(cells))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def measure(cells: Sequence[Cell], path: pathlib.Path, *, repeats: int) -> None:
     """Measures the cells' configs in a process of its own and writes the figures to `path`.
 
     Raises:
-        InputError: the process failed; its last line.
+        InputError: the process failed, with its last line, or the directory cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     plan = path.with_suffix(".plan.json")
-    plan.write_text(
-        json.dumps({cell.row.name: cell.config.to_dict() for cell in cells}, default=list), encoding="utf-8"
-    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        plan.write_text(plan_of(cells), encoding="utf-8")
+    except OSError as e:
+        raise InputError(f"{plan}: cannot be written ({e.strerror})") from None
+    out = path.with_suffix(".new.json")
     command = [
         sys.executable,
         "-m",
         "itm_jax.bench",
         "models",
         f"--plan={plan}",
-        f"--out={path}",
+        f"--out={out}",
         f"--repeats={repeats}",
     ]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     plan.unlink()
     if done.returncode:
         raise InputError(f"itm_jax.bench models: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+    figures = read_figures(out) | {"plan": _hash(plan_of(cells))}
+    write_whole(path, json.dumps(figures, indent=2) + "\n")
+    out.unlink()
 
 
 def read_figures(path: pathlib.Path) -> dict[str, Any] | None:
     """The figures; None where they were not measured yet."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    except (OSError, ValueError) as e:
+        raise InputError(f"{path}: cannot be read ({e}); remove it to measure again") from None
 
 
 def cost(table: Table, dataset: str, figures: dict[str, Any]) -> Content:

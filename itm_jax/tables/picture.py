@@ -9,7 +9,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from itm_jax.tables.collect import Line, by_objects
-from itm_jax.tables.published import published
+from itm_jax.tables.published import published_beside
 from itm_jax.tables.table import Table
 
 BLUE, GREY, ORANGE = "#3b6fb6", "#9aa4b1", "#d9822b"
@@ -49,19 +49,17 @@ def _bars(axis, table: Table, dataset: str, protocol: str, lines: Sequence[Line]
     colours = [ORANGE if line.row.name == table.reference else BLUE for line in lines]
     errors = list(zip(*map(_errors, lines), strict=True))
     axis.barh(places, values, xerr=errors, color=colours, height=0.65, error_kw={"lw": 1, "ecolor": "#333333"})
-    marked = False
+    marked: list[float] = []
     for place, line in zip(places, lines, strict=True):
-        for p in published(dataset, protocol, (line.row.published,)):
-            if p.rsum:
-                axis.plot(p.rsum, place, "D", color="black", ms=5, label=None if marked else "published")
-                marked = True
+        if p := published_beside(dataset, protocol, line.row.published):
+            axis.plot(p.rsum, place, "D", color="black", ms=5, label=None if marked else "published")
+            marked.append(p.rsum)
     axis.set_yticks(places, [line.row.name for line in lines], fontsize=8)
     axis.invert_yaxis()
-    low, high = min(line.ci[0] for line in lines), max(line.ci[1] for line in lines)
+    low, high = min([line.ci[0] for line in lines] + marked), max([line.ci[1] for line in lines] + marked)
     axis.set_xlim(max(0.0, low - 0.35 * (high - low) - 5), min(600.0, high + 0.05 * (high - low) + 2))
     axis.set_xlabel("rSum, with its 95% interval over queries", fontsize=9)
     if marked:
-        axis.relim()
         axis.legend(fontsize=8)
 
 

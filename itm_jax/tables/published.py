@@ -6,6 +6,7 @@ import functools
 import pathlib
 
 FILE = pathlib.Path(__file__).with_name("published.csv")
+REGIONS = "BUTD region"
 # (dataset, protocol) of that file by ours.
 PROTOCOLS = {
     ("f30k", "full"): ("flickr30k", "1k_test"),
@@ -30,8 +31,8 @@ class Published:
 
     @property
     def name(self) -> str:
-        """The method, and whether it is an ensemble."""
-        return self.method + (" (ensemble)" if self.ensemble == "yes" else "")
+        """The method with its backbones, and whether it is an ensemble."""
+        return f"{self.method} ({self.visual}, {self.text}{', ensemble' if self.ensemble == 'yes' else ''})"
 
 
 @functools.cache
@@ -60,7 +61,17 @@ def _number(text: str) -> float | None:
     return float(text) if text else None
 
 
+def _of(dataset: str, protocol: str) -> tuple[Published, ...]:
+    return read_published().get(PROTOCOLS.get((dataset, protocol), ("", "")), ())
+
+
 def published(dataset: str, protocol: str, methods: tuple[str, ...]) -> list[Published]:
-    """Results of methods on a data set of ours, in the order of the methods; none where nobody published any."""
-    rows = read_published().get(PROTOCOLS.get((dataset, protocol), ("", "")), ())
+    """Results of methods with bottom-up region features on a data set of ours, in the methods' order; none where there are none."""
+    rows = [row for row in _of(dataset, protocol) if row.visual.startswith(REGIONS) and "grid" not in row.visual]
     return [row for method in methods for row in rows if row.method == method]
+
+
+def published_beside(dataset: str, protocol: str, method: str) -> Published | None:
+    """The result of a method to stand beside a single model of ours: no ensemble, with BERT-base where there is one."""
+    rows = [row for row in published(dataset, protocol, (method,)) if row.ensemble != "yes" and row.rsum is not None]
+    return next((row for row in rows if row.text == "BERT-base"), rows[0] if rows else None)

@@ -17,6 +17,7 @@ _LATEX |= {
     "½": r"$\frac12$",
     "≥": r"$\ge$",
 }
+_LATEX |= {"λ": r"$\lambda$", "×": r"$\times$"}
 _LATEX |= {"<": r"$<$", ">": r"$>$"}
 
 
@@ -50,7 +51,14 @@ def latex(blocks: Sequence[Content]) -> str:
                 lines += [r"\addlinespace"] * (r > 0)
                 lines.append(rf"\multicolumn{{{columns}}}{{l}}{{\emph{{{_tex(block.groups[r])}}}}} \\")
             lines.append(_tex_row(row, {c for k, c in block.bold if k == r}))
-        lines += [r"\bottomrule", r"\end{tabular}", *(f"% {note}" for note in block.notes), r"\end{table}", ""]
+        lines += [
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+            r"\footnotesize",
+            *(_tex(note) + r" \\" for note in block.notes),
+        ]
+        lines += [r"\end{table}", ""]
         out.append("\n".join(lines))
     return "\n".join(out)
 

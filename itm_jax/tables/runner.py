@@ -1,23 +1,22 @@
 """Runs what is missing of a table: each cell a process of its own, exactly the command that the table prints."""
 
 import contextlib
+import ctypes
 import dataclasses
 import os
 import pathlib
-import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
 from itm_jax.errors import TerminatedError
-from itm_jax.tables.plan import Cell, estimate
+from itm_jax.tables.board import Board
+from itm_jax.tables.cell import Cell
 
 POLL_SECONDS = 0.5
+LOCK_SECONDS = 3.0
 KILL_AFTER = 120.0  # seconds that a run has to save a checkpoint when it is told to stop
 
 
@@ -37,32 +36,31 @@ def run_cells(
 ) -> list[str]:
     """Runs this shard's unfinished cells, `jobs` at a time, and returns a line for each that failed.
 
-    A cell that waits for others, an ensemble say, is run when they are finished. SIGTERM and Ctrl-C are passed on, so that
-    every run saves a checkpoint; the same command then continues.
+    A cell that waits for others, an ensemble say, is run when they are finished. SIGTERM, Ctrl-C and a closed terminal are
+    passed on, so that every run saves a checkpoint; the same command then continues.
 
     Args:
         cells: of the table.
         workdir: of the table; logs go to logs/.
-        shard: (i, n): cells whose number among the trained ones is i modulo n, and those that need only such.
+        shard: (i, n), see `of_shard`.
         jobs: runs at a time; on a CPU each has its share of the cores.
-        minutes: `plan.estimate`'s.
+        minutes: for the whole table, see `plan.estimate`.
 
     Raises:
         TerminatedError: SIGTERM arrived.
     """
-    mine = [cell for cell in of_shard(cells, *shard) if cell.state != "finished"]
-    waiting, running, failed = list(mine), [], []
+    waiting, running, failed = [c for c in of_shard(cells, *shard) if c.state != "finished"], [], []
     free = shares_of_cores(jobs)
-    with Board(cells, len(mine), minutes) as board, stopping(running):
+    with Board(waiting, minutes) as board, stopping(running):
         while waiting or running:
-            ready = [c for c in waiting if all(path.exists() for path in c.needs)]
-            while ready and free:
-                cell = ready.pop(0)
-                waiting.remove(cell)
-                running.append(start(cell, workdir, free.pop()))
-                board.say(f"{cell.name}: {'continued' if cell.state == 'cut off' else 'started'}")
+            for cell in [c for c in waiting if all(need.state == "finished" for need in c.needs)]:
+                if free and cell.workdir not in [one.cell.workdir for one in running]:  # one process writes a workdir
+                    waiting.remove(cell)
+                    board.say(f"{cell.name}: {'continued' if cell.state == 'cut off' else 'started'}")
+                    with deferred():
+                        running.append(start(cell, workdir, free.pop()))
             if not running:
-                failed += [f"{c.name}: waits for {', '.join(p.parent.name for p in c.needs)}" for c in waiting]
+                failed += [f"{c.name}: waits for {', '.join(need.name for need in c.needs)}" for c in waiting]
                 break
             time.sleep(POLL_SECONDS)
             for one in [r for r in running if r.process.poll() is not None]:
@@ -70,23 +68,25 @@ def run_cells(
                 free.append(one.cores)
                 seconds = time.monotonic() - one.began
                 problem = problem_of(one)
+                if "in use by" in problem and seconds < KILL_AFTER:  # one that was stopped a moment ago is still saving
+                    waiting.insert(0, one.cell)
+                    time.sleep(LOCK_SECONDS)
+                    continue
                 if problem:
                     failed.append(f"{one.cell.name}: {problem} (log: {one.log})")
                 board.ended(one.cell, seconds, problem)
-            board.show(running)
+            board.show([(one.cell, last_line(one.log)) for one in running])
     return failed
 
 
 def of_shard(cells: Sequence[Cell], i: int, n: int) -> list[Cell]:
-    """The i-th of n parts: every n-th training, and what needs only trainings of this part or finished ones."""
-    runs = list(dict.fromkeys(cell.results for cell in cells if not cell.needs))
-    own = {path for k, path in enumerate(runs) if k % n == i}
-    out: dict[pathlib.Path, Cell] = {}
+    """The i-th of n parts: every n-th training, and what needs it first. Rows that are the same run are one."""
+    shard_of: dict[pathlib.Path, int] = {}
     for cell in cells:
-        reachable = cell.results in own if not cell.needs else all(p in own or p.exists() for p in cell.needs)
-        if reachable:
-            out.setdefault(cell.results, cell)  # rows that are the same run are run once
-    return list(out.values())
+        if not cell.needs:
+            shard_of.setdefault(cell.results, len(shard_of) % n)
+    every = {cell.results: cell for cell in reversed(cells)}
+    return [c for c in cells if every[c.results] is c and shard_of[(*c.needs, c)[0].results] == i]
 
 
 def shares_of_cores(jobs: int) -> list[frozenset[int]]:
@@ -114,11 +114,21 @@ def start(cell: Cell, workdir: pathlib.Path, cores: frozenset[int]) -> Running:
             stderr=subprocess.STDOUT,
             env=environment,
             start_new_session=True,  # Ctrl-C reaches this process, which passes it on as SIGTERM
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         )
     if cores:
         with contextlib.suppress(OSError):
             os.sched_setaffinity(process.pid, cores)
     return Running(cell, process, log, time.monotonic(), cores)
+
+
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
+
+
+def _end_with_parent() -> None:
+    """In the child: SIGTERM, after which it saves and ends, when this process is gone however it went."""
+    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def last_line(log: pathlib.Path) -> str:
@@ -138,18 +148,34 @@ def problem_of(one: Running) -> str:
     return f"exit code {one.process.returncode}: {last_line(one.log).removeprefix('error: ')}"
 
 
+STOPS = (signal.SIGTERM, signal.SIGHUP)
+
+
 @contextlib.contextmanager
-def stopping(running: list[Running]) -> Iterator[None]:
-    """While it holds, SIGTERM ends with TerminatedError; however it ends, runs under way are told to save and stop."""
-
-    def stop(*_):
-        raise TerminatedError("stopped by SIGTERM; the same command continues")
-
-    before = signal.signal(signal.SIGTERM, stop)
+def deferred() -> Iterator[None]:
+    """Signals that stop come after the block: no run is started that nobody knows of."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: runs are saving
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+
+
+@contextlib.contextmanager
+def stopping(running: list[Running]) -> Iterator[None]:
+    """While it holds, SIGTERM and a closed terminal end with TerminatedError; runs under way then save and stop, as they do
+    on any other end.
+    """
+
+    def stop(*_):
+        raise TerminatedError("stopped; runs under way have saved, the same command continues")
+
+    before = {number: signal.signal(number, stop) for number in STOPS}
+    try:
+        yield
+    finally:
+        for number in STOPS:
+            signal.signal(number, signal.SIG_IGN)  # once is enough: runs are saving
         for one in running:
             one.process.terminate()
         for one in running:
@@ -157,79 +183,5 @@ def stopping(running: list[Running]) -> Iterator[None]:
                 one.process.wait(KILL_AFTER)
             except subprocess.TimeoutExpired:
                 one.process.kill()
-        signal.signal(signal.SIGTERM, before)
-
-
-class Board:
-    """Progress over the runs of a table: a live display on a terminal, lines elsewhere, on stderr."""
-
-    def __init__(self, cells: Sequence[Cell], total: int, minutes: float | None):
-        self._cells, self._minutes = cells, minutes
-        self._console = Console(stderr=True, highlight=False)
-        self._bar = Progress(
-            TextColumn("runs"),
-            MofNCompleteColumn(),
-            BarColumn(),
-            TextColumn("{task.description}"),
-            console=self._console,
-            disable=not self._console.is_terminal,
-        )
-        self._task = self._bar.add_task("", total=total)
-        self._left = ""
-        self._done, self._total, self._wall, self._began = 0, total, [], time.monotonic()
-
-    def __enter__(self) -> "Board":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._bar.stop()
-
-    def say(self, message: str) -> None:
-        """A line."""
-        if self._console.is_terminal:
-            self._console.print(message, markup=False)
-        else:
-            print(message, file=sys.stderr, flush=True)
-
-    def ended(self, cell: Cell, seconds: float, problem: str) -> None:
-        """A cell has ended."""
-        self._done += 1
-        self._bar.update(self._task, completed=self._done)
-        left = (time.monotonic() - self._began) / self._done * (self._total - self._done)
-        self._left = f", {duration(left)} left" if self._done < self._total else ""
-        rsum = "" if problem else f" rSum {cell.content()['protocols']['full']['rsum']:.1f}"
-        self.say(
-            f"[{self._done}/{self._total}] {cell.name}:{' ' + problem if problem else rsum} ({duration(seconds)}{self._left})"
-        )
-
-    def show(self, running: Sequence[Running]) -> None:
-        """What is under way."""
-        if self._console.is_terminal:
-            steps = (re.findall(r"step \d+/\d+", last_line(one.log)) for one in running)
-            doing = "; ".join(f"{r.cell.name} {s[-1] if s else ''}" for r, s in zip(running, steps, strict=True))
-            self._bar.update(self._task, description=doing + self._left)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def plan_lines(cells: Sequence[Cell], minutes: float | None) -> Iterator[str]:
-    """The plan as lines: every run, its state and estimated time; the last one sums up."""
-    left = estimate(cells, minutes)
-    for cell in cells:
-        seconds = left.get(cell.name)
-        time_left = (
-            "" if cell.state == "finished" else f"  about {duration(seconds)}" if seconds else "  time not known yet"
-        )
-        yield f"{cell.state:9}  {cell.name}{time_left}"
-    known = [s for s in left.values() if s]
-    total = f"about {duration(sum(known))}" if len(known) == len(left) else "time not known until a run is finished"
-    done = sum(cell.state == "finished" for cell in cells)
-    yield f"{len(cells)} runs: {done} finished, {len(cells) - done} to do" + (
-        f", {total} on this machine" if left else ""
-    )
+        for number, handler in before.items():
+            signal.signal(number, handler)

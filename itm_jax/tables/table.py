@@ -13,10 +13,14 @@ KINDS = ("recalls", "objects", "cost")
 
 @dataclasses.dataclass(frozen=True)
 class Base:
-    """Where the rows of a table begin on a data set: a config file, relative to the table's, and what all rows change."""
+    """Where the rows of a table begin on a data set: a config file, relative to the table's, and what all rows change.
+
+    `models` has what the rows of a model change, by `model.name`.
+    """
 
     config: str
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    models: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Row:
         of: name of a trained row that this one evaluates on other data; its overrides are then data fields.
         ensemble: names of rows whose scores are averaged.
         published: its method in published.csv.
+        seeds: of this row where it is trained with other ones than the table's.
         datasets: data sets on which it has a meaning; all where empty.
     """
 
@@ -41,6 +46,7 @@ class Row:
     of: str = ""
     ensemble: tuple[str, ...] = ()
     published: str = ""
+    seeds: tuple[int, ...] = ()
     datasets: tuple[str, ...] = ()
 
 
@@ -121,6 +127,8 @@ def _check(table: Table) -> None:
         raise InputError(f"{table.file}: kind={table.kind!r}: must be one of {', '.join(KINDS)}")
     trained = [row.name for row in table.rows if not row.of and not row.ensemble]
     for row in table.rows:
+        if row.seeds and not set(table.seeds) <= set(row.seeds):
+            raise InputError(f"{table.file}: row {row.name!r}: its seeds must have those of the table among them")
         for other in (*row.ensemble, *([row.of] if row.of else [])):
             if other not in trained:
                 raise InputError(f"{table.file}: row {row.name!r}: {other!r} is no trained row of the table")

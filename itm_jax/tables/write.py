@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from itm_jax.files import write_whole
 from itm_jax.tables import content, cost, picture, render
+from itm_jax.tables.cell import Cell
 from itm_jax.tables.collect import Line, collect
-from itm_jax.tables.plan import Cell
 from itm_jax.tables.table import Table
 
 PROTOCOLS = ("5fold_1k", "full")

@@ -9,7 +9,7 @@ from typing import Any
 
 from itm_jax.metrics.retrieval import RECALLS
 from itm_jax.tables.collect import RECALL_KEYS
-from itm_jax.tables.published import published
+from itm_jax.tables.published import published_beside
 
 TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
 PUBLISHED = {"afa": "AFA", "cpfean": "CPFEAN", "vsepp": "VSE++ (re-impl. by VSE_infty)", "vseinf": "VSE_infty (GPO)"}
@@ -99,9 +99,9 @@ def _results(content: Mapping[str, Any]) -> str:
         if "rsum" not in m:
             continue
         rows.append(_row([f"this run, {protocol}", *(f"{m[key]:.1f}" for key in (*RECALL_KEYS, "rsum"))]))
-        for p in published(content["dataset"], protocol, (PUBLISHED.get(content["model"], ""),)):
+        if p := published_beside(content["dataset"], protocol, PUBLISHED.get(content["model"], "")):
             numbers = ["" if x is None else f"{x:.1f}" for x in (*p.recalls, p.rsum)]
-            rows.append(_row([f"published: {p.name}, {p.text}", *numbers], kind="published"))
+            rows.append(_row([f"published: {p.name}", *numbers], kind="published"))
             sources.append(f'<p class="note">{html.escape(f"{p.name}: {p.source}")}</p>')
     beyond = [
         f"<p>{protocol}: " + ", ".join(f"{html.escape(k)} {v:.1f}" for k, v in m.items()) + "</p>"

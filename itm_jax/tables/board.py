@@ -1,0 +1,88 @@
+"""What the runs of a table are doing, for the terminal: the plan, progress, and the time left."""
+
+import re
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from itm_jax.tables.cell import Cell
+from itm_jax.tables.plan import estimate
+
+
+class Board:
+    """Progress over the runs of a table: a live display on a terminal, lines elsewhere, on stderr."""
+
+    def __init__(self, cells: Sequence[Cell], minutes: float | None):
+        """For the cells to be run; until one has ended the time left is what was estimated."""
+        total, known = len(cells), list(estimate(cells, minutes).values())
+        self._console = Console(stderr=True, highlight=False)
+        self._bar = Progress(
+            TextColumn("runs"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("{task.description}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=total)
+        self._left = f", about {duration(sum(known))} left" if known and None not in known else ""
+        self._done, self._total, self._began = 0, total, time.monotonic()
+
+    def __enter__(self) -> "Board":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._bar.stop()
+
+    def say(self, message: str) -> None:
+        """A line."""
+        if self._console.is_terminal:
+            self._console.print(message, markup=False)
+        else:
+            print(message, file=sys.stderr, flush=True)
+
+    def ended(self, cell: Cell, seconds: float, problem: str) -> None:
+        """A cell has ended."""
+        self._done += 1
+        self._bar.update(self._task, completed=self._done)
+        left = (time.monotonic() - self._began) / self._done * (self._total - self._done)
+        self._left = f", {duration(left)} left" if self._done < self._total else ""
+        rsum = "" if problem else f" rSum {cell.content()['protocols']['full']['rsum']:.1f}"
+        self.say(
+            f"[{self._done}/{self._total}] {cell.name}:{' ' + problem if problem else rsum} ({duration(seconds)}{self._left})"
+        )
+
+    def show(self, running: Sequence[tuple[Cell, str]]) -> None:
+        """What is under way: cells with the last lines of their logs."""
+        if self._console.is_terminal:
+            steps = (re.findall(r"step \d+/\d+", line) for _, line in running)
+            doing = "; ".join(f"{cell.name} {s[-1] if s else ''}" for (cell, _), s in zip(running, steps, strict=True))
+            self._bar.update(self._task, description=doing + self._left)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def plan_lines(cells: Sequence[Cell], minutes: float | None) -> Iterator[str]:
+    """The plan as lines: every run, its state and estimated time; the last one sums up."""
+    left = estimate(cells, minutes)
+    for cell in cells:
+        seconds = left.get(cell.name)
+        time_left = (
+            "" if cell.state == "finished" else f"  about {duration(seconds)}" if seconds else "  time not known yet"
+        )
+        yield f"{cell.state:9}  {cell.name}{time_left}"
+    known = [s for s in left.values() if s]
+    total = f"about {duration(sum(known))}" if len(known) == len(left) else "time not known until a run is finished"
+    done = sum(cell.state == "finished" for cell in cells)
+    yield f"{len(cells)} runs: {done} finished, {len(cells) - done} to do" + (
+        f", {total} on this machine" if left else ""
+    )

@@ -1,0 +1,110 @@
+"""One run of a table: where it lies, what command makes it, whether it is finished, and whether it is what the table wants."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import sys
+from typing import Any
+
+from itm_jax import config as config_lib
+from itm_jax.errors import InputError
+from itm_jax.results import ranks_path
+from itm_jax.tables.table import Row
+
+# Fields that a run fills in or changes itself: from a checkpoint, a vocabulary, or labels.
+FILLED = ("model.text.vocab_size", "model.regions.label_names", "model.graph.iou")
+OF_CHECKPOINT = ("hidden_size", "num_layers", "num_heads", "intermediate_size", "max_positions", "type_vocab_size")
+OF_CHECKPOINT += ("activation", "layer_norm_eps")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A row of a table with one seed.
+
+    Attributes:
+        row: of the table.
+        seed: of the run.
+        config: of the run; of an ensemble that of its first member.
+        workdir: of the run.
+        results: the file that it is to write.
+        arguments: of `python -m itm_jax.main`.
+        needs: cells that must be finished before it.
+    """
+
+    row: Row
+    seed: int
+    config: Any
+    workdir: pathlib.Path
+    results: pathlib.Path
+    arguments: tuple[str, ...]
+    needs: tuple["Cell", ...] = ()
+
+    @property
+    def name(self) -> str:
+        """As shown to the user."""
+        return f"{self.row.name}, seed {self.seed}"
+
+    @property
+    def state(self) -> str:
+        """finished, cut off or missing."""
+        if self.results.exists() and ranks_path(self.results).exists() and self._is_current():
+            return "finished"
+        return "cut off" if not self.needs and (self.workdir / "config.json").exists() else "missing"
+
+    def _is_current(self) -> bool:
+        """Whether the results are of a run to its end, have the metrics asked for, and are no older than what they are of."""
+        content = self.content()
+        if not content.get("finished", True) or (self.config.eval.ground_truth and "eccv" not in content["protocols"]):
+            return False
+        made = self.results.stat().st_mtime_ns
+        return all(need.state == "finished" and need.results.stat().st_mtime_ns <= made for need in self.needs)
+
+    def content(self) -> dict[str, Any]:
+        """Its results."""
+        try:
+            return json.loads(self.results.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as e:
+            raise InputError(
+                f"{self.results}: cannot be read ({e}); remove it, and the run is evaluated again"
+            ) from None
+
+    @property
+    def command(self) -> str:
+        """What makes it, to be copied."""
+        quoted = (f"'{a}'" if any(c in a for c in "(), ") else a for a in self.arguments)
+        return " ".join([pathlib.Path(sys.executable).name, "-m", "itm_jax.main", *quoted])
+
+
+def address(config: Any) -> str:
+    """8 hexadecimal digits over the fields that decide a run's numbers and differ from the default, without the seed.
+
+    A field that a later version adds does not change it.
+    """
+    default = config_lib.flatten(config_lib.default_config())
+    ours = {
+        name: value
+        for name, value in config_lib.flatten(config).items()
+        if name != "seed" and name not in config_lib.FREE_FIELDS and value != default.get(name)
+    }
+    return hashlib.sha256(json.dumps(ours, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def check_config_of(cell: Cell) -> None:
+    """Raises InputError where the run in a cell's workdir has other values than the table wants: a default that has changed.
+
+    Fields that are not set are the run's own to decide.
+    """
+    path = cell.workdir / "config.json"
+    if cell.needs or not path.exists():
+        return
+    found = config_lib.flatten(config_lib.read_json(path))
+    filled = {*FILLED, *config_lib.FREE_FIELDS}
+    if cell.config.model.text.pretrained or cell.config.model.text.encoder == "gru":
+        filled |= {f"model.text.{name}" for name in OF_CHECKPOINT}
+    for name, wanted in config_lib.flatten(cell.config).items():
+        if name not in filled and wanted is not None and found[name] != wanted:
+            raise InputError(
+                f"{path}: {name} is {found[name]!r}, the table wants {wanted!r}: the run is of another version of the "
+                "library; take another --workdir"
+            )
