@@ -35,7 +35,7 @@ def default_config() -> ml_collections.ConfigDict:
     c.init_from = config_dict.placeholder(str)  # workdir of a finished run whose best parameters start this one
 
     c.data = ml_collections.ConfigDict()
-    c.data.source = "precomp"
+    c.data.source = "precomp"  # or scenes, tfds, MODULE:FUNCTION of your own
     c.data.name = "f30k"  # the `dataset` of results.json
     c.data.dir = config_dict.placeholder(str)
     c.data.train_split = "train"
@@ -61,7 +61,7 @@ def default_config() -> ml_collections.ConfigDict:
     )
 
     c.model = ml_collections.ConfigDict()
-    c.model.name = "afa"  # afa, cpfean, or a baseline: vsepp, vseinf, scan, late
+    c.model.name = "afa"  # afa, cpfean, a baseline (vsepp, vseinf, scan, late), or MODULE:CLASS of your own
     c.model.variant = "paper"  # official: as the authors' code; decides the fields marked (variant) that are not set
     c.model.width = 1024  # joint width d
     c.model.dtype = "float32"  # compute; parameters and losses stay float32
@@ -96,6 +96,8 @@ def default_config() -> ml_collections.ConfigDict:
     c.model.text.dropout = config_dict.placeholder(float)  # None: the checkpoint's, 0.1 from scratch, 0 for gru
 
     c.loss = ml_collections.ConfigDict()
+    # MODULE:FUNCTION of your own in place of all that follow but same_image and num_negatives (docs/extending.md).
+    c.loss.function = config_dict.placeholder(str)
     c.loss.margin = 0.2
     # (variant) terms 3-4: mixup; hardest: the negative itself; none: dropped; hinge: terms 1-2 again, half the margin.
     # none for every model but AFA where not set.

@@ -6,6 +6,7 @@ from typing import Any
 import ml_collections
 
 from itm_jax.choices import READ_BY
+from itm_jax.plugins import is_own
 
 # What has no meaning for a BiGRU. A config file's values stand by, so that `encoder` alone is the ablation.
 BERT_ONLY = ("hidden_size", "num_layers", "num_heads", "intermediate_size", "max_positions", "type_vocab_size")
@@ -18,7 +19,11 @@ def idle_flags(config: ml_collections.ConfigDict, flags: Iterable[str]) -> Itera
         if config.model.text.encoder == "gru" and name in [f"model.text.{field}" for field in BERT_ONLY]:
             yield f"config.{name}: of no effect on config.model.text.encoder=gru; leave it out"
         for section, models in READ_BY.items():
-            if f"{name}.".startswith(f"{section}.") and config.model.name not in models:
+            if (
+                f"{name}.".startswith(f"{section}.")
+                and config.model.name not in models
+                and not is_own(config.model.name)
+            ):
                 yield f"config.{name}: of no effect on config.model.name={config.model.name}; leave it out"
         if config.model.name == "cpfean":
             yield from _idle_in_cpfean(config.model, name)

@@ -9,6 +9,7 @@ from itm_jax.choices import MODELS, SINGLE_VECTOR, VARIANTS, decided
 from itm_jax.config import default_config, flatten, nearest_field
 from itm_jax.errors import InputError
 from itm_jax.modules.bert import ACTIVATIONS
+from itm_jax.plugins import is_own
 
 CHOICES = {
     "data.bank": ("auto", "device", "host"),
@@ -31,6 +32,7 @@ CHOICES = {
     "loss.soft_negatives": ("mixup", "hardest", "none", "hinge"),
     "loss.same_image": ("mask", "keep"),
 }
+OWN = ("data.source", "model.name")  # may also be MODULE:NAME
 # What a field that may be left out must be where it is given; a string, if it is not here.
 OPTIONAL = {
     "model.text.dropout": 0.0,
@@ -94,6 +96,8 @@ def _type_name(default: Any) -> str:
 
 def _value_problems(config: ml_collections.ConfigDict, known: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:
     for name, choices in CHOICES.items():
+        if name in OWN and is_own(given[name]):
+            continue
         if given[name] not in choices and not (given[name] is None and known[name] is None):
             yield f"config.{name}={given[name]!r}: must be one of {', '.join(choices)}"
     positive = ("data.batch_size", "data.eval_batch_size", "data.max_tokens", "data.prefetch", "model.width")
@@ -164,7 +168,7 @@ def _model_problems(config: ml_collections.ConfigDict, given: dict[str, Any]) ->
     model, name = config.model, config.model.name
     if model.variant == "official" and name != "afa":
         yield f"config.model.variant='official': of AFA alone, config.model.name={name}; leave it out"
-    if config.loss.soft_negatives in ("mixup", "hardest") and name not in SINGLE_VECTOR:
+    if config.loss.soft_negatives in ("mixup", "hardest") and name not in SINGLE_VECTOR and not is_own(name):
         yield (
             f"config.loss.soft_negatives={config.loss.soft_negatives!r}: needs one vector per item, which "
             f"config.model.name={name} has not; none or hinge"
@@ -172,6 +176,8 @@ def _model_problems(config: ml_collections.ConfigDict, given: dict[str, Any]) ->
     selections = {"vsepp": ("mean", "max"), "vseinf": ("gpo",)}.get(name)
     if model.selection and selections and model.selection not in selections:
         yield f"config.model.selection={model.selection!r}: config.model.name={name} takes {' or '.join(selections)}"
+    if config.loss.function and not is_own(config.loss.function):
+        yield f"config.loss.function={config.loss.function!r}: must be MODULE:FUNCTION"
     if model.regions.label_names and model.text.encoder == "bert" and model.text.pretrained:
         yield "config.model.regions.label_names: the pretrained encoder reads the names of the data; leave it out"
     if name == "cpfean":

@@ -23,7 +23,7 @@ def get_table():
     return Table(
         title="AFA, ablation",
         question="Which parts of AFA carry it: the mixed negatives, the aggregation, or the maximum over its rows?",
-        bases=bases.short(),
+        bases=bases.quick(),
         reference="AFA",
         rows=(
             Row("AFA", afa, published="AFA", seeds=(0, 1, 2)),

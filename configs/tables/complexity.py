@@ -2,8 +2,8 @@
 
     python -m itm_jax.reproduce --table=configs/tables/complexity.py --workdir=runs/tables
 
-On random data of the data set's shapes; nothing is trained. Other shapes: the base config's fields, as
---config.data.scenes.regions=36 --config.data.scenes.features=2048 --config.model.width=1024.
+On random data of the data set's shapes, the text frozen on `scenes` and f8k; nothing is trained. Other shapes: the base config's
+fields, as --config.data.scenes.regions=36 --config.data.scenes.features=2048 --config.model.width=1024.
 """
 
 import pathlib

@@ -26,18 +26,21 @@ def of_share(share, epochs, decay):
 
 
 def get_table():
-    rows = []
-    for model, of_model in (("AFA", fields.AFA), ("CPFEAN", fields.WHOLE_CPFEAN)):
-        for share in (0.1, 0.25, 0.5, 1.0):
-            name = f"{model}, {share:.0%} of the images"
-            short = of_model | (of_share(share, 4.0, 3) if share < 1 else {})
-            full = of_model | (of_share(share, 30.0, 15) if share < 1 else {})
-            rows.append(Row(name, short, model, x=100 * share, datasets=("scenes", "f8k")))
-            rows.append(Row(f"{name} (whole recipe)", full, model, x=100 * share, datasets=("f30k", "coco")))
     return Table(
         title="Number of training images",
         question="How do AFA and CPFEAN grow with the number of training images, at the same number of steps?",
         bases=bases.short(),
         axis="percent of the training images",
-        rows=tuple(rows),
+        rows=tuple(
+            Row(
+                f"{model}, {share:.0%} of the images",
+                of_model | (of_share(share, *of_dataset) if share < 1 else {}),
+                model,
+                x=100 * share,
+                datasets=(dataset,),
+            )
+            for dataset, of_dataset in bases.EPOCHS.items()
+            for model, of_model in (("AFA", fields.AFA), ("CPFEAN", fields.CPFEAN))
+            for share in (0.1, 0.25, 0.5, 1.0)
+        ),
     )

@@ -5,7 +5,7 @@ Not a table itself.
 
 AFA = {"model.name": "afa"}
 CPFEAN = {"model.name": "cpfean"}
-WHOLE_CPFEAN = CPFEAN | {"model.graph.layers": 1}  # with the visual Transformer, which the short configs leave out
+WHOLE_CPFEAN = CPFEAN | {"model.graph.layers": 1}  # with the visual Transformer, which configs/cpfean_f8k.py leaves out
 METHODS = (
     "VSE++",
     "VSE++ (re-impl. by VSE_infty)",

@@ -17,7 +17,7 @@ bases, fields = (load_module(pathlib.Path(__file__).with_name(f"{name}.py")) for
 
 def get_table():
     rows = []
-    for model, of_model in (("AFA", fields.AFA), ("CPFEAN", fields.WHOLE_CPFEAN)):
+    for model, of_model in (("AFA", fields.AFA), ("CPFEAN", fields.CPFEAN)):
         for n in (4, 16, 36, 100):
             of_n = {"data.scenes.regions": n}
             rows.append(Row(f"{model}, {n} regions", of_model | of_n, model, x=n, datasets=("scenes",)))

@@ -20,7 +20,7 @@ bases, fields = (load_module(pathlib.Path(__file__).with_name(f"{name}.py")) for
 def get_table():
     rows = []
     foreign = {"data.source": "scenes", "data.scenes.features": 512, "data.scenes.regions": 36, "data.scenes.test": 300}
-    for model, of_model in (("AFA", fields.AFA), ("CPFEAN", fields.WHOLE_CPFEAN)):
+    for model, of_model in (("AFA", fields.AFA), ("CPFEAN", fields.CPFEAN)):
         rows.append(Row(model, of_model, model))
         for name, world in (
             ("less noise", {"data.scenes.noise": 1.0}),

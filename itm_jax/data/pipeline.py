@@ -14,6 +14,7 @@ from itm_jax.data.labels import check_priors, label_bank, label_indices
 from itm_jax.data.text import TextInput, TokenTable, gather_tokens, padded_length, tokenize
 from itm_jax.data.text_states import cache_dir, frozen_states
 from itm_jax.errors import InputError
+from itm_jax.plugins import is_own, load
 from itm_jax.structs import Batch, Regions, Split
 
 
@@ -74,6 +75,8 @@ def read_split(config, name: str) -> Split:
 
 
 def _read(config, name: str) -> Split:
+    if is_own(config.data.source):
+        return load(config.data.source, "data.source")(config.data, name)
     if config.data.source == "scenes":
         from itm_jax.data import scenes
 

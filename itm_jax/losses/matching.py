@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from itm_jax.losses.negatives import hardest_negative, mixup_negatives
 from itm_jax.losses.triplet import triplet_loss
 from itm_jax.modules.numerics import at_least_f32
+from itm_jax.plugins import load
 
 
 def soft_negatives(
@@ -65,7 +66,8 @@ def matching_loss(
         warmup: True in the warm-up epoch, where terms 1-2 sum over all negatives instead of the hardest.
         config: the `loss` section of the config. `soft_negatives="hinge"` is what the authors' code amounts to: it
             writes its mixed scores on the diagonal, which it then masks out, so that terms 3-4 are terms 1-2 once more
-            with half the margin, in the warm-up too.
+            with half the margin, in the warm-up too. `function` is one of the user's own, called as
+            `function(scores, excluded, config=, warmup=)` in place of it all.
 
     Returns:
         (loss, plateau): the plateau is where a collapsed model sits: α for every negative that counts, α/2 for every
@@ -74,6 +76,9 @@ def matching_loss(
     if config.soft_negatives is None:
         raise ValueError("loss.soft_negatives is not set: itm_jax.choices.resolve(config) fills it in")
     scores = at_least_f32(scores)
+    if config.function:
+        own = load(config.function, "loss.function")
+        return tuple(own(s, excluded, config=config, warmup=warmup) for s in (scores, jnp.ones_like(scores)))
     margins = (config.margin, config.margin / 2) if config.soft_negatives == "hinge" else (config.margin,)
     loss, plateau = (
         sum(

@@ -9,6 +9,7 @@ from itm_jax.errors import InputError
 from itm_jax.models.afa import AFA
 from itm_jax.models.baselines import SCAN, VSE, LateInteraction
 from itm_jax.models.cpfean import CPFEAN
+from itm_jax.plugins import is_own, load
 from itm_jax.pretrained.huggingface import checkpoint_dir, read_config
 
 MODELS = {"afa": AFA, "cpfean": CPFEAN, "vsepp": VSE, "vseinf": VSE, "scan": SCAN, "late": LateInteraction}
@@ -18,7 +19,7 @@ def build(config) -> nn.Module:
     """The model that `config.model` describes.
 
     Args:
-        config: the `model` section. Where `data.text.load_text` has not filled in the text encoder's architecture, it
+        config: the `model` section; `name` is one of `MODELS` or MODULE:CLASS, whose `from_config(config)` is called. Where `data.text.load_text` has not filled in the text encoder's architecture, it
             is read from the pretrained checkpoint's config.json.
 
     Returns:
@@ -28,7 +29,8 @@ def build(config) -> nn.Module:
     Raises:
         InputError: unknown model, or a text encoder from scratch whose vocabulary size is not known.
     """
-    if config.name not in MODELS:
+    own = load(config.name, "model.name") if is_own(config.name) else None
+    if own is None and config.name not in MODELS:
         raise InputError(f"config.model.name={config.name!r}: must be one of {', '.join(MODELS)}")
     if config.text.trainable and not config.text.vocab_size:
         if config.text.encoder == "gru" or not config.text.pretrained:
@@ -37,4 +39,4 @@ def build(config) -> nn.Module:
             )
         config = copy.deepcopy(config)
         config.text.update(dataclasses.asdict(read_config(checkpoint_dir(config.text.pretrained))))
-    return MODELS[config.name].from_config(config)
+    return (own or MODELS[config.name]).from_config(config)

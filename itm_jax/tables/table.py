@@ -28,7 +28,7 @@ class Row:
     """A line of a table.
 
     Attributes:
-        name: as printed; unique in its table.
+        name: as printed; unique among the table's rows on a data set.
         overrides: values of config fields by their dotted names.
         group: heading above it; where the table has an axis, the curve that it is a point of.
         x: its place on that axis.
@@ -87,10 +87,6 @@ class Table:
         """The name of its file."""
         return self.file.stem
 
-    def row(self, name: str) -> Row:
-        """A row by its name."""
-        return next(row for row in self.rows if row.name == name)
-
     def rows_on(self, dataset: str) -> list[Row]:
         """The rows that have a meaning on a data set."""
         return [row for row in self.rows if not row.datasets or dataset in row.datasets]
@@ -118,9 +114,11 @@ def load_table(path: pathlib.Path) -> Table:
 
 def _check(table: Table) -> None:
     names = [row.name for row in table.rows]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"{table.file}: two rows are named {name!r}")
+    for dataset in table.bases:
+        of_dataset = [row.name for row in table.rows_on(dataset)]
+        for name in of_dataset:
+            if of_dataset.count(name) > 1:
+                raise InputError(f"{table.file}: two rows are named {name!r}")
     if table.reference and table.reference not in names:
         raise InputError(f"{table.file}: reference={table.reference!r}: no such row")
     if table.kind not in KINDS:

@@ -1,0 +1,34 @@
+"""A user's own model, loss or data source, named in the config as MODULE:NAME (docs/extending.md)."""
+
+import importlib
+from typing import Any
+
+from itm_jax.errors import InputError
+
+
+def is_own(name: str | None) -> bool:
+    """Whether a value of a config field names something of the user's."""
+    return bool(name) and ":" in name
+
+
+def load(name: str, field: str) -> Any:
+    """What MODULE:NAME names.
+
+    Args:
+        name: the value of the field.
+        field: its dotted name, for messages.
+
+    Raises:
+        InputError: there is no such module on the Python path, or nothing of that name in it.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as e:
+        if e.name != module.split(".")[0] and e.name != module:
+            raise
+        raise InputError(
+            f"config.{field}={name}: no module {module} on the Python path; run where it lies, or set PYTHONPATH"
+        ) from None
+    except AttributeError:
+        raise InputError(f"config.{field}={name}: {module} has no {attribute or 'name after the colon'}") from None

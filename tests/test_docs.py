@@ -1,0 +1,136 @@
+"""The documentation: its example runs, its links and names are there."""
+
+import importlib
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from test_train import lines, shrunk
+
+from itm_jax import train as training
+from itm_jax.config import default_config, flatten
+from itm_jax.data.pipeline import read_split
+from itm_jax.errors import InputError
+from itm_jax.evaluate import evaluate
+from itm_jax.losses.matching import matching_loss
+from itm_jax.validation import validate
+
+PAGES = sorted([ROOT / "README.md", ROOT / "launch" / "README.md", *(ROOT / "docs").glob("*.md")])
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory):
+    """The module that docs/extending.md writes, on the Python path."""
+    page = (ROOT / "docs" / "extending.md").read_text()
+    blocks = re.findall(r"<!-- file: mine.py -->\n```python\n(.*?)```", page, flags=re.DOTALL)
+    assert len(blocks) == 3
+    directory = tmp_path_factory.mktemp("mine")
+    (directory / "mine.py").write_text("\n\n".join(blocks))
+    sys.path.insert(0, str(directory))
+    yield directory
+    sys.path.remove(str(directory))
+    sys.modules.pop("mine", None)
+
+
+def test_a_model_of_ones_own_trains_and_is_evaluated(mine, tmp_path):
+    config = shrunk(model__name="mine:MeanPooling", train__epochs=3)
+    validate(config)
+    training.train(config, tmp_path)
+    content, _ = evaluate(config, tmp_path)
+    assert content["model"] == "mine:MeanPooling"
+    losses = [x["loss"] for x in lines(tmp_path) if x.get("loss") is not None]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+
+
+def test_a_loss_of_ones_own_by_hand(mine):
+    config = shrunk(loss__function="mine:contrastive", loss__margin=4.0, loss__soft_negatives="none").loss
+    scores = np.array([[1.0, 0.0], [0.0, 2.0]], np.float32)
+    loss, plateau = matching_loss(None, scores, None, None, np.eye(2, dtype=bool), warmup=False, config=config)
+    expected = 2 * sum(np.log(1 + np.exp(-x)) for x in (1.0, 2.0))
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    assert float(plateau) == pytest.approx(4 * np.log(2), rel=1e-5)
+
+
+def test_a_data_set_of_ones_own_with_model_and_loss(mine, tmp_path):
+    fields = {
+        "data__source": "mine:colours", "data__name": "colours", "model__name": "mine:MeanPooling",
+        "loss__function": "mine:contrastive", "model__text__encoder": "gru", "model__text__min_count": 1, "train__epochs": 2,
+        "data__augment__word_touch": 0.0, "data__augment__region_drop": 0.0, "optim__lr": 0.01,
+    }  # fmt: skip
+    config = shrunk(**fields)
+    assert read_split(config, "dev").num_images == 12
+    training.train(config, tmp_path)
+    content, _ = evaluate(config, tmp_path)
+    # three images of a colour among twelve: all six captions of the colour tie or nearly do, so at 10 nearly all are found
+    assert content["protocols"]["full"]["t2i_r10"] > 95
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"model__name": "nowhere:Model"}, "no module nowhere on the Python path"),
+        ({"model__name": "mine:Nothing"}, "mine has no Nothing"),
+        ({"data__source": "mine:nothing"}, "config.data.source=mine:nothing: mine has no nothing"),
+    ],
+)
+def test_names_of_nothing(mine, tmp_path, fields, message):
+    with pytest.raises(InputError, match=message):
+        training.train(shrunk(**fields), tmp_path / "run")
+
+
+def test_a_function_must_be_named_whole():
+    with pytest.raises(InputError, match="must be MODULE:FUNCTION"):
+        validate(shrunk(loss__function="contrastive"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.parent.name + "/" + p.name)
+def test_links_and_fields_of_a_page(page):
+    """Files that it links to are there; config fields and functions that it names are known."""
+    text = page.read_text()
+    for target in re.findall(r"\]\(([^)#]+)", text):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+    known = set(flatten(default_config()))
+    sections = {name.rsplit(".", n)[0] for name in known for n in (1, 2)}
+    for name in re.findall(r"--config\.([a-z_.]+)=", text):
+        assert name in known or name in ("FIELD", ""), name
+    for name in re.findall(r"`((?:data|model|loss|optim|train|eval)\.[a-z_.]+)`", text):
+        module = importlib.util.find_spec(f"itm_jax.{name.rsplit('.', 1)[0]}") if name.startswith("data.") else None
+        assert name in known or name in sections or module, name
+    for name in re.findall(r"`((?:modules|losses|models|scoring|metrics)\.[a-z_]+)\.([A-Za-z_]+)", text):
+        assert hasattr(importlib.import_module(f"itm_jax.{name[0]}"), name[1]), name
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebooks_are_kept_without_outputs_and_install_first(notebook):
+    cells = json.loads(notebook.read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+    assert "pip" in "".join(code[0]["source"])
+    assert cells[0]["cell_type"] == "markdown"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_notebook_runs_from_top_to_bottom(notebook, tmp_path):
+    """Where the extra `notebooks` is installed."""
+    pytest.importorskip("nbclient", reason="pip install -e '.[notebooks]'")
+    script = (
+        "import sys, nbformat, nbclient\n"
+        "book = nbformat.read(sys.argv[1], as_version=4)\n"
+        "nbclient.NotebookClient(book, timeout=180, resources={'metadata': {'path': sys.argv[2]}}).execute()\n"
+        "nbformat.write(book, sys.argv[2] + '/run.ipynb')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(notebook), str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    cells = json.loads((tmp_path / "run.ipynb").read_text())["cells"]
+    said = json.dumps([cell.get("outputs") for cell in cells])
+    assert "Traceback" not in said
+    assert "image/png" in said or notebook.stem in ("ablation_walkthrough", "bring_your_own_data")
