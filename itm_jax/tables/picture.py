@@ -1,4 +1,4 @@
-"""A table as a picture: bars of rSum, or curves where its rows have a place on an axis."""
+"""A table as a picture: rSum of every row with its interval, or curves where the rows have a place on an axis."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ def draw(path: pathlib.Path, table: Table, dataset: str, blocks: dict[str, Seque
     """Writes the picture, a panel for each protocol."""
     shown = {name: lines for name, lines in blocks.items() if lines}
     tallest = max((len(lines) for lines in shown.values()), default=1)
-    bars = not table.axis and table.kind == "recalls"
-    height = 1.2 + 0.32 * tallest if bars else 3.8
+    points = not table.axis and table.kind == "recalls"
+    height = 1.2 + 0.32 * tallest if points else 3.8
     figure, axes = plt.subplots(1, max(1, len(shown)), figsize=(7.2 * max(1, len(shown)), height), squeeze=False)
     for axis, (protocol, lines) in zip(axes[0], shown.items(), strict=False):
         if table.axis:
@@ -28,7 +28,7 @@ def draw(path: pathlib.Path, table: Table, dataset: str, blocks: dict[str, Seque
         elif table.kind == "objects":
             _groups(axis, lines)
         else:
-            _bars(axis, table, dataset, protocol, lines)
+            _points(axis, table, dataset, protocol, lines)
         axis.set_title(f"{table.title}: {dataset}, {protocol}", fontsize=10)
         for side in ("top", "right"):
             axis.spines[side].set_visible(False)
@@ -43,21 +43,22 @@ def _errors(line: Line) -> tuple[float, float]:
     return max(0.0, mean - line.ci[0]), max(0.0, line.ci[1] - mean)
 
 
-def _bars(axis, table: Table, dataset: str, protocol: str, lines: Sequence[Line]) -> None:
-    places = range(len(lines))
-    values = [line.mean["rsum"] for line in lines]
-    colours = [ORANGE if line.row.name == table.reference else BLUE for line in lines]
-    errors = list(zip(*map(_errors, lines), strict=True))
-    axis.barh(places, values, xerr=errors, color=colours, height=0.65, error_kw={"lw": 1, "ecolor": "#333333"})
-    marked: list[float] = []
+def _points(axis, table: Table, dataset: str, protocol: str, lines: Sequence[Line]) -> None:
+    places, marked = range(len(lines)), []
     for place, line in zip(places, lines, strict=True):
+        colour = ORANGE if line.row.name == table.reference else BLUE
+        errors = [[x] for x in _errors(line)]
+        axis.errorbar(line.mean["rsum"], place, xerr=errors, fmt="o", ms=6, color=colour, ecolor=GREY, elinewidth=2)
+        if line.row.name == table.reference:
+            axis.axvline(line.mean["rsum"], color=ORANGE, lw=0.8, ls=":")
         if p := published_beside(dataset, protocol, line.row.published):
             axis.plot(p.rsum, place, "D", color="black", ms=5, label=None if marked else "published")
             marked.append(p.rsum)
     axis.set_yticks(places, [line.row.name for line in lines], fontsize=8)
     axis.invert_yaxis()
     low, high = min([line.ci[0] for line in lines] + marked), max([line.ci[1] for line in lines] + marked)
-    axis.set_xlim(max(0.0, low - 0.35 * (high - low) - 5), min(600.0, high + 0.05 * (high - low) + 2))
+    axis.set_xlim(max(0.0, low - 0.05 * (high - low) - 2), min(600.0, high + 0.05 * (high - low) + 2))
+    axis.grid(alpha=0.25, axis="x")
     axis.set_xlabel("rSum, with its 95% interval over queries", fontsize=9)
     if marked:
         axis.legend(fontsize=8)
