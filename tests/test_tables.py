@@ -4,17 +4,21 @@ import csv
 import io
 import json
 import os
+import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import ROOT
+from test_train import shrunk
 
+from itm_jax.bench.models import bench_plan
 from itm_jax.config import to_json
 from itm_jax.errors import InputError
 from itm_jax.metrics.retrieval import Ranks, protocol_metrics
 from itm_jax.results import read_ranks, write_ranks
 from itm_jax.structs import Split
-from itm_jax.tables import board, collect, content, plan, render, runner, write
+from itm_jax.tables import board, collect, content, cost, plan, render, runner, write
 from itm_jax.tables.published import published, published_beside, read_published
 from itm_jax.tables.table import load_table
 
@@ -334,3 +338,53 @@ def test_the_tables_of_the_library_can_be_planned(file, tmp_path):
         known = {p.method for rows in read_published().values() for p in rows}
         assert {row.published for row in table.rows} - {""} <= known
         assert set(table.field) <= known
+
+
+def test_costs_are_measured_again_when_the_rows_change(tmp_path, monkeypatch):
+    """The figures know the configs that they are of; the table is rendered from them alone."""
+    table = load_table(ROOT / "configs" / "tables" / "complexity.py")
+
+    def make(**given):
+        given = {name.replace("__", "."): value for name, value in given.items()}
+        return plan.make_plan(table, "scenes", (), given, tmp_path)
+
+    asked = []
+
+    def bench(command, **_):
+        asked.append(json.loads(Path(command[-3].split("=", 1)[1]).read_text()))
+        models = {name: {key: 1.0 + k for key, _, _, _ in cost.COLUMNS.values()} for k, name in enumerate(asked[-1])}
+        models["AFA"]["gflop_of_a_step_by_hand"] = None
+        machine = {"devices": "1 x cpu", "gflops_of_a_matrix_product": 100.0, "regions": 16, "width": 128, "tokens": 24}
+        machine |= {"pairs": 10000, "gallery": 1000, "queries": 32, "repeats": 5}
+        Path(command[-2].split("=", 1)[1]).write_text(json.dumps({"machine": machine, "models": models}))
+        return types.SimpleNamespace(returncode=0, stderr="")
+
+    monkeypatch.setattr(cost.subprocess, "run", bench)
+    path = cost.figures_path(table, "scenes", tmp_path)
+    assert not cost.is_measured(make(), path)
+    cost.measure(make(), path, repeats=5)
+    assert cost.is_measured(make(), path)
+    assert not cost.is_measured(make(data__scenes__regions=36), path)
+    assert asked[0]["CPFEAN"]["model"]["graph"]["layers"] == 1
+    files = {f.suffix: f for f in write.write_costs(table, "scenes", path)}
+    text = files[".md"].read_text()
+    assert "| **0.00** |" in text  # the fewest parameters are best
+    assert "*one vector per item*" in text
+    assert files[".png"].stat().st_size > 1000
+    path.write_text("{")
+    with pytest.raises(InputError, match="remove it to measure again"):
+        cost.is_measured(make(), path)
+
+
+def test_cost_of_two_models_measured(tmp_path):
+    """The measurement itself, on tiny models."""
+    configs = {"AFA": shrunk(), "late": shrunk(model__name="late")}
+    (tmp_path / "plan.json").write_text(json.dumps({k: c.to_dict() for k, c in configs.items()}, default=list))
+    found = bench_plan(tmp_path / "plan.json", repeats=2, gallery=20, queries=3)
+    assert list(found["models"]) == ["AFA", "late"]
+    for of in found["models"].values():
+        assert all(of[key] is None or of[key] > 0 for key, _, _, _ in cost.COLUMNS.values())
+    assert found["models"]["AFA"]["steps_of_an_epoch"] == 10
+    assert found["models"]["late"]["gflop_of_a_step_by_hand"] is None
+    with pytest.raises(InputError, match=r"--plan=.*cannot be read"):
+        bench_plan(tmp_path / "none.json", repeats=1)
