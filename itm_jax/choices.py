@@ -5,6 +5,7 @@ from typing import Any
 import ml_collections
 
 from itm_jax.config import flatten, set_field
+from itm_jax.plugins import is_own
 
 SINGLE_VECTOR = ("afa", "vsepp", "vseinf")  # models whose items are one vector each, so that negatives can be mixed
 MODELS = (*SINGLE_VECTOR, "cpfean", "scan", "late")
@@ -89,4 +90,4 @@ def split_problem(config: Any) -> str | None:
 
 def uses_edges(model: Any) -> bool:
     """Whether the model reads dependency edges."""
-    return model.name == "cpfean" and model.words.layers > 0 and model.words.graph == "sparse"
+    return (model.name == "cpfean" or is_own(model.name)) and model.words.layers > 0 and model.words.graph == "sparse"

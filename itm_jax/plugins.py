@@ -22,13 +22,16 @@ def load(name: str, field: str) -> Any:
         InputError: there is no such module on the Python path, or nothing of that name in it.
     """
     module, _, attribute = name.partition(":")
+    if not module or not attribute:
+        raise InputError(f"config.{field}={name}: must be MODULE:NAME")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        found = importlib.import_module(module)
     except ModuleNotFoundError as e:
         if e.name != module.split(".")[0] and e.name != module:
             raise
         raise InputError(
             f"config.{field}={name}: no module {module} on the Python path; run where it lies, or set PYTHONPATH"
         ) from None
-    except AttributeError:
-        raise InputError(f"config.{field}={name}: {module} has no {attribute or 'name after the colon'}") from None
+    if not hasattr(found, attribute):
+        raise InputError(f"config.{field}={name}: {module} has no {attribute}")
+    return getattr(found, attribute)

@@ -178,7 +178,7 @@ def _model_problems(config: ml_collections.ConfigDict, given: dict[str, Any]) ->
         yield f"config.model.selection={model.selection!r}: config.model.name={name} takes {' or '.join(selections)}"
     if config.loss.function and not is_own(config.loss.function):
         yield f"config.loss.function={config.loss.function!r}: must be MODULE:FUNCTION"
-    if model.regions.label_names and model.text.encoder == "bert" and model.text.pretrained:
+    if name == "cpfean" and model.regions.label_names and model.text.encoder == "bert" and model.text.pretrained:
         yield "config.model.regions.label_names: the pretrained encoder reads the names of the data; leave it out"
     if name == "cpfean":
         if model.attention.direction != "t2i":

@@ -17,8 +17,16 @@ esac
 shift
 python=${PYTHON:-python3}
 port=${PORT:-12355}
-gpus=0
-if command -v nvidia-smi > /dev/null 2>&1; then gpus=$(nvidia-smi -L 2> /dev/null | grep -c '^GPU' || true); fi
+# The GPUs: those that CUDA_VISIBLE_DEVICES names, else all; none with JAX_PLATFORMS=cpu.
+devices=()
+if [ "${JAX_PLATFORMS:-}" != cpu ]; then
+  if [ -n "${CUDA_VISIBLE_DEVICES:-}" ]; then
+    IFS=, read -ra devices <<< "$CUDA_VISIBLE_DEVICES"
+  elif command -v nvidia-smi > /dev/null 2>&1; then
+    mapfile -t devices < <(nvidia-smi -L 2> /dev/null | sed -n 's/^GPU \([0-9]*\):.*/\1/p')
+  fi
+fi
+gpus=${#devices[@]}
 if [ "$gpus" -gt 0 ] && [ $((gpus % count)) -ne 0 ]; then
   echo "error: launch/local.sh: $gpus GPUs cannot be shared equally by $count processes" >&2
   exit 2
@@ -29,7 +37,8 @@ variables() {
   echo "JAX_COORDINATOR_ADDRESS=localhost:$port JAX_NUM_PROCESSES=$count JAX_PROCESS_ID=$1"
   if [ "$gpus" -gt 0 ]; then
     local each=$((gpus / count))
-    echo "CUDA_VISIBLE_DEVICES=$(seq -s, $(($1 * each)) $((($1 + 1) * each - 1)))"
+    local own=("${devices[@]:$1*each:each}")
+    echo "CUDA_VISIBLE_DEVICES=$(IFS=,; echo "${own[*]}")"
   else
     echo "JAX_PLATFORMS=cpu"
   fi

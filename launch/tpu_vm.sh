@@ -6,6 +6,7 @@
 # on all workers at ~/bucket: data, workdir and caches live there), RUN (the run's name in it), SPOT=1 for preemptible machines.
 #   NAME=itm ZONE=us-west4-a BUCKET=my-bucket RUN=afa launch/tpu_vm.sh all --config=configs/afa_f30k.py \
 #     --config.data.dir=bucket/f30k
+# The image must have gcsfuse, and an apt that has python3.11 (Ubuntu 22.04). Not run on a TPU by us: the dry run alone.
 # A preempted slice is gone with its disks; the workdir in the bucket is not: the same command makes a new one and continues.
 set -euo pipefail
 
@@ -51,8 +52,9 @@ create() {
 install() {
   do_it tar -C "$root" --exclude=.git --exclude=.venv --exclude=runs -czf /tmp/itm_jax.tar.gz .
   do_it "${tpu[@]}" scp /tmp/itm_jax.tar.gz "$NAME:itm_jax.tar.gz" "--zone=$ZONE" --worker=all
-  on_all "mkdir -p itm_jax bucket && tar -C itm_jax -xzf itm_jax.tar.gz && python3 -m venv venv && venv/bin/pip install --quiet -e './itm_jax[tpu]'"
-  on_all "mountpoint -q bucket || gcsfuse --implicit-dirs $BUCKET bucket"
+  on_all "mkdir -p itm_jax bucket && tar -C itm_jax -xzf itm_jax.tar.gz && sudo apt-get update -qq && sudo apt-get install -y -qq python3.11-venv && python3.11 -m venv venv && venv/bin/pip install --quiet -e './itm_jax[tpu]'"
+  # Checkpoints get their names by renaming their directories, which a flat bucket allows up to a limit.
+  on_all "mountpoint -q bucket || gcsfuse --implicit-dirs --rename-dir-limit=200000 $BUCKET bucket"
 }
 
 run() {

@@ -1,5 +1,6 @@
 """The documentation: its example runs, its links and names are there."""
 
+import dataclasses
 import importlib
 import json
 import re
@@ -13,10 +14,12 @@ from test_train import lines, shrunk
 
 from itm_jax import train as training
 from itm_jax.config import default_config, flatten
+from itm_jax.data.labels import fill_in_priors, label_indices
 from itm_jax.data.pipeline import read_split
 from itm_jax.errors import InputError
 from itm_jax.evaluate import evaluate
 from itm_jax.losses.matching import matching_loss
+from itm_jax.plugins import load
 from itm_jax.validation import validate
 
 PAGES = sorted([ROOT / "README.md", ROOT / "launch" / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -76,11 +79,33 @@ def test_a_data_set_of_ones_own_with_model_and_loss(mine, tmp_path):
         ({"model__name": "nowhere:Model"}, "no module nowhere on the Python path"),
         ({"model__name": "mine:Nothing"}, "mine has no Nothing"),
         ({"data__source": "mine:nothing"}, "config.data.source=mine:nothing: mine has no nothing"),
+        ({"model__name": ":Model"}, "must be MODULE:NAME"),
     ],
 )
 def test_names_of_nothing(mine, tmp_path, fields, message):
     with pytest.raises(InputError, match=message):
         training.train(shrunk(**fields), tmp_path / "run")
+
+
+def test_a_mistake_in_ones_own_module_is_its_own(mine, tmp_path, monkeypatch):
+    (tmp_path / "broken.py").write_text("import numpy as np\n\nx = np.no_such\n\n\nclass Model:\n    pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(AttributeError, match="no_such"):
+        load("broken:Model", "model.name")
+
+
+def test_a_model_of_ones_own_gets_the_labels_of_the_train_split(mine):
+    """Whatever the order of names in another split; 0 for a name that train has not."""
+    config = shrunk(model__name="mine:MeanPooling")
+    train, dev = read_split(config, "train"), read_split(config, "dev")
+    fill_in_priors(config, train)
+    backwards = dataclasses.replace(
+        dev,
+        label_names=(*dev.label_names[::-1], "new"),
+        labels=np.where(dev.labels == 0, len(dev.label_names), len(dev.label_names) - 1 - dev.labels),
+    )
+    expected = np.where(dev.labels == 0, 0, dev.labels + 1)
+    np.testing.assert_array_equal(label_indices(config, backwards), expected)
 
 
 def test_a_function_must_be_named_whole():
@@ -133,4 +158,8 @@ def test_a_notebook_runs_from_top_to_bottom(notebook, tmp_path):
     cells = json.loads((tmp_path / "run.ipynb").read_text())["cells"]
     said = json.dumps([cell.get("outputs") for cell in cells])
     assert "Traceback" not in said
+    assert "not found" not in said
+    assert "{sys." not in said
+    if notebook.stem == "bring_your_own_data":
+        assert "error: 2 defects" in said
     assert "image/png" in said or notebook.stem in ("ablation_walkthrough", "bring_your_own_data")

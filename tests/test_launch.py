@@ -18,7 +18,7 @@ LAUNCH = ROOT / "launch"
 SCRIPTS = sorted([*LAUNCH.glob("*.sh"), *LAUNCH.glob("*.sbatch"), *LAUNCH.glob("*/*.sh"), ROOT / ".ci" / "run"])
 TPU = {"NAME": "itm", "ZONE": "us-west4-a", "BUCKET": "mine", "RUN": "afa"}
 GKE = {"IMAGE": "registry/itm_jax:cuda", "CLAIM": "shared", "PODS": "3"}
-FLAGS = ("--config=configs/afa_f30k.py", "--config.optim.decay_epochs=(3,)")
+FLAGS = ("--config=configs/afa_f30k.py", "--config.data.dir=/R&D data", "--config.optim.decay_epochs=(3,)")
 
 
 def launch(script, *arguments, code=0, **variables):
@@ -38,12 +38,23 @@ def test_shellcheck():
     assert len(SCRIPTS) >= 7
 
 
+def test_local_shares_the_gpus_it_may_use():
+    out, _ = launch("local.sh", "--dry_run", "2", *FLAGS, CUDA_VISIBLE_DEVICES="2,3,5,7", JAX_PLATFORMS="")
+    first, second = out.strip().splitlines()
+    assert "CUDA_VISIBLE_DEVICES=2,3 " in first
+    assert "CUDA_VISIBLE_DEVICES=5,7 " in second
+    _, err = launch("local.sh", "--dry_run", "3", *FLAGS, code=2, CUDA_VISIBLE_DEVICES="2,3,5,7", JAX_PLATFORMS="")
+    assert "4 GPUs cannot be shared equally by 3 processes" in err
+
+
 def test_local_says_what_each_process_is():
-    out, _ = launch("local.sh", "--dry_run", "2", *FLAGS, PORT="999", PYTHON="py")
+    out, _ = launch("local.sh", "--dry_run", "2", *FLAGS, PORT="999", PYTHON="py", JAX_PLATFORMS="cpu")
     first, second = out.strip().splitlines()
     assert "JAX_COORDINATOR_ADDRESS=localhost:999 JAX_NUM_PROCESSES=2 JAX_PROCESS_ID=0 " in first
     assert "JAX_PROCESS_ID=1 " in second
-    assert second.endswith(r"py -m itm_jax.main --config=configs/afa_f30k.py --config.optim.decay_epochs=\(3\,\)")
+    assert second.endswith(
+        r"py -m itm_jax.main --config=configs/afa_f30k.py --config.data.dir=/R\&D\ data --config.optim.decay_epochs=\(3\,\)"
+    )
 
 
 def test_slurm_runs_one_task_on_each_node():
@@ -114,11 +125,19 @@ def test_two_processes_that_it_starts_give_the_numbers_of_one(config, tmp_path):
         port = str(s.getsockname()[1])
     for count in ("1", "2"):
         flags = (f"--config={config}", f"--workdir={tmp_path / count}")
-        launch("local.sh", count, *flags, PYTHON=sys.executable, PORT=port, XLA_FLAGS="")
+        launch("local.sh", count, *flags, PYTHON=sys.executable, PORT=port, XLA_FLAGS="", JAX_PLATFORMS="cpu")
     one, two = ([x["loss"] for x in lines(tmp_path / count) if "loss" in x] for count in ("1", "2"))
     assert len(one) == len(two)
     np.testing.assert_allclose(one[:10], two[:10], rtol=1e-4)
     results = [json.loads((tmp_path / count / "results.json").read_text()) for count in ("1", "2")]
     assert results[1]["devices"].startswith("2 x ")
-    launch("local.sh", "2", f"--config={config}", f"--workdir={tmp_path / '2'}", PYTHON=sys.executable, PORT=port)
+    launch(
+        "local.sh",
+        "2",
+        f"--config={config}",
+        f"--workdir={tmp_path / '2'}",
+        PYTHON=sys.executable,
+        PORT=port,
+        JAX_PLATFORMS="cpu",
+    )
     assert json.loads((tmp_path / "2" / "results.json").read_text())["protocols"] == results[1]["protocols"]

@@ -7,6 +7,7 @@ from itm_jax.config import default_config
 from itm_jax.data.text import TextInput, tokenize
 from itm_jax.data.text_states import cache_dir, frozen_states
 from itm_jax.errors import InputError
+from itm_jax.plugins import is_own
 from itm_jax.structs import Split
 
 
@@ -18,9 +19,11 @@ def fill_in_priors(config, train: Split) -> None:
     Raises:
         InputError: a prior is asked for that the data does not have.
     """
+    regions = config.model.regions
+    if is_own(config.model.name) and train.labels is not None and not regions.label_names:
+        regions.label_names = tuple(train.label_names)
     if config.model.name != "cpfean":
         return
-    regions = config.model.regions
     for name in ("boxes", "labels"):
         there = getattr(train, name) is not None
         if regions[name] and not there:
@@ -101,7 +104,8 @@ def uses_bank(config, split: Split) -> bool:
 
 def label_indices(config, split: Split) -> np.ndarray | None:
     """[i r] rows of the bank, or of the learned table, whose row 0 is for names that the train split has not."""
-    if split.labels is None or config.model.name != "cpfean" or not config.model.regions.label_names:
+    reads = config.model.name == "cpfean" or is_own(config.model.name)
+    if split.labels is None or not reads or not config.model.regions.label_names:
         return split.labels
     row = {name: k + 1 for k, name in enumerate(config.model.regions.label_names)}
     return np.array([row.get(name, 0) for name in split.label_names], np.int32)[split.labels]

@@ -29,7 +29,7 @@ class Board:
         )
         self._task = self._bar.add_task("", total=total)
         self._left = f", about {duration(sum(known))} left" if known and None not in known else ""
-        self._done, self._total, self._began = 0, total, time.monotonic()
+        self._done, self._total, self.began = 0, total, time.monotonic()
 
     def __enter__(self) -> "Board":
         self._bar.start()
@@ -49,7 +49,7 @@ class Board:
         """A cell has ended."""
         self._done += 1
         self._bar.update(self._task, completed=self._done)
-        left = (time.monotonic() - self._began) / self._done * (self._total - self._done)
+        left = (time.monotonic() - self.began) / self._done * (self._total - self._done)
         self._left = f", {duration(left)} left" if self._done < self._total else ""
         rsum = "" if problem else f" rSum {cell.content()['protocols']['full']['rsum']:.1f}"
         self.say(

@@ -58,6 +58,8 @@ def make_plan(
 
 
 def _check_given(rows: Sequence[Row], given: Mapping[str, Any]) -> None:
+    if "seed" in given:
+        raise InputError(f"--config.seed: a table has several; pass --seeds={given['seed']}")
     for name in given:
         of = [row.name for row in rows if name in row.overrides]
         if of:

@@ -60,7 +60,12 @@ def run_cells(
                     with deferred():
                         running.append(start(cell, workdir, free.pop()))
             if not running:
-                failed += [f"{c.name}: waits for {', '.join(need.name for need in c.needs)}" for c in waiting]
+                for cell in waiting:
+                    line = f"{cell.name}: waits for {', '.join(need.name for need in cell.needs)}"
+                    if shard[1] > 1:  # another part's
+                        board.say(line)
+                    else:
+                        failed.append(line)
                 break
             time.sleep(POLL_SECONDS)
             for one in [r for r in running if r.process.poll() is not None]:
@@ -68,7 +73,9 @@ def run_cells(
                 free.append(one.cores)
                 seconds = time.monotonic() - one.began
                 problem = problem_of(one)
-                if "in use by" in problem and seconds < KILL_AFTER:  # one that was stopped a moment ago is still saving
+                if (
+                    "in use by" in problem and time.monotonic() - board.began < KILL_AFTER
+                ):  # one stopped before is saving
                     waiting.insert(0, one.cell)
                     time.sleep(LOCK_SECONDS)
                     continue

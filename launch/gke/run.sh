@@ -20,7 +20,7 @@ fi
 name=${NAME:-itm-jax}
 flags=$(printf '%q ' "$@")
 manifest=$(cat "$(dirname "$0")/job.yaml")
-fill() { manifest=${manifest//"\${$1}"/$2}; }
+fill() { manifest=${manifest//"\${$1}"/"$2"}; }
 fill NAME "$name"
 fill PODS "${PODS:-2}"
 fill GPUS "${GPUS:-8}"
@@ -31,5 +31,9 @@ if [ -n "$dry_run" ]; then
   printf '%s\n' "$manifest"
   exit 0
 fi
-kubectl delete job "$name" --ignore-not-found # a finished or stopped one of that name; its run lies on the volume
+if [ -n "$(kubectl get job "$name" --ignore-not-found -o 'jsonpath={.status.active}')" ]; then
+  echo "error: launch/gke/run.sh: job $name is running; delete it first, or set NAME" >&2
+  exit 2
+fi
+kubectl delete job "$name" --ignore-not-found # a finished one of that name; its run lies on the volume
 printf '%s\n' "$manifest" | kubectl apply -f -
