@@ -25,6 +25,7 @@ def get_table():
         question="Which parts of AFA carry it: the mixed negatives, the aggregation, or the maximum over its rows?",
         bases=bases.quick(),
         reference="AFA",
+        minutes={"scenes": 18},
         rows=(
             Row("AFA", afa, published="AFA", seeds=(0, 1, 2)),
             row("triplet only (terms 3-4 dropped)", loss, loss__soft_negatives="none"),
