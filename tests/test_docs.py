@@ -148,7 +148,7 @@ def test_a_notebook_runs_from_top_to_bottom(notebook, tmp_path):
     script = (
         "import sys, nbformat, nbclient\n"
         "book = nbformat.read(sys.argv[1], as_version=4)\n"
-        "nbclient.NotebookClient(book, timeout=180, resources={'metadata': {'path': sys.argv[2]}}).execute()\n"
+        "nbclient.NotebookClient(book, timeout=600, resources={'metadata': {'path': sys.argv[2]}}).execute()\n"
         "nbformat.write(book, sys.argv[2] + '/run.ipynb')\n"
     )
     done = subprocess.run(
