@@ -87,18 +87,17 @@ def _groups(axis, lines: Sequence[Line]) -> None:
 
 
 def draw_costs(path: pathlib.Path, table: Table, dataset: str, models: Mapping[str, Mapping[str, float]]) -> None:
-    """Time of an epoch against time of a query, both logarithmic; a marker for each model, its area the parameters."""
-    figure, axis = plt.subplots(figsize=(7.2, 4.4))
-    for row in table.rows_on(dataset):
+    """Time of an epoch against time of a query, both logarithmic; discs for one vector per item, squares for fragments."""
+    figure, axis = plt.subplots(figsize=(7.2, 4.0))
+    for k, row in enumerate(table.rows_on(dataset)):
         of = models[row.name]
         x, y = of["seconds_of_an_epoch"], 1e3 * of["query_seconds_median"]
-        axis.scatter(
-            x, y, s=30 + of["parameters"] / 4e4, alpha=0.7, color=ORANGE if row.group != table.rows[0].group else BLUE
-        )
-        axis.annotate(row.name, (x, y), xytext=(7, 4), textcoords="offset points", fontsize=8)
+        marker = "o" if row.group == table.rows[0].group else "s"
+        axis.scatter(x, y, s=60, marker=marker, color=plt.get_cmap("tab10")(k), label=row.name)
     axis.set(xscale="log", yscale="log", xlabel="seconds of an epoch", ylabel="ms of one query, encoded and ranked")
-    axis.margins(0.2)
+    axis.margins(0.1)
     axis.grid(alpha=0.25, which="both")
+    axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
     axis.set_title(f"{table.title}: {dataset}", fontsize=10)
     figure.tight_layout()
     figure.savefig(path, dpi=150)
