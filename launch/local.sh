@@ -54,7 +54,7 @@ if [ -n "$dry_run" ]; then
 fi
 
 pids=()
-# shellcheck disable=SC2317 # called by the trap
+# shellcheck disable=SC2317,SC2329 # called by the trap
 stop() { kill -TERM "${pids[@]}" 2> /dev/null || true; }
 trap stop TERM INT
 for ((index = 0; index < count; index++)); do

@@ -14,9 +14,9 @@ dry_run=
 [ "${1:-}" = --dry_run ] && { dry_run=1; shift; }
 action=${1:-}
 [ $# -gt 0 ] && shift
-for name in NAME ZONE BUCKET RUN; do
-  if [ -z "${!name:-}" ]; then
-    echo "error: launch/tpu_vm.sh: $name is not set; NAME=itm ZONE=us-west4-a BUCKET=my-bucket RUN=afa launch/tpu_vm.sh ..." >&2
+for setting in NAME ZONE BUCKET RUN; do
+  if [ -z "${!setting:-}" ]; then
+    echo "error: launch/tpu_vm.sh: $setting is not set; NAME=itm ZONE=us-west4-a BUCKET=my-bucket RUN=afa launch/tpu_vm.sh ..." >&2
     exit 2
   fi
 done
