@@ -33,7 +33,9 @@ def test_shellcheck():
     found = shutil.which("shellcheck", path=f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}")
     if not found:
         pytest.skip("shellcheck is not installed: pip install -e '.[test]'")
-    done = subprocess.run([found, "--severity=warning", *map(str, SCRIPTS)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [found, "--severity=warning", *map(str, SCRIPTS)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout
     assert len(SCRIPTS) >= 7
 
