@@ -60,10 +60,10 @@ def numbers(workdir):
 @pytest.mark.slow
 def test_killed_in_the_middle_it_ends_with_the_same_numbers(tmp_path):
     """And repeats nothing that was finished."""
-    out, said = finish(start(tmp_path, tmp_path / "whole", epochs=20.0))
+    out, said = finish(start(tmp_path, tmp_path / "whole", epochs=30.0))
     assert "[4/4]" in said
     assert out.count("rSum") == 4
-    process = start(tmp_path, tmp_path / "cut", epochs=20.0)
+    process = start(tmp_path, tmp_path / "cut", epochs=30.0)
     runs = tmp_path / "cut" / "runs"
     while not list(runs.glob("scenes-vsepp-*/checkpoints/*")):  # the first is finished, the second is under way
         time.sleep(0.1)
@@ -75,12 +75,12 @@ def test_killed_in_the_middle_it_ends_with_the_same_numbers(tmp_path):
     assert len(done) == 1
     assert not list(runs.glob("scenes-vsepp-*/results.json"))
     before = done[0].stat().st_mtime_ns
-    out, said = finish(start(tmp_path, tmp_path / "cut", epochs=20.0))
+    out, said = finish(start(tmp_path, tmp_path / "cut", epochs=30.0))
     assert "B, seed 0: continued" in said
     assert "A, seed 0" not in said
     assert done[0].stat().st_mtime_ns == before
     assert numbers(tmp_path / "cut") == numbers(tmp_path / "whole")
-    out, said = finish(start(tmp_path, tmp_path / "cut", epochs=20.0))
+    out, said = finish(start(tmp_path, tmp_path / "cut", epochs=30.0))
     assert said == ""
     for suffix in ("md", "tex", "csv", "json", "png"):
         assert (tmp_path / "cut" / f"small-scenes.{suffix}").stat().st_size > 100
@@ -94,7 +94,7 @@ def test_a_run_does_not_outlive_the_command(tmp_path):
         time.sleep(0.1)
         assert process.poll() is None, process.stderr.read()
     process.kill()
-    process.wait()
+    process.communicate()
     again = start(tmp_path, tmp_path / "cut", epochs=300.0)
     lines = []
     while "B, seed 0: started" not in "".join(lines):

@@ -29,6 +29,7 @@ class Running:
     log: pathlib.Path
     began: float
     cores: frozenset[int]
+    before: int  # bytes of the log that earlier attempts wrote
 
 
 def run_cells(
@@ -113,6 +114,7 @@ def start(cell: Cell, workdir: pathlib.Path, cores: frozenset[int]) -> Running:
         "JAX_COMPILATION_CACHE_DIR" not in os.environ
     ):  # seeds of a row, and rows that differ in data only, share programs
         environment |= {"JAX_COMPILATION_CACHE_DIR": str(workdir / "xla"), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    before = log.stat().st_size if log.exists() else 0
     with log.open("ab") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "itm_jax.main", *cell.arguments],
@@ -121,21 +123,26 @@ def start(cell: Cell, workdir: pathlib.Path, cores: frozenset[int]) -> Running:
             stderr=subprocess.STDOUT,
             env=environment,
             start_new_session=True,  # Ctrl-C reaches this process, which passes it on as SIGTERM
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            preexec_fn=_begin,
         )
     if cores:
         with contextlib.suppress(OSError):
             os.sched_setaffinity(process.pid, cores)
-    return Running(cell, process, log, time.monotonic(), cores)
+    return Running(cell, process, log, time.monotonic(), cores, before)
 
 
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+STOPS = (signal.SIGTERM, signal.SIGHUP)
 PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 
 
-def _end_with_parent() -> None:
-    """In the child: SIGTERM, after which it saves and ends, when this process is gone however it went."""
-    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+def _begin() -> None:
+    """In the child: signals that `deferred` holds back reach it; SIGTERM, after which it saves and ends, comes when this
+    process is gone however it went (Linux).
+    """
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+    if _LIBC:
+        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def last_line(log: pathlib.Path) -> str:
@@ -147,15 +154,19 @@ def last_line(log: pathlib.Path) -> str:
 
 
 def problem_of(one: Running) -> str:
-    """What went wrong with an ended run; empty where nothing did."""
-    if one.process.returncode == 0:
+    """What went wrong with an ended run: its error line; empty where nothing did.
+
+    Another process, one that was stopped a moment ago, may still write to the same log.
+    """
+    code = one.process.returncode
+    if code == 0:
         return ""
-    if one.process.returncode == 3:
-        return f"diverged: {last_line(one.log).removeprefix('error: ')}"
-    return f"exit code {one.process.returncode}: {last_line(one.log).removeprefix('error: ')}"
-
-
-STOPS = (signal.SIGTERM, signal.SIGHUP)
+    with one.log.open("rb") as file:
+        file.seek(one.before)
+        lines = file.read().decode(errors="replace").strip().splitlines()
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    said = errors[-1] if errors else (lines or ["no message"])[-1]
+    return f"diverged: {said}" if code == 3 else f"exit code {code}: {said}"
 
 
 @contextlib.contextmanager
