@@ -89,13 +89,13 @@ def test_killed_in_the_middle_it_ends_with_the_same_numbers(tmp_path):
 @pytest.mark.slow
 def test_a_run_does_not_outlive_the_command(tmp_path):
     """Killed without a word, it leaves no run behind; given again, it waits until the run has saved, and continues."""
-    process = start(tmp_path, tmp_path / "cut", epochs=300.0)
+    process = start(tmp_path, tmp_path / "cut", epochs=40.0)
     while not list((tmp_path / "cut" / "runs").glob("scenes-afa-*/metrics.jsonl")):
         time.sleep(0.1)
         assert process.poll() is None, process.stderr.read()
     process.kill()
     process.communicate()
-    again = start(tmp_path, tmp_path / "cut", epochs=300.0)
+    again = start(tmp_path, tmp_path / "cut", epochs=40.0)
     lines = []
     while "B, seed 0: started" not in "".join(lines):
         lines.append(again.stderr.readline())
