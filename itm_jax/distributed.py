@@ -47,8 +47,8 @@ def start() -> None:
             f"the processes of this run did not find each other: {' '.join(str(e).split())[:300]}"
         ) from None
     if jax.default_backend() == "cpu":
-        # A CPU program read from the cache and the same one just compiled may send their messages in different orders, and the
-        # processes then take one message for another (seen with optim.sharded, jax 0.10).
+        # With a cache, runs of two processes and optim.sharded died of messages of the wrong size (4 of 4; without it 5 of 5
+        # went through; jax 0.10). Likely a program read from it and one just compiled send in different orders.
         jax.config.update("jax_enable_compilation_cache", False)
 
 

@@ -147,6 +147,8 @@ def test_time_is_estimated_from_finished_runs_of_the_model(table, tmp_path):
     found = plan.estimate(cells, 4.0)
     assert "A, seed 0" not in found
     assert found["A, seed 1"] == found["B, seed 0"] == plan.START_SECONDS + 100
+    cells[1].config.data.train_share = 0.5
+    assert plan.estimate(cells, 4.0)["A, seed 1"] == plan.START_SECONDS + 50
     lines = list(board.plan_lines(cells, None))
     assert lines[0].startswith("finished   A, seed 0")
     assert lines[-1].startswith("8 runs: 1 finished, 7 to do, about ")
@@ -366,6 +368,10 @@ def test_costs_are_measured_again_when_the_rows_change(tmp_path, monkeypatch):
     assert cost.is_measured(make(), path)
     assert not cost.is_measured(make(data__scenes__regions=36), path)
     assert asked[0]["CPFEAN"]["model"]["graph"]["layers"] == 1
+    earlier = json.loads(path.read_text())
+    del earlier["models"]["CPFEAN"]["score_seconds_median"]
+    (tmp_path / "earlier.json").write_text(json.dumps(earlier))
+    assert not cost.is_measured(make(), tmp_path / "earlier.json")
     files = {f.suffix: f for f in write.write_costs(table, "scenes", path)}
     text = files[".md"].read_text()
     assert "| **0.00** |" in text  # the fewest parameters are best

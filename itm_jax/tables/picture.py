@@ -91,10 +91,10 @@ def draw_costs(path: pathlib.Path, table: Table, dataset: str, models: Mapping[s
     figure, axis = plt.subplots(figsize=(7.2, 4.0))
     for k, row in enumerate(table.rows_on(dataset)):
         of = models[row.name]
-        x, y = of["seconds_of_an_epoch"], 1e3 * of["query_seconds_median"]
+        x, y = of["seconds_of_an_epoch"], 1e3 * (of["caption_seconds_median"] + of["score_seconds_median"])
         marker = "o" if row.group == table.rows[0].group else "s"
         axis.scatter(x, y, s=60, marker=marker, color=plt.get_cmap("tab10")(k), label=row.name)
-    axis.set(xscale="log", yscale="log", xlabel="seconds of an epoch", ylabel="ms of one query, encoded and ranked")
+    axis.set(xscale="log", yscale="log", xlabel="seconds of an epoch", ylabel="ms of one query, encoded and scored")
     axis.margins(0.1)
     axis.grid(alpha=0.25, which="both")
     axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))

@@ -177,7 +177,7 @@ def estimate(cells: Sequence[Cell], minutes: float | None) -> dict[str, float | 
     for cell in cells:
         if cell.state == "finished" and not cell.needs:
             content = cell.content()
-            rates.setdefault(cell.config.model.name, []).append(content["seconds"]["train"] / cell.config.train.epochs)
+            rates.setdefault(cell.config.model.name, []).append(content["seconds"]["train"] / _passes(cell))
     every = [rate for of_model in rates.values() for rate in of_model]
     trained = [cell for cell in cells if not cell.needs]
     out = {}
@@ -188,7 +188,12 @@ def estimate(cells: Sequence[Cell], minutes: float | None) -> dict[str, float | 
         if cell.needs:
             out[cell.name] = START_SECONDS
         elif known:
-            out[cell.name] = START_SECONDS + sum(known) / len(known) * cell.config.train.epochs
+            out[cell.name] = START_SECONDS + sum(known) / len(known) * _passes(cell)
         else:
             out[cell.name] = 60 * minutes / len(trained) if minutes else None
     return out
+
+
+def _passes(cell: Cell) -> float:
+    """Epochs over the whole training split."""
+    return cell.config.train.epochs * cell.config.data.train_share
