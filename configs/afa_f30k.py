@@ -2,7 +2,7 @@
 
     python -m itm_jax.main --config=configs/afa_f30k.py --workdir=runs/afa_f30k --config.data.dir=DIR
 
-DIR holds SCAN's files: train_ims.npy [29000, 36, 2048], train_caps.txt, and the same for dev and test; the README says
+DIR holds SCAN's files: train_ims.npy [29000, 36, 2048], train_caps.txt, and the same for dev and test; docs/data.md says
 where they come from. BERT is fetched from the Hugging Face hub; --config.model.text.pretrained=DIR takes a local one.
 
 Expected: rSum 510.9 on the 1K test split, as published (arXiv 2401.09725; a single seed is not stated). Not measured by

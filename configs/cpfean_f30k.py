@@ -4,7 +4,7 @@
 
 DIR holds SCAN's files as for configs/afa_f30k.py. SCAN's own have neither boxes nor labels: without them the region embedding
 has no priors and the visual Transformer attends to all regions. {split}_boxes.npy and {split}_labels.json beside them
-(README, Data) switch both on.
+(docs/data.md) switch both on.
 
 Expected: rSum 534.7 on the 1K test split, as published (arXiv 2311.02183; no public code). Not measured by us. Time: not
 measured on a GPU.

@@ -1,7 +1,7 @@
 """Memory of a CPU's programs, kept by the process between steps instead of given back and asked for again.
 
 A training step on a CPU allocates its gigabytes of temporary memory anew; glibc maps and unmaps them every time, and the
-kernel fills every page with zeros, for up to a third of the step's time (README, "Memory and speed").
+kernel fills every page with zeros, for up to a third of the step's time (docs/training.md).
 """
 
 import ctypes

@@ -27,7 +27,7 @@ def quickstart() -> ml_collections.ConfigDict:
 
 
 def cpfean_quickstart() -> ml_collections.ConfigDict:
-    """CPFEAN on the same data, without the visual Transformer (README: on so few images it costs recall)."""
+    """CPFEAN on the same data, without the visual Transformer (docs/measured.md: on so few images it costs recall)."""
     config = quickstart()
     config.model.name = "cpfean"
     config.model.graph.layers = 0

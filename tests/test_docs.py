@@ -23,7 +23,7 @@ from itm_jax.losses.matching import matching_loss
 from itm_jax.plugins import load
 from itm_jax.validation import validate
 
-PAGES = sorted([ROOT / "README.md", ROOT / "launch" / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), ROOT / "launch" / "README.md", *(ROOT / "docs").glob("*.md")])
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 

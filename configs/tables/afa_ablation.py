@@ -2,7 +2,7 @@
 
     python -m itm_jax.reproduce --table=configs/tables/afa_ablation.py --workdir=runs/tables
 
-Rows change one thing each. The official variant is the authors' released code (README).
+Rows change one thing each. The official variant is the authors' released code (docs/afa.md).
 """
 
 import pathlib

@@ -5,7 +5,7 @@
     python -m itm_jax.reproduce --table=configs/tables/afa_main.py --workdir=runs/coco --dataset=coco --config.data.dir=DIR
 
 On COCO both protocols, 5-fold 1K and 5K; --config.eval.ground_truth=DIR adds ECCV Caption and CxC. On f8k and `scenes` the
-text states are frozen and the joint width is 256, where AFA is weaker than at its own 1024 (README).
+text states are frozen and the joint width is 256, where AFA is weaker than at its own 1024 (docs/measured.md).
 """
 
 import pathlib

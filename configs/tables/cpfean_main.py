@@ -5,7 +5,7 @@
     python -m itm_jax.reproduce --table=configs/tables/cpfean_main.py --workdir=runs/coco --dataset=coco --config.data.dir=DIR
 
 On COCO both protocols, 5-fold 1K and 5K; --config.eval.ground_truth=DIR adds ECCV Caption and CxC. On f8k and `scenes` the
-text states are frozen, the joint width is 256, and CPFEAN is without its visual Transformer (README).
+text states are frozen, the joint width is 256, and CPFEAN is without its visual Transformer (docs/measured.md).
 """
 
 import pathlib

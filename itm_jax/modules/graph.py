@@ -13,7 +13,7 @@ class VisualLayer(nn.Module):
     """A pre-norm Transformer layer in which a region attends to its neighbours only.
 
     It starts as the identity (both output kernels 0): with random ones training began from regions mixed at random, which
-    cost 13 points of dev rSum on a small data set (README, CPFEAN).
+    cost 13 points of dev rSum on a small data set (docs/measured.md).
     """
 
     heads: int
