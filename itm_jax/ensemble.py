@@ -90,7 +90,9 @@ def evaluate_ensemble(config, runs: Sequence[pathlib.Path], workdir: pathlib.Pat
             del content[key]
         content["model"] = "ensemble"
         content["members"] = [m.describe() | {"run": str(run)} for run, m in zip(runs, members, strict=True)]
-        path = workdir / results_name(members[0].config, config_lib.read_json(runs[0] / "config.json"))
+        trained = config_lib.read_json(runs[0] / "config.json")
+        trained.data.dir = config.data.dir  # the data may have moved; what they are was compared above
+        path = workdir / results_name(members[0].config, trained)
         write_ranks(path, ranks, split)
         write_whole(path, to_text(content))
     return content, path

@@ -30,6 +30,7 @@ _SEEDS = flags.DEFINE_list("seeds", [], "seeds of every trained row, default: th
 _SHARD = flags.DEFINE_string("shard", "0/1", "i/n: run the i-th of n parts only, and render what is finished")
 _JOBS = flags.DEFINE_integer("jobs", 1, "runs at a time; on a CPU each has its share of the cores", lower_bound=1)
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "print the plan, with the time it may take, and do nothing")
+_ON = flags.DEFINE_list("on", [], "NAME:DIR,...: other data in SCAN's form that every trained row is evaluated on too")
 _COMMANDS = flags.DEFINE_bool("commands", False, "print the command of every run, and do nothing")
 
 
@@ -43,24 +44,27 @@ def main() -> None:
         if not flag.value:
             raise InputError(f"--{flag.name}: not given; pass --{flag.name}={'FILE' if flag is _TABLE else 'DIR'}")
     from itm_jax.tables.board import plan_lines
-    from itm_jax.tables.plan import check_finished, make_plan
+    from itm_jax.tables.plan import check_finished, check_objects, make_plan
     from itm_jax.tables.runner import of_shard, run_cells
-    from itm_jax.tables.table import load_table
+    from itm_jax.tables.table import evaluated_on, load_table
     from itm_jax.tables.write import summary, write_table
 
     table, shard = load_table(pathlib.Path(_TABLE.value).expanduser()), parsed_shard()
     dataset = _DATASET.value or next(iter(table.bases))
     workdir = pathlib.Path(_WORKDIR.value).expanduser().resolve()
+    table = evaluated_on(table, parsed_places()) if _ON.value else table
     cells = make_plan(table, dataset, parsed_seeds(), given_fields(), workdir)
-    if _COMMANDS.value:
-        print("\n".join(cell.command for cell in cells))
-        return
     if table.kind == "cost":
         make_costs(table, dataset, cells, workdir)
         return
+    if _COMMANDS.value:
+        print("\n".join(cell.command for cell in cells))
+        return
     check_finished(cells)
+    if table.kind == "objects":
+        check_objects(cells[0].config)
     if _DRY_RUN.value:
-        print("\n".join(plan_lines(of_shard(cells, *shard), table.minutes.get(dataset))))
+        print("\n".join(plan_lines(cells, table.minutes.get(dataset), of_shard(cells, *shard), _JOBS.value)))
         return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -68,7 +72,7 @@ def main() -> None:
         raise InputError(f"{workdir}: cannot be made ({e.strerror})") from None
     failed = run_cells(cells, workdir, shard=shard, jobs=_JOBS.value, minutes=table.minutes.get(dataset))
     check_finished(cells)
-    files = write_table(table, dataset, cells, workdir)
+    files = write_table(table, cells, workdir)
     print(summary(table, cells))
     print(
         f"written: {', '.join(str(f) for f in files)}" if files else "nothing is finished yet, so nothing is rendered"
@@ -83,12 +87,15 @@ def make_costs(table, dataset: str, cells, workdir: pathlib.Path) -> None:
     from itm_jax.tables.cost import figures_path, is_measured, measure
     from itm_jax.tables.write import write_costs
 
+    if _COMMANDS.value or _JOBS.value > 1 or _SHARD.value != "0/1":
+        raise InputError(f"{table.name} is one measurement of all rows: it has no --commands, --jobs or --shard")
     path = figures_path(table, dataset, workdir)
     finished = is_measured(cells, path)
     if _DRY_RUN.value:
         print(f"{'finished' if finished else 'missing '}  {len(cells)} models in one run, some minutes: {path}")
         return
     if not finished:
+        print(f"measuring {len(cells)} models in one run", file=sys.stderr, flush=True)
         measure(cells, path, repeats=COST_REPEATS)
     files = write_costs(table, dataset, path)
     print(files[0].read_text(encoding="utf-8"))
@@ -106,6 +113,15 @@ def parsed_seeds() -> tuple[int, ...]:
         if not seed.isdecimal():
             raise InputError(f"--seeds={','.join(_SEEDS.value)}: must be integers with commas between them")
     return tuple(dict.fromkeys(map(int, _SEEDS.value)))
+
+
+def parsed_places() -> dict[str, str]:
+    """Directories by name, of --on."""
+    pairs = [place.partition(":") for place in _ON.value]
+    for name, _, directory in pairs:
+        if not re.fullmatch(r"[\w.-]+", name) or not directory:
+            raise InputError(f"--on={','.join(_ON.value)}: must be NAME:DIR, or several with commas between them")
+    return {name: str(pathlib.Path(directory).expanduser().resolve()) for name, _, directory in pairs}
 
 
 def parsed_shard() -> tuple[int, int]:

@@ -4,6 +4,9 @@ import csv
 import io
 import json
 import os
+import shlex
+import signal
+import time
 import types
 from pathlib import Path
 
@@ -14,13 +17,14 @@ from test_train import shrunk
 
 from itm_jax.bench.models import bench_plan
 from itm_jax.config import to_json
-from itm_jax.errors import InputError
+from itm_jax.data.labels import fill_in_priors
+from itm_jax.errors import InputError, TerminatedError
 from itm_jax.metrics.retrieval import Ranks, protocol_metrics
 from itm_jax.results import read_ranks, write_ranks
 from itm_jax.structs import Split
-from itm_jax.tables import board, collect, content, cost, plan, render, runner, write
-from itm_jax.tables.published import published, published_beside, read_published
-from itm_jax.tables.table import load_table
+from itm_jax.tables import board, collect, content, cost, plan, process, render, runner, write
+from itm_jax.tables.published import IMAGES, published, published_beside, read_published
+from itm_jax.tables.table import evaluated_on, load_table
 
 TABLES = sorted(p for p in (ROOT / "configs" / "tables").glob("*.py") if p.stem not in ("bases", "fields"))
 FILE = """
@@ -29,7 +33,7 @@ from itm_jax.tables import Base, Row, Table
 def get_table():
     small = {"data.scenes.test": 4, "data.scenes.dev": 4, "data.scenes.train": 16, "train.epochs": 2.0}
     return Table(
-        title="A & B", question="Which?", bases={"scenes": Base("QUICKSTART", small), "f30k": Base("QUICKSTART", small)},
+        title="A & B", question="Which?", bases={"scenes": Base("QUICKSTART", small), "f30k": Base("QUICKSTART", small | {"data.name": "f30k"})},
         seeds=(0, 1), reference="A", field=("SCAN (T2I_AVE)",),
         rows=(
             Row("A", {"model.name": "afa"}, published="AFA"),
@@ -61,6 +65,7 @@ def finish(cell, image_ranks, caption_ranks, *, data_ids=None, seconds=10.0, dev
         "protocols": protocol_metrics(ranks, split.caption_image_index),
         "seconds": {"train": seconds},
         "split": "test",
+        "dataset": cell.config.data.name,
         "counts": {"images": images, "captions": len(caption_ranks)},
         "devices": "a computer",
         "code": {"source": "abc"},
@@ -142,7 +147,7 @@ def test_states_of_runs(table, tmp_path):
 def test_time_is_estimated_from_finished_runs_of_the_model(table, tmp_path):
     cells = plan_of(table, tmp_path)
     assert set(plan.estimate(cells, None).values()) == {plan.START_SECONDS, None}
-    assert plan.estimate(cells, 4.0)["A, seed 0"] == 60
+    assert plan.estimate(cells, 4.0)["A, seed 0"] == 120  # 4 minutes are of two rows with one seed
     finish(cells[0], [0] * 4, [0] * 20, seconds=100.0)
     found = plan.estimate(cells, 4.0)
     assert "A, seed 0" not in found
@@ -244,12 +249,11 @@ def test_mean_spread_and_noise_by_hand(table, tmp_path):
     assert b.sd["rsum"] == pytest.approx(np.std([300, 0], ddof=1))
     assert b.per_image.tolist() == [[50] * 6, [0] * 6]
     assert b.difference == -450
-    # pooled over both lines: sqrt((0 + 212²) / 2) = 150, of each mean 106, of the difference 150; queries add 106
-    assert not b.noise
-    finish(cells["B", 1], [0, 0], [0] * 4)
-    b = collect.collect(table, list(cells.values()), "full")[1]
-    assert b.difference == -150
+    # pooled over both lines: sqrt((0 + 212²) / 2) = 150, of each mean 106, of the difference 150, known with 2 degrees of
+    # freedom; queries add 106: 184, with 2 (184 / 150)^4 = 4.5 degrees, of whose t 97.5% are below 2.66
     assert b.noise
+    assert not collect._is_noise(-490.0, b.per_image, a.per_image, paired=True, of_seeds=150.0**2, freedom=2)
+    assert collect._is_noise(-486.0, b.per_image, a.per_image, paired=True, of_seeds=150.0**2, freedom=2)
 
 
 def test_recalls_by_the_number_of_objects(table, tmp_path):
@@ -259,7 +263,7 @@ def test_recalls_by_the_number_of_objects(table, tmp_path):
     np.savez(cell.workdir / "ranks.npz", **arrays, objects=np.array([1, 1, 5, 6]))
     line = collect.collect(table, [cell], "full")[0]
     found = collect.by_objects(line, parts=2)
-    assert [(name, n, list(x)) for name, n, x in found] == [
+    assert [(group.name, group.images, list(group.recalls)) for group in found] == [
         ("1 objects", 2, [100] * 6),
         ("5 to 6 objects", 2, [0, 0, 0, 100, 100, 100]),
     ]
@@ -267,12 +271,13 @@ def test_recalls_by_the_number_of_objects(table, tmp_path):
     assert block.rows[0][:2] == ("1 objects", "2")
 
 
-def test_all_forms_of_a_table(table, tmp_path):
+def test_all_forms_of_a_table(table, tmp_path, monkeypatch):
+    monkeypatch.setitem(IMAGES, "f30k", 2)
     cells = plan_of(table, tmp_path, dataset="f30k", seeds=(0,))
     cells = [c for c in cells if not c.needs]
     finish(cells[0], [0, 3], [0] * 10)
     finish(cells[1], [0, 0], [0, 7] * 5)
-    files = {f.suffix: f for f in write.write_table(table, "f30k", cells, tmp_path)}
+    files = {f.suffix: f for f in write.write_table(table, cells, tmp_path)}
     assert set(files) == {".md", ".tex", ".csv", ".json", ".png"}
     text = files[".md"].read_text()
     assert "| SCAN (T2I_AVE) (BUTD region, GRU (not stated)) | 61.8 | 87.5 |" in text  # published, above ours
@@ -286,16 +291,43 @@ def test_all_forms_of_a_table(table, tmp_path):
     assert r"A \& B" in tex
     assert tex.count(r"\toprule") == tex.count(r"\begin{tabular}") == 1
     assert r"\textbf{100.0}" in tex
-    found = list(csv.reader(io.StringIO(files[".csv"].read_text())))
-    assert len({len(row) for row in found}) == 1
+    found = list(csv.DictReader(io.StringIO(files[".csv"].read_text())))
+    scan, b = found[0], found[-1]
+    assert (scan["row"], scan["from"], scan["i2t_r1"]) == (
+        "SCAN (T2I_AVE) (BUTD region, GRU (not stated))",
+        "published",
+        "61.8",
+    )
+    assert (b["row"], b["from"], float(b["t2i_r5"]), b["rsum_sd"]) == ("B", "measured", 50, "")
+    assert float(found[-2]["published_rsum"]) == 510.9
     data = json.loads(files[".json"].read_text())
+    assert data["published"]["full"][0]["rsum"] == 446.2
+    assert data["protocols"]["full"][0]["published"]["rsum"] == 510.9
     assert [line["row"] for line in data["protocols"]["full"]] == ["A", "B"]
     assert data["protocols"]["full"][1]["mean"]["t2i_r5"] == 50
     assert files[".png"].read_bytes()[:4] == b"\x89PNG"
 
 
+def test_published_numbers_stand_beside_the_data_that_they_are_of_alone(table, tmp_path):
+    """Not beside another gallery under the same name, another split, or other data."""
+    for given, stem, images in (
+        ({}, "f30k", 4),
+        ({"data.test_split": "dev"}, "f30k-dev", 1000),
+        ({"data.name": "mine"}, "mine", 1000),
+    ):
+        cells = [c for c in plan_of(table, tmp_path / stem, "f30k", (0,), given) if not c.needs]
+        finish(cells[0], [0] * images, [0] * images)
+        if given:
+            content = json.loads(cells[0].results.read_text()) | {"split": given.get("data.test_split", "test")}
+            cells[0].results.write_text(json.dumps(content))
+        files = write.write_table(table, cells, tmp_path)
+        assert files[0].name == f"small-{stem}.md"
+        assert "510.9" not in files[0].read_text()
+        assert "ublished" not in files[0].read_text()
+
+
 def test_nothing_finished_nothing_written(table, tmp_path):
-    assert write.write_table(table, "scenes", plan_of(table, tmp_path), tmp_path) == []
+    assert write.write_table(table, plan_of(table, tmp_path), tmp_path) == []
 
 
 def test_latex_escapes():
@@ -394,3 +426,100 @@ def test_cost_of_two_models_measured(tmp_path):
     assert found["models"]["late"]["gflop_of_a_step_by_hand"] is None
     with pytest.raises(InputError, match=r"--plan=.*cannot be read"):
         bench_plan(tmp_path / "none.json", repeats=1)
+
+
+def test_rows_of_a_table_differ_on_data_without_boxes_and_labels(tmp_path):
+    """SCAN's files of Flickr30K and COCO have neither; no row may turn out to be another one there."""
+    for file in TABLES:
+        table = load_table(file)
+        for dataset in ("f30k", "coco"):
+            cells = plan.make_plan(table, dataset, (0,), {"data.dir": str(tmp_path)}, tmp_path)
+            seen = {}
+            for cell in [c for c in cells if not c.needs]:
+                bare = cell.config.copy_and_resolve_references()
+                fill_in_priors(bare, Split("train", np.zeros((2, 36, 4)), ["a"] * 10, 5, ["x", "y"]))
+                assert seen.setdefault(to_json(bare), cell.row.name) == cell.row.name
+
+
+def test_rows_on_other_data(table, tmp_path):
+    small = evaluated_on(table, {"mine": "/there", "coco": "/coco"})
+    assert [row.name for row in small.rows][:4] == ["A", "A on mine", "A on coco", "B"]
+    cell = next(c for c in plan_of(small, tmp_path, given={"data.dir": "/here"}) if c.row.name == "A on coco")
+    assert {"--config.data.dir=/coco", "--config.data.test_split=testall"} <= set(cell.arguments)
+    assert cell.results.name == "results-coco-testall.json"
+    curves = load_table(ROOT / "configs" / "tables" / "negatives.py")
+    with pytest.raises(InputError, match="has no place for rows on other data"):
+        evaluated_on(curves, {"mine": "/there"})
+
+
+def test_a_row_cannot_say_none_where_the_config_says_something(table, tmp_path):
+    """No flag says None, so that the run would have the config's value under the row's name."""
+    file = tmp_path / "small.py"
+    file.write_text(FILE.replace('{"model.name": "vsepp"}', '{"model.name": "vsepp", "model.text.vocab_size": None}'))
+    with pytest.raises(InputError, match="None cannot be said"):
+        plan_of(load_table(file), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('question="Which?"', "asks=3"), "get_table.*TypeError"),
+        (("return Table(", "return None and Table("), "must return an itm_jax.tables.Table"),
+        ((str(ROOT / "configs" / "quickstart.py"), "nowhere.py"), "base nowhere.py: FileNotFoundError"),
+        (
+            ('"others"),\n            Row("A on', '"others", datasets=("f30k",)),\n            Row("A on'),
+            "'B' is no trained row on scenes",
+        ),
+        (('of="A"', 'of="C"'), "'C' is no trained row"),
+    ],
+)
+def test_a_table_file_with_a_mistake(tmp_path, change, message):
+    assert change[0] in FILE
+    file = tmp_path / "small.py"
+    file.write_text(FILE.replace(*change))
+    with pytest.raises(InputError, match=message):
+        plan_of(load_table(file), tmp_path)
+
+
+def test_commands_can_be_pasted(table, tmp_path):
+    cell = plan_of(table, tmp_path, given={"data.name": "R&D; it's"})[0]
+    assert "--config.data.name=R&D; it's" in shlex.split(cell.command)
+
+
+def test_each_of_the_runs_at_a_time_has_its_gpus(monkeypatch):
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3,5")
+    assert [share.gpus for share in process.shares(2)] == [("2", "5"), ("3",)]
+    with pytest.raises(InputError, match="--jobs=4: there are 3 GPUs"):
+        process.shares(4)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert [share.gpus for share in process.shares(2)] == [(), ()]
+
+
+def test_signals_that_stop_wait_for_the_end_of_a_block():
+    before = signal.getsignal(signal.SIGTERM)
+    done = []
+
+    def work():
+        with process.stopping([]) as stops:
+            with stops.deferred():
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0.05)
+                done.append("the block")
+            done.append("never")
+
+    with pytest.raises(TerminatedError):
+        work()
+    assert done == ["the block"]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_closed_terminal_that_is_ignored_stays_ignored():
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with process.stopping([]):
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.05)
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -26,6 +26,7 @@ def get_table():
         seeds=(0, 1, 2),
         reference="CPFEAN",
         field=fields.METHODS,
+        note=fields.LEFT_OUT,
         rows=(
             Row("VSE++ (mean)", {"model.name": "vsepp"}, one, published="VSE++ (re-impl. by VSE_infty)"),
             Row("VSE∞ (GPO)", {"model.name": "vseinf"}, one, published="VSE_infty (GPO)"),

@@ -31,12 +31,14 @@ def get_table():
         question="How do AFA and CPFEAN grow with the number of training images, at the same number of steps?",
         bases=bases.short(),
         axis="percent of the training images",
+        note=fields.LEFT_OUT,
         rows=tuple(
             Row(
                 f"{model}, {share:.0%} of the images",
                 of_model | (of_share(share, *of_dataset) if share < 1 else {}),
                 model,
                 x=100 * share,
+                reference=f"{model}, 100% of the images",
                 datasets=(dataset,),
             )
             for dataset, of_dataset in bases.EPOCHS.items()

@@ -20,6 +20,8 @@ def get_table():
         bases=bases.main(),
         seeds=(0, 1, 2),
         kind="objects",
+        reference="CPFEAN",
+        note=fields.LEFT_OUT,
         rows=(
             Row("VSE++ (mean)", {"model.name": "vsepp"}),
             Row("AFA", fields.AFA),

@@ -22,7 +22,8 @@ def get_table():
     base = {"model.text.pretrained": "google-bert/bert-base-uncased"}
     scenes, little, bert = ("scenes",), ("scenes", "f8k"), ("f30k", "coco")
     encoders = (
-        ("BiGRU", scratch | {"model.text.encoder": "gru"}, ()),
+        ("BiGRU", scratch | {"model.text.encoder": "gru"}, little),
+        ("BiGRU", scratch | {"model.text.encoder": "gru"}, bert),
         ("small BERT from scratch", scratch | {f"model.text.{k}": v for k, v in small.items()}, scenes),
         ("MiniLM frozen", pretrained | {"model.text.trainable": False}, little),
         ("MiniLM fine-tuned", pretrained | {"model.text.trainable": True}, little),
@@ -33,8 +34,15 @@ def get_table():
         title="Text encoders",
         question="What is a pretrained text encoder worth, frozen and fine-tuned, against one from scratch?",
         bases=bases.short(),
+        note=fields.LEFT_OUT,
         rows=tuple(
-            Row(f"{model}, {name}", of_model | of_text, model, datasets=datasets)
+            Row(
+                f"{model}, {name}",
+                of_model | of_text,
+                model,
+                reference=f"{model}, {'BERT-base fine-tuned' if datasets == bert else 'MiniLM frozen'}",
+                datasets=datasets,
+            )
             for model, of_model in (("AFA", fields.AFA), ("CPFEAN", fields.CPFEAN))
             for name, of_text, datasets in encoders
         ),

@@ -4,9 +4,11 @@
     python -m itm_jax.reproduce --table=configs/tables/transfer.py --workdir=runs/tables --dataset=f8k --config.data.dir=DIR
 
 On `scenes`: other noise of the detector, other numbers of regions. On f8k: a world of `scenes` with regions of f8k's width,
-which has nothing in common with it. For a directory of your own (medical, satellite, ...) with features of the same
-extractor add Row("AFA on mine", {"data.source": "precomp", "data.name": "mine", "data.dir": "DIR"}, of="AFA"). On Flickr30K and
-COCO there are no rows but the models themselves until you do.
+which has nothing in common with it. Any other directory in SCAN's form (medical, satellite, ...) with features of the same
+extractor: --on=NAME:DIR, as
+
+    python -m itm_jax.reproduce --table=configs/tables/transfer.py --workdir=runs/f30k --dataset=f30k \\
+        --config.data.dir=F30K --on=coco:COCO
 """
 
 import pathlib
@@ -37,4 +39,5 @@ def get_table():
         question="What is left of a model on data that it was not trained for?",
         bases=bases.short(),
         rows=tuple(rows),
+        note=fields.LEFT_OUT,
     )

@@ -15,9 +15,8 @@ from itm_jax.tables.plan import estimate
 class Board:
     """Progress over the runs of a table: a live display on a terminal, lines elsewhere, on stderr."""
 
-    def __init__(self, cells: Sequence[Cell], minutes: float | None):
-        """For the cells to be run; until one has ended the time left is what was estimated."""
-        total, known = len(cells), list(estimate(cells, minutes).values())
+    def __init__(self, total: int, seconds: float | None):
+        """For so many runs; until one has ended the time left is what was estimated."""
         self._console = Console(stderr=True, highlight=False)
         self._bar = Progress(
             TextColumn("runs"),
@@ -28,7 +27,7 @@ class Board:
             disable=not self._console.is_terminal,
         )
         self._task = self._bar.add_task("", total=total)
-        self._left = f", about {duration(sum(known))} left" if known and None not in known else ""
+        self._left = f", about {duration(seconds)} left" if seconds else ""
         self._done, self._total, self.began = 0, total, time.monotonic()
 
     def __enter__(self) -> "Board":
@@ -71,18 +70,25 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def plan_lines(cells: Sequence[Cell], minutes: float | None) -> Iterator[str]:
-    """The plan as lines: every run, its state and estimated time; the last one sums up."""
-    left = estimate(cells, minutes)
-    for cell in cells:
+def time_left(cells: Sequence[Cell], part: Sequence[Cell], minutes: float | None, jobs: int) -> float | None:
+    """Seconds for the unfinished ones of a part of a table's cells, `jobs` at a time; None where it is not known."""
+    known = estimate(cells, minutes)
+    seconds = [known[cell.name] for cell in part if cell.state != "finished"]
+    return None if None in seconds else sum(seconds) / jobs
+
+
+def plan_lines(
+    cells: Sequence[Cell], minutes: float | None, part: Sequence[Cell] | None = None, jobs: int = 1
+) -> Iterator[str]:
+    """The plan as lines: every run of a part (default: all), its state and estimated time; the last one sums up."""
+    left, part = estimate(cells, minutes), cells if part is None else part
+    for cell in part:
         seconds = left.get(cell.name)
-        time_left = (
-            "" if cell.state == "finished" else f"  about {duration(seconds)}" if seconds else "  time not known yet"
-        )
-        yield f"{cell.state:9}  {cell.name}{time_left}"
-    known = [s for s in left.values() if s]
-    total = f"about {duration(sum(known))}" if len(known) == len(left) else "time not known until a run is finished"
-    done = sum(cell.state == "finished" for cell in cells)
-    yield f"{len(cells)} runs: {done} finished, {len(cells) - done} to do" + (
-        f", {total} on this machine" if left else ""
+        about = "  time not known yet" if seconds is None else f"  about {duration(seconds)}"
+        yield f"{cell.state:9}  {cell.name}{'' if cell.state == 'finished' else about}"
+    seconds = time_left(cells, part, minutes, jobs)
+    total = "time not known until a run is finished" if seconds is None else f"about {duration(seconds)}"
+    done = sum(cell.state == "finished" for cell in part)
+    yield f"{len(part)} runs: {done} finished, {len(part) - done} to do" + (
+        f", {total} on this machine" if done < len(part) else ""
     )

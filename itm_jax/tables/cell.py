@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+import shlex
 import sys
 from typing import Any
 
@@ -72,8 +73,7 @@ class Cell:
     @property
     def command(self) -> str:
         """What makes it, to be copied."""
-        quoted = (f"'{a}'" if any(c in a for c in "(), ") else a for a in self.arguments)
-        return " ".join([pathlib.Path(sys.executable).name, "-m", "itm_jax.main", *quoted])
+        return shlex.join([pathlib.Path(sys.executable).name, "-m", "itm_jax.main", *self.arguments])
 
 
 def address(config: Any) -> str:

@@ -3,10 +3,11 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy import stats
 
 from itm_jax.metrics.retrieval import RECALLS
 from itm_jax.results import read_ranks
@@ -15,7 +16,6 @@ from itm_jax.tables.table import Row, Table
 
 RECALL_KEYS = tuple(f"{d}_r{k}" for d in ("i2t", "t2i") for k in RECALLS)
 RESAMPLES = 1000
-SIGNIFICANT = 1.96  # standard deviations: 95% of a normal distribution
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +29,11 @@ class Line:
         sd: sample standard deviation over the seeds; None with one seed.
         ci: (low, high) of rSum at 95%: a bootstrap over images with their captions, the seeds' hits averaged.
         dev: mean of the dev rSum that selected; None for ensembles and for other data.
-        difference: of rSum to the table's reference row; None for that itself.
+        difference: of rSum to the row that it is compared with; None where there is none.
         noise: whether the difference is inside the noise of queries and seeds.
         test: what identifies the test data.
-        per_image: [i 6] hits of each image and mean hits of its captions, averaged over the seeds, in percent.
+        images: hashes of the captions and of the features; one in common, and the images are the same.
+        per_seed: [s i 6] of each seed hits of each image and mean hits of its captions, in percent.
         objects: [i] of each image; None where the data do not tell.
         contents: the results of each seed.
     """
@@ -46,9 +47,28 @@ class Line:
     difference: float | None
     noise: bool
     test: str
-    per_image: Float[np.ndarray, "i 6"]
+    images: frozenset[str]
+    per_seed: Float[np.ndarray, "s i 6"]
     objects: np.ndarray | None
     contents: Sequence[Mapping[str, Any]]
+
+    @property
+    def per_image(self) -> Float[np.ndarray, "i 6"]:
+        """Averaged over the seeds."""
+        return self.per_seed.mean(axis=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Images of a line with about as many objects; its fields are those of `Line`, `recalls` in the order of RECALL_KEYS."""
+
+    name: str
+    images: int
+    recalls: Float[np.ndarray, " 6"]
+    sd: float | None
+    ci: tuple[float, float]
+    difference: float | None
+    noise: bool
 
 
 def hits(arrays: Mapping[str, np.ndarray], protocol: str) -> Float[np.ndarray, "i 6"]:
@@ -74,14 +94,9 @@ def collect(table: Table, cells: Sequence[Cell], protocol: str) -> list[Line]:
         done = [c for c in done if protocol in c.content()["protocols"]]
         if done:
             lines.append(_line(done, protocol))
-    spread = _pooled(lines)
+    spread = _pooled([line.per_seed for line in lines if not line.row.of])
     by_name = {line.row.name: line for line in lines}
-    reference = by_name.get(table.reference)
-    return (
-        [_compared(line, by_name.get(line.row.of) if line.row.of else reference, spread) for line in lines]
-        if table.reference
-        else lines
-    )
+    return [_compared(line, by_name.get(table.reference_of(line.row)), spread) for line in lines]
 
 
 def _in_order(table: Table, cells: Sequence[Cell]) -> list[Cell]:
@@ -95,61 +110,115 @@ def _line(cells: Sequence[Cell], protocol: str) -> Line:
     metrics = [content["protocols"][protocol] for content in contents]
     mean = {key: float(np.mean([m[key] for m in metrics])) for key in metrics[0]}
     sd = {key: float(np.std([m[key] for m in metrics], ddof=1)) for key in mean} if len(cells) > 1 else None
-    per_image = np.mean([hits(a, protocol) for a in arrays], axis=0)
-    low, high = np.percentile(resampled(per_image.sum(axis=1)), [2.5, 97.5])
+    per_seed = np.stack([hits(a, protocol) for a in arrays])
+    test = contents[0]["data"].get(contents[0]["split"], {})
     selected = [c["selection"]["rsum"] for c in contents if "selection" in c]
     return Line(
         row=cells[0].row,
         seeds=tuple(cell.seed for cell in cells),
         mean=mean,
         sd=sd,
-        ci=(float(low), float(high)),
+        ci=interval(per_seed),
         dev=float(np.mean(selected)) if selected and not cells[0].row.of else None,
         difference=None,
         noise=False,
-        test=contents[0]["data"].get(contents[0]["split"], {}).get("id", ""),
-        per_image=per_image,
+        test=test.get("id", ""),
+        images=frozenset(test[key] for key in ("captions", "features") if key in test),
+        per_seed=per_seed,
         objects=arrays[0].get("objects"),
         contents=contents,
     )
 
 
-def _pooled(lines: Sequence[Line]) -> float:
-    """The spread of rSum over seeds, pooled over the lines that have several; 0 where none has."""
-    several = [line for line in lines if line.sd]
-    freedom = sum(len(line.seeds) - 1 for line in several)
-    if not freedom:
-        return 0.0
-    return math.sqrt(sum((len(line.seeds) - 1) * line.sd["rsum"] ** 2 for line in several) / freedom)
+def interval(per_seed: Float[np.ndarray, "s i 6"]) -> tuple[float, float]:
+    """(low, high) of rSum at 95%, the seeds averaged."""
+    low, high = np.percentile(resampled(per_seed.mean(axis=0).sum(axis=1)), [2.5, 97.5])
+    return float(low), float(high)
 
 
-def _compared(line: Line, reference: Line | None, spread: float) -> Line:
+class Spread(NamedTuple):
+    """Of rSum over seeds: its variance, and the degrees of freedom that it is known from."""
+
+    variance: float
+    freedom: int
+
+
+def _pooled(per_seed: Sequence[Float[np.ndarray, "s i 6"]]) -> Spread:
+    """Pooled over those that have several seeds; 0 where none has."""
+    totals = [x.sum(axis=2).mean(axis=1) for x in per_seed]
+    freedom = sum(len(x) - 1 for x in totals)
+    return Spread(sum(float(np.sum((x - x.mean()) ** 2)) for x in totals) / freedom if freedom else 0.0, freedom)
+
+
+def _compared(line: Line, reference: Line | None, spread: Spread) -> Line:
     """The line beside another: a bootstrap over images, paired where they are the same, and the spread over seeds of both.
 
     A line that evaluates the other's own runs on other data has no spread over seeds of its own.
     """
-    if reference is None or reference is line:
+    if reference is None:
         return line
-    difference = line.mean["rsum"] - reference.mean["rsum"]
-    of_seeds = 0.0 if line.row.of else spread**2 / len(line.seeds) + spread**2 / len(reference.seeds)
-    if line.per_image.shape == reference.per_image.shape:  # the same images
-        of_queries = np.var(resampled((line.per_image - reference.per_image).sum(axis=1)))
+    mine, others, of_seeds = line.per_seed, reference.per_seed, 0.0
+    if line.row.of:
+        both = [seed for seed in line.seeds if seed in reference.seeds]
+        mine, others = (x.per_seed[[x.seeds.index(seed) for seed in both]] for x in (line, reference))
+        if not both:
+            return line
     else:
-        of_queries = sum(np.var(resampled(x.per_image.sum(axis=1))) for x in (line, reference))
-    noise = abs(difference) <= SIGNIFICANT * math.sqrt(of_queries + of_seeds)
+        of_seeds = spread.variance / len(line.seeds) + spread.variance / len(reference.seeds)
+    a, b = mine.mean(axis=0), others.mean(axis=0)
+    difference = float(a.sum(axis=1).mean() - b.sum(axis=1).mean())
+    paired = bool(line.images & reference.images)
+    noise = _is_noise(difference, a, b, paired=paired, of_seeds=of_seeds, freedom=spread.freedom)
     return dataclasses.replace(line, difference=difference, noise=noise)
 
 
-def by_objects(line: Line, parts: int = 3) -> list[tuple[str, int, Float[np.ndarray, " 6"]]]:
-    """(name, images, recalls) of the line's images in `parts` groups of about equal size by their number of objects."""
+def _is_noise(difference: float, a: np.ndarray, b: np.ndarray, *, paired: bool, of_seeds: float, freedom: int) -> bool:
+    """Whether a difference of rSum of [i 6] hits is inside what other images and other seeds would make, at 95%.
+
+    Student's t with Welch and Satterthwaite's degrees of freedom: the variance of seeds is known from few of them
+    (`freedom`), that of queries from many.
+    """
+    if paired and a.shape == b.shape:
+        of_queries = np.var(resampled((a - b).sum(axis=1)))
+    else:
+        of_queries = sum(np.var(resampled(x.sum(axis=1))) for x in (a, b))
+    variance = of_queries + of_seeds
+    degrees = freedom * (variance / of_seeds) ** 2 if of_seeds else np.inf
+    return bool(abs(difference) <= stats.t.ppf(0.975, degrees) * math.sqrt(variance))
+
+
+def by_objects(line: Line, reference: Line | None = None, parts: int = 3) -> list[Group]:
+    """The line's images in `parts` groups of about equal size by their number of objects, beside the reference's."""
     if line.objects is None:
         return []
     counts = line.objects
     edges = np.unique(np.quantile(counts, np.linspace(0, 1, parts + 1)[1:-1], method="lower"))
     bucket = np.searchsorted(edges, counts, side="left")
-    out = []
-    for b in np.unique(bucket):
-        of = counts[bucket == b]
-        name = f"{of.min()}" if of.min() == of.max() else f"{of.min()} to {of.max()}"
-        out.append((f"{name} objects", int(np.sum(bucket == b)), line.per_image[bucket == b].mean(axis=0)))
-    return out
+    return [_group(line, reference, counts, bucket == b) for b in np.unique(bucket)]
+
+
+def _group(line: Line, reference: Line | None, counts: np.ndarray, chosen: np.ndarray) -> Group:
+    least, most = counts[chosen].min(), counts[chosen].max()
+    mine = line.per_seed[:, chosen]
+    difference, noise = None, False
+    if reference is not None and line.images & reference.images:
+        others = reference.per_seed[:, chosen]
+        difference = float(mine.sum(axis=2).mean() - others.sum(axis=2).mean())
+        spread = _pooled([mine, others])
+        of_seeds = spread.variance / len(mine) + spread.variance / len(others)
+        a, b = mine.mean(axis=0), others.mean(axis=0)
+        noise = _is_noise(difference, a, b, paired=True, of_seeds=of_seeds, freedom=spread.freedom)
+    return Group(
+        name=f"{least} objects" if least == most else f"{least} to {most} objects",
+        images=int(chosen.sum()),
+        recalls=mine.mean(axis=(0, 1)),
+        sd=_sd_of_rsum(mine),
+        ci=interval(mine),
+        difference=difference,
+        noise=noise,
+    )
+
+
+def _sd_of_rsum(per_seed: Float[np.ndarray, "s i 6"]) -> float | None:
+    totals = per_seed.sum(axis=2).mean(axis=1)
+    return float(np.std(totals, ddof=1)) if len(totals) > 1 else None

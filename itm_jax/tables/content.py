@@ -2,17 +2,18 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from itm_jax.tables.cell import Cell
-from itm_jax.tables.collect import RECALL_KEYS, Line, by_objects
-from itm_jax.tables.published import Published, published, published_beside
+from itm_jax.tables.collect import RECALL_KEYS, Group, Line, by_objects
+from itm_jax.tables.published import Published, place_of, published, published_beside
 from itm_jax.tables.table import Table
 
 RECALL_HEADINGS = ("i2t R@1", "R@5", "R@10", "t2i R@1", "R@5", "R@10")
 NOISE = "≈"  # behind a difference that is inside the noise
+BEYOND = tuple(("eccv", f"{d}_{k}") for d in ("i2t", "t2i") for k in ("map_r", "r_precision", "r1"))
+BEYOND += tuple(("cxc", f"{d}_r{k}") for d in ("i2t", "t2i") for k in (1, 5, 10))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +32,10 @@ def recalls(table: Table, dataset: str, protocol: str, lines: Sequence[Line]) ->
     """Recalls in both directions, rSum with its spread and confidence, differences, and published numbers beside them."""
     compared = any(line.difference is not None for line in lines)
     has_dev = any(line.dev is not None for line in lines)
-    known = {line.row.published: published_beside(dataset, protocol, line.row.published) for line in lines}
+    place = place_of(lines[0].contents[0])
+    known = {line.row.published: published_beside(place, protocol, line.row.published) for line in lines}
     beside = any(known.values())
-    field = published(dataset, protocol, table.field)
+    field = published(place, protocol, table.field)
     headings = ["", *RECALL_HEADINGS, "rSum", "95%"]
     headings += ["dev"] * has_dev + ["difference"] * compared + ["published"] * beside + ["seeds"]
     rows, groups = [], []
@@ -78,7 +80,7 @@ def rsum(line: Line) -> str:
     return f"{line.mean['rsum']:.1f}" + (f" ± {line.sd['rsum']:.1f}" if line.sd else "")
 
 
-def difference(line: Line) -> str:
+def difference(line: Line | Group) -> str:
     """To the reference, marked where it is inside the noise."""
     return "" if line.difference is None else f"{line.difference:+.1f}{' ' + NOISE if line.noise else ''}"
 
@@ -96,7 +98,9 @@ def _largest(values: np.ndarray) -> list[tuple[int, int]]:
     return [(int(r), int(c) + 1) for r, c in np.argwhere(printed == printed.max(axis=0))] if len(values) > 1 else []
 
 
-def _notes(table: Table, lines: Sequence[Line], shown: Sequence[Published]) -> tuple[str, ...]:
+def _notes(
+    table: Table, lines: Sequence[Line], shown: Sequence[Published], *, grouped: bool = False
+) -> tuple[str, ...]:
     notes = [table.question] if table.question else []
     if lines:
         one, several = [{len(line.seeds) for line in lines} == {1}, any(line.sd for line in lines)]
@@ -110,14 +114,15 @@ def _notes(table: Table, lines: Sequence[Line], shown: Sequence[Published]) -> t
             + "95% is a bootstrap over images with their captions."
         )
         if any(line.difference is not None for line in lines):
-            spread = "queries and seeds, their spread pooled over the rows with several"
+            spread = "queries and seeds" + ("" if grouped else ", their spread pooled over the rows with several")
             spread = "queries alone: with one seed the spread of seeds is not known" if one else spread
-            evaluated = (
-                " Of a row that evaluates another on other data: to that row." if any(x.row.of for x in lines) else ""
+            to = dict.fromkeys(table.reference_of(x.row) for x in lines if x.difference is not None and not x.row.of)
+            to = ", ".join(f"'{name}'" for name in to) + (", the one of the same model" if len(to) > 1 else "")
+            evaluated = any(x.row.of for x in lines if x.difference is not None)
+            to += (
+                (" and, of" if to else "of") + " a row on other data, to the row that it evaluates" if evaluated else ""
             )
-            notes.append(
-                f"Differences are to '{table.reference}'; {NOISE}: inside the noise (95%) of {spread}.{evaluated}"
-            )
+            notes.append(f"Differences are to {to}; {NOISE}: inside the noise (95%) of {spread}.")
     for source in dict.fromkeys(f"{p.name}: {p.source}" for p in shown):
         notes.append(f"Published, not measured by us: {source}.")
     return (*notes, *([table.note] if table.note else []))
@@ -126,20 +131,25 @@ def _notes(table: Table, lines: Sequence[Line], shown: Sequence[Published]) -> t
 def objects(table: Table, dataset: str, protocol: str, lines: Sequence[Line]) -> Content:
     """Recalls of images in groups by their number of objects."""
     rows, groups, values = [], [], []
+    by_name = {line.row.name: line for line in lines}
+    compared = any(line.difference is not None for line in lines)
     for line in lines:
-        for k, (name, images, found) in enumerate(by_objects(line)):
+        for k, found in enumerate(by_objects(line, by_name.get(table.reference_of(line.row)))):
             groups.append(line.row.name if k == 0 else "")
-            rows.append((name, str(images), *(f"{x:.1f}" for x in found), f"{found.sum():.1f}"))
-            values.append((name, found.sum()))
+            total = f"{found.recalls.sum():.1f}" + (f" ± {found.sd:.1f}" if found.sd is not None else "")
+            row = [found.name, str(found.images), *(f"{x:.1f}" for x in found.recalls), total]
+            row.append(f"{found.ci[0]:.0f} to {found.ci[1]:.0f}")
+            rows.append((*row, *[difference(found)] * compared))
+            values.append((found.name, found.recalls.sum()))
     bold = {
         (k, 8)
         for k, (name, total) in enumerate(values)
         if round(total, 1) == max(round(t, 1) for n, t in values if n == name)
     }
     empty = [] if rows else ["No line: the data do not tell how many objects an image shows (labels and boxes do)."]
-    headings = ("", "images", *RECALL_HEADINGS, "rSum")
+    headings = ("", "images", *RECALL_HEADINGS, "rSum", "95%", *["difference"] * compared)
     notes = (
-        *_notes(table, lines, ()),
+        *_notes(table, lines, (), grouped=True),
         *empty,
         "In bold the model that is best on a group; a query's gallery is the whole split.",
     )
@@ -149,53 +159,32 @@ def objects(table: Table, dataset: str, protocol: str, lines: Sequence[Line]) ->
 
 
 def beyond(table: Table, dataset: str, cells: Sequence[Cell]) -> list[Content]:
-    """ECCV Caption and CxC, where the runs have them: means over the seeds."""
-    done = [cell for cell in cells if cell.state == "finished" and "eccv" in cell.content()["protocols"]]
-    if not done:
+    """ECCV Caption and CxC, where the runs have them: means over the seeds, ± where there are several."""
+    found = beyond_pairs(table, cells)
+    if not found:
         return []
-    keys = [("eccv", f"{d}_{k}") for d in ("i2t", "t2i") for k in ("map_r", "r_precision", "r1")]
-    keys += [("cxc", f"{d}_r{k}") for d in ("i2t", "t2i") for k in (1, 5, 10)]
-    headings = ("", *(f"{p.upper() if p == 'eccv' else 'CxC'} {k.replace('_', ' ')}" for p, k in keys), "seeds")
-    rows, values = [], []
-    for row in table.rows_on(dataset):
-        found = [cell.content()["protocols"] for cell in done if cell.row.name == row.name]
-        if found:
-            values.append([float(np.mean([f[p][k] for f in found])) for p, k in keys])
-            rows.append((row.name, *(f"{v:.1f}" for v in values[-1]), str(len(found))))
+    headings = ("", *(f"{p.upper() if p == 'eccv' else 'CxC'} {k.replace('_', ' ')}" for p, k in BEYOND), "seeds")
+    rows = tuple(
+        (name, *(f"{m:.1f}" + (f" ± {s:.1f}" if len(v) > 1 else "") for m, s in _mean_sd(v)), str(len(v)))
+        for name, v in found.items()
+    )
+    best = frozenset(_largest(np.array([v.mean(axis=0) for v in found.values()])))
     caption = f"{table.title}: {dataset}, ECCV Caption and CxC"
-    return [Content(caption, headings, tuple(rows), ("",) * len(rows), frozenset(_largest(np.array(values))), ())]
+    return [Content(caption, headings, rows, ("",) * len(rows), best, ())]
 
 
-def as_json(table: Table, dataset: str, blocks: dict[str, Sequence[Line]]) -> dict[str, Any]:
-    """Everything that is known of the measured lines, by protocol."""
-    return {
-        "table": table.name,
-        "title": table.title,
-        "dataset": dataset,
-        "reference": table.reference,
-        "protocols": {protocol: [_line(line) for line in lines] for protocol, lines in blocks.items()},
-    }
+def _mean_sd(values: np.ndarray) -> list[tuple[float, float]]:
+    sd = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
+    return list(zip(values.mean(axis=0), sd, strict=True))
 
 
-def _line(line: Line) -> dict[str, Any]:
-    return {
-        "row": line.row.name,
-        "group": line.row.group,
-        "x": line.row.x,
-        "overrides": dict(line.row.overrides),
-        "seeds": list(line.seeds),
-        "mean": dict(line.mean),
-        "sd": line.sd and dict(line.sd),
-        "rsum_95": list(line.ci),
-        "dev_rsum": line.dev,
-        "difference": line.difference,
-        "inside_noise": line.noise if line.difference is not None else None,
-        "objects": [
-            {"objects": name, "images": images, **dict(zip(RECALL_KEYS, map(float, found), strict=True))}
-            for name, images, found in by_objects(line)
-        ],
-        "train_seconds": [c["seconds"]["train"] for c in line.contents],
-        "config_hashes": [c.get("config_hash") for c in line.contents],
-        "code": sorted({c["code"]["source"] for c in line.contents}),
-        "devices": sorted({c["devices"] for c in line.contents}),
-    }
+def beyond_pairs(table: Table, cells: Sequence[Cell]) -> dict[str, np.ndarray]:
+    """By row, what ECCV Caption and CxC say of each finished seed: [seeds, metrics] in the order of BEYOND."""
+    done = [cell for cell in cells if cell.state == "finished" and "eccv" in cell.content()["protocols"]]
+    by_row = {row: [c.content()["protocols"] for c in done if c.row.name == row] for row in _names(table, done)}
+    return {row: np.array([[f[p][k] for p, k in BEYOND] for f in of]) for row, of in by_row.items()}
+
+
+def _names(table: Table, cells: Sequence[Cell]) -> list[str]:
+    there = {cell.row.name for cell in cells}
+    return [row.name for row in table.rows if row.name in there]

@@ -9,7 +9,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from itm_jax.tables.collect import Line, by_objects
-from itm_jax.tables.published import published_beside
+from itm_jax.tables.published import place_of, published_beside
 from itm_jax.tables.table import Table
 
 BLUE, GREY, ORANGE = "#3b6fb6", "#9aa4b1", "#d9822b"
@@ -28,7 +28,7 @@ def draw(path: pathlib.Path, table: Table, dataset: str, blocks: dict[str, Seque
         elif table.kind == "objects":
             _groups(axis, lines)
         else:
-            _points(axis, table, dataset, protocol, lines)
+            _points(axis, table, protocol, lines)
         axis.set_title(f"{table.title}: {dataset}, {protocol}", fontsize=10)
         for side in ("top", "right"):
             axis.spines[side].set_visible(False)
@@ -43,16 +43,17 @@ def _errors(line: Line) -> tuple[float, float]:
     return max(0.0, mean - line.ci[0]), max(0.0, line.ci[1] - mean)
 
 
-def _points(axis, table: Table, dataset: str, protocol: str, lines: Sequence[Line]) -> None:
+def _points(axis, table: Table, protocol: str, lines: Sequence[Line]) -> None:
+    place = place_of(lines[0].contents[0])
     places, marked = range(len(lines)), []
-    for place, line in zip(places, lines, strict=True):
+    for y, line in zip(places, lines, strict=True):
         colour = ORANGE if line.row.name == table.reference else BLUE
         errors = [[x] for x in _errors(line)]
-        axis.errorbar(line.mean["rsum"], place, xerr=errors, fmt="o", ms=6, color=colour, ecolor=GREY, elinewidth=2)
+        axis.errorbar(line.mean["rsum"], y, xerr=errors, fmt="o", ms=6, color=colour, ecolor=GREY, elinewidth=2)
         if line.row.name == table.reference:
             axis.axvline(line.mean["rsum"], color=ORANGE, lw=0.8, ls=":")
-        if p := published_beside(dataset, protocol, line.row.published):
-            axis.plot(p.rsum, place, "D", color="black", ms=5, label=None if marked else "published")
+        if p := published_beside(place, protocol, line.row.published):
+            axis.plot(p.rsum, y, "D", color="black", ms=5, label=None if marked else "published")
             marked.append(p.rsum)
     axis.set_yticks(places, [line.row.name for line in lines], fontsize=8)
     axis.invert_yaxis()
@@ -80,7 +81,8 @@ def _curves(axis, table: Table, lines: Sequence[Line]) -> None:
 def _groups(axis, lines: Sequence[Line]) -> None:
     for line in lines:
         found = by_objects(line)
-        axis.plot([name for name, _, _ in found], [x.sum() for _, _, x in found], marker="o", ms=4, label=line.row.name)
+        totals = [group.recalls.sum() for group in found]
+        axis.plot([group.name for group in found], totals, marker="o", ms=4, label=line.row.name)
     axis.set_ylabel("rSum of the group's queries", fontsize=9)
     axis.grid(alpha=0.25)
     axis.legend(fontsize=8)

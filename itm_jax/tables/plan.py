@@ -61,7 +61,7 @@ def _check_given(rows: Sequence[Row], given: Mapping[str, Any]) -> None:
     if "seed" in given:
         raise InputError(f"--config.seed: a table has several; pass --seeds={given['seed']}")
     for name in given:
-        of = [row.name for row in rows if name in row.overrides]
+        of = [row.name for row in rows if name in row.overrides and not row.of]  # other data are a row's own to name
         if of:
             raise InputError(f"--config.{name}: rows of this table differ in it ({', '.join(of[:3])}); leave it out")
 
@@ -77,14 +77,22 @@ def _check_places(cells: Sequence[Cell]) -> None:
 def _trained(table: Table, row: Row, dataset: str, seed: int, given: Mapping, workdir: pathlib.Path) -> Cell:
     base = table.bases[dataset]
     file = (table.file.parent / base.config).resolve()
-    config = config_lib.load_module(file).get_config()
     where = f"{table.file}: row {row.name!r}"
+    try:
+        config = config_lib.load_module(file).get_config()
+    except Exception as e:  # the file is Python code
+        raise InputError(f"{table.file}: base {base.config}: {type(e).__name__}: {e}") from None
     known = config_lib.flatten(config_lib.default_config())
     fields = {**base.overrides, **row.overrides}
     fields = {**base.models.get(fields.get("model.name", config.model.name), {}), **fields}
     for name, value in {**fields, "seed": seed}.items():
         if name not in known:
             raise InputError(f"{where}: {name}: no such field; the nearest is {config_lib.nearest_field(name, config)}")
+        if value is None and config_lib.flatten(config)[name] is not None:
+            raise InputError(
+                f"{where}: {name}: None cannot be said on a command line; where the field has another value for it "
+                "(-1, an empty text) give that"
+            )
         config_lib.set_field(config, name, value)
     for problem in idle_flags(config, row.overrides):
         raise InputError(f"{where}: {problem}")
@@ -154,6 +162,18 @@ def check_finished(cells: Sequence[Cell]) -> None:
                 )
 
 
+def check_objects(config: Any) -> None:
+    """Raises InputError where the test split does not tell how many objects an image shows."""
+    from itm_jax.data.objects import object_counts
+    from itm_jax.data.pipeline import read_split
+
+    split = read_split(config, config.data.test_split)
+    if object_counts(split) is None:
+        raise InputError(
+            f"{split.source}: has no boxes and labels, so that the objects of an image cannot be counted (docs/data.md)"
+        )
+
+
 @functools.cache
 def fingerprint_of(data: str, split: str) -> str:
     """`id` of a split of a `data` section, given as JSON."""
@@ -171,7 +191,7 @@ def estimate(cells: Sequence[Cell], minutes: float | None) -> dict[str, float | 
 
     Args:
         cells: of the table.
-        minutes: for the whole table, as measured on 2 CPU cores: used where nothing is finished yet.
+        minutes: for one seed of the whole table, as measured on 2 CPU cores: used where nothing is finished yet.
     """
     rates: dict[str, list[float]] = {}
     for cell in cells:
@@ -179,8 +199,8 @@ def estimate(cells: Sequence[Cell], minutes: float | None) -> dict[str, float | 
             content = cell.content()
             rates.setdefault(cell.config.model.name, []).append(content["seconds"]["train"] / _passes(cell))
     every = [rate for of_model in rates.values() for rate in of_model]
-    trained = [cell for cell in cells if not cell.needs]
-    out = {}
+    rows = {cell.row.name for cell in cells if not cell.needs}
+    out: dict[str, float | None] = {}
     for cell in cells:
         known = rates.get(cell.config.model.name) or every
         if cell.state == "finished":
@@ -190,7 +210,7 @@ def estimate(cells: Sequence[Cell], minutes: float | None) -> dict[str, float | 
         elif known:
             out[cell.name] = START_SECONDS + sum(known) / len(known) * _passes(cell)
         else:
-            out[cell.name] = 60 * minutes / len(trained) if minutes else None
+            out[cell.name] = 60 * minutes / len(rows) if minutes else None
     return out
 
 

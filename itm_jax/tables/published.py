@@ -4,9 +4,13 @@ import csv
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 FILE = pathlib.Path(__file__).with_name("published.csv")
 REGIONS = "BUTD region"
+REPORTING = ("test", "testall")  # the splits that they are of
+IMAGES = {"f30k": 1000, "coco": 5000}  # and how many images these have
 # (dataset, protocol) of that file by ours.
 PROTOCOLS = {
     ("f30k", "full"): ("flickr30k", "1k_test"),
@@ -57,6 +61,14 @@ def read_published() -> dict[tuple[str, str], tuple[Published, ...]]:
     return {key: tuple(rows) for key, rows in out.items()}
 
 
+def place_of(content: Mapping[str, Any]) -> str:
+    """The data set of ours that results are of as the field reports them, empty where they are not: other data under its name,
+    another split, another gallery.
+    """
+    name, images = content["dataset"], content["counts"]["images"]
+    return name if content["split"] in REPORTING and images == IMAGES.get(name) else ""
+
+
 def _number(text: str) -> float | None:
     return float(text) if text else None
 
@@ -66,7 +78,7 @@ def _of(dataset: str, protocol: str) -> tuple[Published, ...]:
 
 
 def published(dataset: str, protocol: str, methods: tuple[str, ...]) -> list[Published]:
-    """Results of methods with bottom-up region features on a data set of ours, in the methods' order; none where there are none."""
+    """Results of methods with bottom-up region features on a data set (`place_of`), in the methods' order; none where it has none."""
     rows = [row for row in _of(dataset, protocol) if row.visual.startswith(REGIONS) and "grid" not in row.visual]
     return [row for method in methods for row in rows if row.method == method]
 

@@ -1,8 +1,9 @@
-"""A table's content as Markdown, LaTeX and CSV."""
+"""A table's content as Markdown and LaTeX, its records as CSV."""
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from itm_jax.tables.content import Content
 
@@ -71,14 +72,11 @@ def _tex_row(cells: Sequence[str], bold: set[int] | None = None) -> str:
     return " & ".join(rf"\textbf{{{_tex(x)}}}" if c in (bold or ()) else _tex(x) for c, x in enumerate(cells)) + r" \\"
 
 
-def as_csv(blocks: Sequence[Content]) -> str:
-    """All blocks as text cells, the caption and the group in front of each row."""
+def as_csv(records: Sequence[Mapping[str, Any]]) -> str:
+    """Records below each other, a column for every field that one of them has."""
+    fields = list(dict.fromkeys(name for record in records for name in record))
     file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    for block in blocks:
-        writer.writerow(["table", "group", "row", *block.headings[1:]])
-        group = ""
-        for r, row in enumerate(block.rows):
-            group = block.groups[r] or group
-            writer.writerow([block.caption, group, *row])
+    writer = csv.DictWriter(file, fields, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
     return file.getvalue()

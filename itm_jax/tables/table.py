@@ -35,6 +35,7 @@ class Row:
         of: name of a trained row that this one evaluates on other data; its overrides are then data fields.
         ensemble: names of rows whose scores are averaged.
         published: its method in published.csv.
+        reference: the row that this one is compared with, where it is not the table's.
         seeds: of this row where it is trained with other ones than the table's.
         datasets: data sets on which it has a meaning; all where empty.
     """
@@ -46,6 +47,7 @@ class Row:
     of: str = ""
     ensemble: tuple[str, ...] = ()
     published: str = ""
+    reference: str = ""
     seeds: tuple[int, ...] = ()
     datasets: tuple[str, ...] = ()
 
@@ -60,7 +62,7 @@ class Table:
         bases: by data set.
         rows: in their order.
         seeds: of every trained row.
-        reference: the row that others are compared with.
+        reference: the row that others are compared with, where they name none.
         axis: what `Row.x` is, where the picture has curves and not bars.
         field: methods of published.csv printed above the rows, where their data set is the table's.
         kind: recalls; objects (recalls by the number of objects of an image); cost (size and speed of each model).
@@ -87,6 +89,11 @@ class Table:
         """The name of its file."""
         return self.file.stem
 
+    def reference_of(self, row: Row) -> str:
+        """Name of the row that a row is compared with; empty where there is none. A row on other data: the row it evaluates."""
+        name = row.of or row.reference or self.reference
+        return "" if name == row.name else name
+
     def rows_on(self, dataset: str) -> list[Row]:
         """The rows that have a meaning on a data set."""
         return [row for row in self.rows if not row.datasets or dataset in row.datasets]
@@ -98,16 +105,45 @@ def load_table(path: pathlib.Path) -> Table:
     Raises:
         InputError: there is none, it is broken, or its rows do not fit together.
     """
-    if not path.exists():
+    if path.suffix != ".py" or not path.is_file():
         near = sorted(p.stem for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
-        raise InputError(f"{path}: no such table" + (f"; there are {', '.join(near)}" if near else ""))
+        raise InputError(f"{path}: no table, which is a .py file" + (f"; there are {', '.join(near)}" if near else ""))
     try:
         module = load_module(path)
     except Exception as e:  # the file is Python code
         raise InputError(f"{path}: {type(e).__name__}: {e}") from None
     if not hasattr(module, "get_table"):
         raise InputError(f"{path}: no function get_table(); a table file returns an itm_jax.tables.Table from it")
-    table = dataclasses.replace(module.get_table(), file=path.resolve())
+    try:
+        table = module.get_table()
+    except Exception as e:
+        raise InputError(f"{path}: get_table(): {type(e).__name__}: {e}") from None
+    if not isinstance(table, Table) or not table.bases:
+        raise InputError(f"{path}: get_table() must return an itm_jax.tables.Table with at least one base")
+    table = dataclasses.replace(table, file=path.resolve())
+    _check(table)
+    return table
+
+
+def evaluated_on(table: Table, places: Mapping[str, str]) -> Table:
+    """The table with a row more below every trained one: the same runs on the test split of other data.
+
+    Args:
+        table: whose rows have no axis.
+        places: directories in SCAN's form by the names that rows and results shall have.
+    """
+    if table.axis or table.kind != "recalls":
+        raise InputError(f"--on: {table.name} has no place for rows on other data; configs/tables/transfer.py has")
+    rows = []
+    for row in table.rows:
+        rows.append(row)
+        if row.of or row.ensemble:
+            continue
+        for name, directory in places.items():
+            data = {"data.source": "precomp", "data.name": name, "data.dir": directory}
+            data["data.test_split"] = "testall" if name == "coco" else "test"
+            rows.append(Row(f"{row.name} on {name}", data, row.group, of=row.name, datasets=row.datasets))
+    table = dataclasses.replace(table, rows=tuple(rows))
     _check(table)
     return table
 
@@ -119,17 +155,19 @@ def _check(table: Table) -> None:
         for name in of_dataset:
             if of_dataset.count(name) > 1:
                 raise InputError(f"{table.file}: two rows are named {name!r}")
-    if table.reference and table.reference not in names:
-        raise InputError(f"{table.file}: reference={table.reference!r}: no such row")
+    for reference in (table.reference, *(row.reference for row in table.rows)):
+        if reference and reference not in names:
+            raise InputError(f"{table.file}: reference={reference!r}: no such row")
     if table.kind not in KINDS:
         raise InputError(f"{table.file}: kind={table.kind!r}: must be one of {', '.join(KINDS)}")
-    trained = [row.name for row in table.rows if not row.of and not row.ensemble]
     for row in table.rows:
         if row.seeds and not set(table.seeds) <= set(row.seeds):
             raise InputError(f"{table.file}: row {row.name!r}: its seeds must have those of the table among them")
-        for other in (*row.ensemble, *([row.of] if row.of else [])):
-            if other not in trained:
-                raise InputError(f"{table.file}: row {row.name!r}: {other!r} is no trained row of the table")
+        for dataset in row.datasets or table.bases:
+            trained = [other.name for other in table.rows_on(dataset) if not other.of and not other.ensemble]
+            for other in (*row.ensemble, *([row.of] if row.of else [])):
+                if other not in trained:
+                    raise InputError(f"{table.file}: row {row.name!r}: {other!r} is no trained row on {dataset}")
         if row.ensemble and row.overrides:
             raise InputError(f"{table.file}: row {row.name!r}: an ensemble has no overrides of its own")
         if row.of and not all(name.startswith("data.") for name in row.overrides):

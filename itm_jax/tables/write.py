@@ -5,20 +5,28 @@ import pathlib
 from collections.abc import Sequence
 
 from itm_jax.files import write_whole
-from itm_jax.tables import content, cost, picture, render
+from itm_jax.tables import content, cost, picture, records, render
 from itm_jax.tables.cell import Cell
 from itm_jax.tables.collect import Line, collect
+from itm_jax.tables.published import REPORTING
 from itm_jax.tables.table import Table
 
 PROTOCOLS = ("5fold_1k", "full")
 
 
-def write_table(table: Table, dataset: str, cells: Sequence[Cell], workdir: pathlib.Path) -> list[pathlib.Path]:
-    """NAME-DATASET.md, .tex, .csv, .json and .png in the workdir, of what is finished; none where nothing is.
+def data_name(cells: Sequence[Cell]) -> str:
+    """What the table is of: `data.name`, with the split where that is not the one that reports."""
+    data = next(cell.config.data for cell in cells if not cell.needs)
+    return data.name if data.test_split in REPORTING else f"{data.name}-{data.test_split}"
+
+
+def write_table(table: Table, cells: Sequence[Cell], workdir: pathlib.Path) -> list[pathlib.Path]:
+    """NAME-DATA.md, .tex, .csv, .json and .png in the workdir, of what is finished; none where nothing is.
 
     Returns:
         The files.
     """
+    dataset = data_name(cells)
     blocks: dict[str, Sequence[Line]] = {}
     for protocol in PROTOCOLS:
         if lines := collect(table, cells, protocol):
@@ -29,7 +37,8 @@ def write_table(table: Table, dataset: str, cells: Sequence[Cell], workdir: path
     contents = [shape(table, dataset, protocol, lines) for protocol, lines in blocks.items()]
     contents += content.beyond(table, dataset, cells)
     stem = workdir / f"{table.name}-{dataset}"
-    files = _write(stem, contents, content.as_json(table, dataset, blocks))
+    every = records.records(table, dataset, blocks, cells)
+    files = _write(stem, contents, every, records.as_json(table, dataset, blocks, cells))
     drawn = stem.with_name(stem.name + ".png")
     picture.draw(drawn, table, dataset, blocks)
     return [*files, drawn]
@@ -39,17 +48,20 @@ def write_costs(table: Table, dataset: str, figures: pathlib.Path) -> list[pathl
     """The same files of a table of kind cost, from its figures."""
     read = cost.read_figures(figures)
     stem = figures.with_name(f"{table.name}-{dataset}")
-    files = _write(stem, [cost.cost(table, dataset, read)], read)
+    every = [{"row": name, **figures} for name, figures in read["models"].items()]
+    files = _write(stem, [cost.cost(table, dataset, read)], every, read)
     drawn = stem.with_name(stem.name + ".png")
     picture.draw_costs(drawn, table, dataset, read["models"])
     return [*files, drawn]
 
 
-def _write(stem: pathlib.Path, contents: Sequence[content.Content], values: dict) -> list[pathlib.Path]:
+def _write(
+    stem: pathlib.Path, contents: Sequence[content.Content], every: Sequence[dict], values: dict
+) -> list[pathlib.Path]:
     texts = {
         ".md": render.markdown(contents),
         ".tex": render.latex(contents),
-        ".csv": render.as_csv(contents),
+        ".csv": render.as_csv(every),
         ".json": json.dumps(values, indent=2) + "\n",
     }
     for suffix, text in texts.items():

@@ -9,10 +9,10 @@ from typing import Any
 
 from itm_jax.metrics.retrieval import RECALLS
 from itm_jax.tables.collect import RECALL_KEYS
-from itm_jax.tables.published import published_beside
+from itm_jax.tables.published import place_of, published
 
 TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
-PUBLISHED = {"afa": "AFA", "cpfean": "CPFEAN", "vsepp": "VSE++ (re-impl. by VSE_infty)", "vseinf": "VSE_infty (GPO)"}
+METHODS = ("VSE++ (re-impl. by VSE_infty)", "VSE_infty (GPO)", "SCAN (T2I_AVE)", "SCAN (I2T_AVE)", "AFA", "CPFEAN")
 KINDS = {"best": "Best queries", "worst": "Worst queries", "spread": "Queries spread over the split"}
 DIRECTIONS = {"i2t": "image to text", "t2i": "text to image"}
 STYLE = """
@@ -99,10 +99,10 @@ def _results(content: Mapping[str, Any]) -> str:
         if "rsum" not in m:
             continue
         rows.append(_row([f"this run, {protocol}", *(f"{m[key]:.1f}" for key in (*RECALL_KEYS, "rsum"))]))
-        if p := published_beside(content["dataset"], protocol, PUBLISHED.get(content["model"], "")):
+        for p in published(place_of(content), protocol, METHODS):
             numbers = ["" if x is None else f"{x:.1f}" for x in (*p.recalls, p.rsum)]
             rows.append(_row([f"published: {p.name}", *numbers], kind="published"))
-            sources.append(f'<p class="note">{html.escape(f"{p.name}: {p.source}")}</p>')
+            sources.append(f'<p class="note">{html.escape(f"Published, {p.name}: {p.source}")}</p>')
     beyond = [
         f"<p>{protocol}: " + ", ".join(f"{html.escape(k)} {v:.1f}" for k, v in m.items()) + "</p>"
         for protocol, m in content["protocols"].items()
