@@ -13,11 +13,13 @@ from itm_jax import checkpoints
 from itm_jax.checksums import check_files
 from itm_jax.choices import resolve, split_problem, uses_edges
 from itm_jax.data import pipeline
+from itm_jax.data.alter import alter
 from itm_jax.data.defects import Defects
 from itm_jax.data.labels import check_priors, fill_in_priors, label_indices, uses_bank
 from itm_jax.data.precomp_check import check_names, check_split, check_together, scan_features
 from itm_jax.data.text import TextInput, TokenTable, load_text, tokenize
 from itm_jax.errors import DamagedError, InputError
+from itm_jax.evaluate import check_truth
 from itm_jax.mesh import make_mesh
 from itm_jax.provenance import check_data, read_data
 from itm_jax.run import build_for_evaluation, check_vocabulary, check_workdir
@@ -64,7 +66,15 @@ def check_splits(config, defects: Defects) -> list[Split]:
         root = pathlib.Path(config.data.dir).expanduser()
         for directory in (d for d in (root, root / "precomp") if d.is_dir()):
             check_names(directory, names, defects)
-    return [split for split, _ in whole]
+    if config.data.source != "precomp":  # read altered
+        return [split for split, _ in whole]
+    seen = []
+    for split, _ in whole:
+        try:
+            seen.append(alter(split, config.data, train=split.name == config.data.train_split))
+        except InputError as e:
+            defects.add(e)
+    return seen
 
 
 def describe(split: Split) -> str:
@@ -106,6 +116,7 @@ def check_run(config, splits: Sequence[Split], workdir: pathlib.Path | None, def
         fill_in_priors(config, train)
         for split in splits:
             check_priors(config, split)
+        check_truth(config, splits)
         pipeline.steps_per_epoch(train, config.data.batch_size)
         make_mesh(config.data.batch_size)
     except InputError as e:

@@ -7,6 +7,8 @@ writes the workdir. Where one ends, the others end too, within the heartbeat's t
 import glob
 import json
 import os
+import socket
+import time
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Any
@@ -18,6 +20,8 @@ from jax.experimental import multihost_utils
 from itm_jax.errors import InputError
 from itm_jax.mesh import put
 
+WAIT = "ITM_JAX_WAIT_SECONDS"  # how long the processes of a run wait for one another to come, by default as JAX
+WAIT_SECONDS = 300
 HEARTBEAT_SECONDS = 60  # after which a process that says nothing is taken for dead
 TPU_DEVICES = ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*")
 PLAIN = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
@@ -28,17 +32,24 @@ def start() -> None:
 
     Plain variables: JAX_COORDINATOR_ADDRESS (host:port of the first process), JAX_NUM_PROCESSES, JAX_PROCESS_ID. Of
     SLURM and TPU pods JAX knows the variables, and the metadata server, itself. To be called before anything else of JAX.
+    Where the first process waits in vain for others JAX aborts it (exit code 134), after ITM_JAX_WAIT_SECONDS.
 
     Raises:
-        InputError: some of the plain variables are missing or wrong, or the others did not come.
+        InputError: some of the plain variables are missing or wrong, or the first process did not come.
     """
+    seconds = wait_seconds(os.environ)
     slurm = "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
     arguments = plain_variables(os.environ) or (slurm_devices(os.environ) if slurm else {})
     if not arguments and not slurm and not on_tpu():
         return
+    if arguments.get("process_id"):
+        wait_for(arguments["coordinator_address"], seconds)
     try:
         jax.distributed.initialize(
-            **arguments, heartbeat_timeout_seconds=HEARTBEAT_SECONDS, shutdown_timeout_seconds=HEARTBEAT_SECONDS
+            **arguments,
+            initialization_timeout=seconds,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            shutdown_timeout_seconds=HEARTBEAT_SECONDS,
         )
     except (RuntimeError, ValueError) as e:
         if not arguments and not slurm and "coordinator_address should be defined" in str(e):
@@ -65,6 +76,34 @@ def plain_variables(environment: Mapping[str, str]) -> dict[str, Any]:
         raise InputError(f"JAX_PROCESS_ID={index}, JAX_NUM_PROCESSES={count}: must be numbers, the first the smaller")
     arguments = {"coordinator_address": address, "num_processes": int(count), "process_id": int(index)}
     return arguments | {"cluster_detection_method": "deactivate"}
+
+
+def wait_seconds(environment: Mapping[str, str]) -> int:
+    """Seconds of ITM_JAX_WAIT_SECONDS."""
+    text = environment.get(WAIT) or str(WAIT_SECONDS)
+    if not text.isdecimal():
+        raise InputError(f"{WAIT}={text}: must be a whole number of seconds")
+    return int(text)
+
+
+def wait_for(address: str, seconds: float) -> None:
+    """Waits until the first process listens; JAX would abort without a word that helps.
+
+    Raises:
+        InputError: the address cannot be meant, or nothing listened there in time.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise InputError(f"JAX_COORDINATOR_ADDRESS={address}: must be HOST:PORT")
+    end, why = time.monotonic() + seconds, ""
+    while time.monotonic() < end:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+            return
+        except OSError as e:
+            why = e.strerror or str(e)
+            time.sleep(min(1.0, seconds / 10))
+    raise InputError(f"JAX_COORDINATOR_ADDRESS={address}: the first process did not answer in {seconds:.0f} s ({why})")
 
 
 def on_tpu() -> bool:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from itm_jax import config as config_lib
+from itm_jax.data.pipeline import read_split
 from itm_jax.errors import InputError
-from itm_jax.evaluate import ScoredRun, beyond_pairs, score_run
+from itm_jax.evaluate import ScoredRun, beyond_pairs, check_truth, score_run
 from itm_jax.files import write_whole
 from itm_jax.lock import workdir_lock
 from itm_jax.metrics.retrieval import protocol_metrics, protocol_ranks
@@ -70,6 +71,8 @@ def evaluate_ensemble(config, runs: Sequence[pathlib.Path], workdir: pathlib.Pat
     with workdir_lock(workdir):
         if (workdir / "config.json").exists():
             raise InputError(f"{workdir}: holds a run; give the ensemble a --workdir of its own")
+        if config.eval.ground_truth:  # before hours of scoring
+            check_truth(config, [read_split(config, config.data.test_split)])
         members = [score_run(member_config(config, run), run) for run in runs]
         check_members(runs, members)
         split = members[0].split
@@ -89,6 +92,7 @@ def evaluate_ensemble(config, runs: Sequence[pathlib.Path], workdir: pathlib.Pat
         for key in ("step", "selection", "seed", "config_hash", "finished", "variant"):
             del content[key]
         content["model"] = "ensemble"
+        content["trained_by"] = sorted({code for m in members for code in m.meta.get("code", [])})
         content["members"] = [m.describe() | {"run": str(run)} for run, m in zip(runs, members, strict=True)]
         trained = config_lib.read_json(runs[0] / "config.json")
         trained.data.dir = config.data.dir  # the data may have moved; what they are was compared above

@@ -88,6 +88,13 @@ def beyond_pairs(config, split: Split) -> Callable[[np.ndarray], dict] | None:
     return lambda scores: truth_metrics(scores, truth)
 
 
+def check_truth(config, splits: Sequence[Split]) -> None:
+    """Raises InputError where `eval.ground_truth` is not that of the config's test split, if that is among the splits."""
+    for split in splits:
+        if split.name == config.data.test_split:
+            beyond_pairs(config, split)
+
+
 def streamed(score: Partial, images: Any, captions, owner: np.ndarray, config, mesh) -> dict[str, Ranks]:
     """`metrics.retrieval.protocol_ranks` without the matrix of all scores."""
 

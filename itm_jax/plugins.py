@@ -22,12 +22,12 @@ def load(name: str, field: str) -> Any:
         InputError: there is no such module on the Python path, or nothing of that name in it.
     """
     module, _, attribute = name.partition(":")
-    if not module or not attribute:
+    if not module or not attribute or module.startswith("."):
         raise InputError(f"config.{field}={name}: must be MODULE:NAME")
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as e:
-        if e.name != module.split(".")[0] and e.name != module:
+        if e.name is None or not f"{module}.".startswith(f"{e.name}."):
             raise
         raise InputError(
             f"config.{field}={name}: no module {module} on the Python path; run where it lies, or set PYTHONPATH"

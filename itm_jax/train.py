@@ -27,14 +27,14 @@ from itm_jax.data.text import load_text
 from itm_jax.data.vocabulary import VOCAB, to_text
 from itm_jax.encode import make_encoders
 from itm_jax.errors import DivergedError, InputError, NonFiniteScoresError, TerminatedError
-from itm_jax.evaluate import rank_split
+from itm_jax.evaluate import check_truth, rank_split
 from itm_jax.files import write_whole
 from itm_jax.lock import workdir_lock
 from itm_jax.mesh import own_rows, put_part, replicated
 from itm_jax.metrics.retrieval import rank_metrics
 from itm_jax.models.cpfean import WORD_PRIOR
 from itm_jax.programs import check_step, largest_batch, remedies, use_cache
-from itm_jax.provenance import DATA, check_data, describe_split, read_data
+from itm_jax.provenance import DATA, check_data, code_version, describe_split, read_data
 from itm_jax.records import NoRecords, Records
 from itm_jax.run import Run, augment_constants, build_run, check_vocabulary, check_workdir
 from itm_jax.train_state import TrainState, init_optimizer
@@ -48,7 +48,8 @@ def train(config, workdir: pathlib.Path, *, check_test: bool = False) -> None:
     Args:
         config: the run's config; fields that the text encoder or the variant decides are filled in.
         workdir: where everything is written.
-        check_test: open the test split too before training, so that a mistake in it does not show hours later.
+        check_test: open the test split too before training, and its ground truth, so that a mistake there does not show
+            hours later.
 
     Raises:
         InputError: data, config or workdir are not usable, or another process is using the workdir.
@@ -61,6 +62,8 @@ def train(config, workdir: pathlib.Path, *, check_test: bool = False) -> None:
     with workdir_lock(workdir) if distributed.first() else contextlib.nullcontext():
         names = [config.data.train_split, config.data.dev_split] + [config.data.test_split] * check_test
         splits = pipeline.read_splits(config, names)
+        if check_test:
+            check_truth(config, splits)
         text = load_text(config, source=config.data.source, workdir=workdir, captions=splits[0].captions)
         resolve(config)
         fill_in_priors(config, splits[0])
@@ -90,16 +93,17 @@ def write_files(run: Run, workdir: pathlib.Path, splits) -> None:
 def first_state(run: Run, workdir: pathlib.Path) -> tuple[TrainState, dict[str, Any]]:
     """Where training begins: the newest whole checkpoint, else the run of `init_from`, else the fresh state."""
     config = run.config
-    meta = {"best_rsum": -1.0, "best_step": 0, "train_seconds": 0.0}
+    meta = {"best_rsum": -1.0, "best_step": 0, "train_seconds": 0.0, "code": []}
     state = run.state
     found = distributed.by_first(lambda like: checkpoints.restore_newest(workdir, like, _say), state)
     if found:
         state = found[0]
-        meta = {k: found[1][k] for k in meta}
+        meta = {k: found[1].get(k, before) for k, before in meta.items()}
     elif config.init_from:
         other = pathlib.Path(config.init_from).expanduser()
         check_vocabulary(run.text, other)
         state = from_best(run, state, other)
+    meta["code"] = sorted({*meta["code"], code_version()["source"]})
     return state, meta | {"total_steps": max(1, round(config.train.epochs * run.steps_per_epoch))}
 
 

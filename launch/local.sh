@@ -20,7 +20,7 @@ port=${PORT:-12355}
 # The GPUs: those that CUDA_VISIBLE_DEVICES names, else all; none with JAX_PLATFORMS=cpu.
 devices=()
 if [ "${JAX_PLATFORMS:-}" != cpu ]; then
-  if [ -n "${CUDA_VISIBLE_DEVICES:-}" ]; then
+  if [ -n "${CUDA_VISIBLE_DEVICES+set}" ]; then
     IFS=, read -ra devices <<< "$CUDA_VISIBLE_DEVICES"
   elif command -v nvidia-smi > /dev/null 2>&1; then
     mapfile -t devices < <(nvidia-smi -L 2> /dev/null | sed -n 's/^GPU \([0-9]*\):.*/\1/p')

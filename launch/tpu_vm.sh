@@ -20,6 +20,10 @@ for setting in NAME ZONE BUCKET RUN; do
     exit 2
   fi
 done
+if [ $# -eq 0 ] && { [ "$action" = run ] || [ "$action" = all ]; }; then
+  echo "error: launch/tpu_vm.sh: no flags; say what to run, launch/tpu_vm.sh $action --config=configs/afa_f30k.py ..." >&2
+  exit 2
+fi
 tpu=(gcloud compute tpus tpu-vm)
 where=("$NAME" "--zone=$ZONE")
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -60,7 +64,7 @@ install() {
 run() {
   local flags
   flags=$(printf ' %q' "$@")
-  on_all "cd itm_jax && ln -sfn ../bucket bucket && ../venv/bin/python -m itm_jax.main --workdir=bucket/runs/$RUN --config.data.cache_dir=bucket/cache$flags"
+  on_all "cd itm_jax && ln -sfn ../bucket bucket && ../venv/bin/python -m itm_jax.main --workdir=bucket/runs/$RUN$flags --config.data.cache_dir=bucket/cache"
 }
 
 fetch() {

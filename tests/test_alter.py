@@ -114,6 +114,8 @@ def test_objects_by_hand():
     assert objects.object_counts(split).tolist() == [2, 0]
     names = dataclasses.replace(split, label_names=("hound", "lawn"))  # none is of COCO: all count
     assert objects.object_counts(names).tolist() == [3, 2]
+    genome = dataclasses.replace(split, label_names=("dog", "man"))  # people beside dogs: a larger vocabulary
+    assert objects.object_counts(genome).tolist() == [3, 2]
     assert objects.object_counts(dataclasses.replace(split, boxes=None)) is None
 
 

@@ -23,6 +23,7 @@ from itm_jax.check_run import check
 from itm_jax.config import default_config
 from itm_jax.data.defects import SHOWN
 from itm_jax.data.text import SCENES_VOCAB
+from itm_jax.errors import InputError
 
 IMAGES, REGIONS, WIDTH, EACH = 6, 3, 6, 5
 SPLITS = ("train", "dev", "test")
@@ -380,3 +381,25 @@ def test_the_command(tmp_path):
     assert len(out.splitlines()) == 3
     code, out, err = command(f"--config={ROOT}/configs/quickstart.py", "--config.sead=1", script=module)
     assert (code, out, err) == (2, "", ["error: config.sead: no such field; the nearest known one is config.seed"])
+
+
+def test_data_altered_on_purpose_are_checked_as_they_are_read(tmp_path):
+    write_all(tmp_path)
+    changes = {"data__alter__regions": 9, "data__batch_size": 2}
+    defects, _ = check(config_for(tmp_path, **changes))
+    assert len([x for x in defects.lines if "config.data.alter.regions=9" in x]) == 3
+    small = {"data__train_share": 0.5, "data__alter__regions": 2, "data__batch_size": 4, "train__epochs": 0.5}
+    workdir = tmp_path / "run"
+    training.train(config_for(tmp_path, **small), workdir)
+    defects, splits = check(config_for(tmp_path, **small), workdir)
+    assert defects.lines == []
+    assert [s.features.shape[:2] for s in splits] == [(3, 2), (6, 2), (6, 2)]
+
+
+def test_ground_truth_is_checked_before_training(tmp_path):
+    write_all(tmp_path)
+    config = config_for(tmp_path, eval__ground_truth=str(tmp_path / "none"), data__batch_size=2)
+    defects, _ = check(config)
+    assert any(str(tmp_path / "none") in x for x in defects.lines)
+    with pytest.raises(InputError, match="none"):
+        training.train(config, tmp_path / "run", check_test=True)

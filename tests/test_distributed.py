@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import time
 
 import numpy as np
@@ -133,7 +134,9 @@ def test_on_a_tpu_jax_finds_the_pod_itself(monkeypatch):
     monkeypatch.setattr(distributed, "TPU_DEVICES", (__file__,))
     monkeypatch.setattr(distributed.jax.distributed, "initialize", lambda **k: called.append(k))
     distributed.start()
-    assert [set(k) for k in called] == [{"heartbeat_timeout_seconds", "shutdown_timeout_seconds"}]
+    assert [set(k) for k in called] == [
+        {"initialization_timeout", "heartbeat_timeout_seconds", "shutdown_timeout_seconds"}
+    ]
 
     def alone(**_):
         raise ValueError("coordinator_address should be defined.")
@@ -159,3 +162,17 @@ def test_alone_nothing_is_asked_of_others():
     assert distributed.any_of_them(True)
     assert not distributed.any_of_them(False)
     assert distributed.by_first(lambda like: (like, 3), {"a": 1}) == ({"a": 1}, 3)
+
+
+def test_a_process_waits_for_the_first_and_says_when_it_does_not_come():
+    with socket.socket() as first:
+        first.bind(("localhost", 0))
+        address = f"localhost:{first.getsockname()[1]}"
+        with pytest.raises(InputError, match=rf"{address}: the first process did not answer in 0 s \("):
+            distributed.wait_for(address, 0.3)
+        first.listen()
+        distributed.wait_for(address, 5)
+    with pytest.raises(InputError, match="must be HOST:PORT"):
+        distributed.wait_for("host", 1)
+    with pytest.raises(InputError, match="ITM_JAX_WAIT_SECONDS=soon"):
+        distributed.wait_seconds({distributed.WAIT: "soon"})

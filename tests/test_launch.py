@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -13,6 +14,8 @@ import yaml
 from conftest import ROOT
 from test_distributed import config  # noqa: F401 (a fixture: the config file of a small run)
 from test_train import lines
+
+from itm_jax import distributed
 
 LAUNCH = ROOT / "launch"
 SCRIPTS = sorted([*LAUNCH.glob("*.sh"), *LAUNCH.glob("*.sbatch"), *LAUNCH.glob("*/*.sh"), ROOT / ".ci" / "run"])
@@ -59,10 +62,19 @@ def test_local_says_what_each_process_is():
     )
 
 
+def assert_flags_are_read(command):
+    """The command line of a launcher, from `itm_jax.main` on, is one that the program understands."""
+    script = "import sys; from itm_jax import main, commands; print(commands.parse_flags(sys.argv))"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_slurm_runs_one_task_on_each_node():
     out, _ = launch("slurm.sbatch", "--dry_run", *FLAGS)
     assert out.startswith("srun --kill-on-bad-exit=1 python3 -m itm_jax.main --config=configs/afa_f30k.py")
-    assert "--requeue" in (LAUNCH / "slurm.sbatch").read_text()
+    assert_flags_are_read(shlex.split(out)[4:])
 
 
 def test_tpu_vm_from_nothing_to_results():
@@ -73,6 +85,8 @@ def test_tpu_vm_from_nothing_to_results():
     [run] = [line for line in steps if "itm_jax.main" in line]
     assert "--worker=all" in run
     assert "bucket/runs/afa" in run
+    command = shlex.split(run)[-1].removeprefix("--command=")
+    assert_flags_are_read(shlex.split(command.split(" && ")[-1])[2:])
     assert "gs://mine/runs/afa" in steps[-2]
     assert "delete" in launch("tpu_vm.sh", "--dry_run", "delete", **TPU)[0]
 
@@ -85,12 +99,14 @@ def test_the_manifest_of_gke_is_whole():
     assert job["spec"]["completions"] == job["spec"]["parallelism"] == 3
     [container] = job["spec"]["template"]["spec"]["containers"]
     variables = {v["name"]: v["value"] for v in container["env"]}
-    assert variables == {"JAX_COORDINATOR_ADDRESS": "itm-jax-0.itm-jax:12355", "JAX_NUM_PROCESSES": "3"}
+    assert variables["JAX_COORDINATOR_ADDRESS"] == "itm-jax-0.itm-jax:12355"
+    assert (variables["JAX_NUM_PROCESSES"], variables[distributed.WAIT]) == ("3", "3600")
     flags = subprocess.run(
         ["bash", "-c", container["args"][0].replace("exec python", "exec printf '%s\\n'")],
         capture_output=True, text=True, check=True, env={"JOB_COMPLETION_INDEX": "1"},
     ).stdout.splitlines()  # fmt: skip
     assert flags == ["-m", "itm_jax.main", *FLAGS]
+    assert_flags_are_read(flags[1:])
     assert container["image"] == GKE["IMAGE"]
 
 
@@ -109,6 +125,7 @@ def test_the_image_has_what_it_copies():
         ("slurm.sbatch", ["--dry_run"], {}, "no flags"),
         ("tpu_vm.sh", ["--dry_run", "all"], TPU | {"ZONE": ""}, "ZONE is not set"),
         ("tpu_vm.sh", ["--dry_run", "start"], TPU, "say one of create"),
+        ("tpu_vm.sh", ["--dry_run", "all"], TPU, "no flags"),
         ("gke/run.sh", ["--dry_run", "--config=a"], GKE | {"IMAGE": ""}, "IMAGE is not set"),
         ("gke/run.sh", ["--dry_run"], GKE, "no flags"),
         ("docker/build.sh", ["--dry_run", "gpu"], {}, "say cpu, cuda or tpu"),

@@ -49,6 +49,7 @@ def test_results_say_where_they_come_from(runs):
     assert content["selection"]["rsum"] == max(x["rsum"] for x in dev if x["split"] == "dev")
     assert content["finished"] is True
     assert content["code"] == code_version()
+    assert content["trained_by"] == [code_version()["source"]]
     assert content["variant"] == "paper"
     other, _ = evaluate(shrunk(train__epochs=1, seed=1), runs[1])
     assert content["config_hash"] != other["config_hash"]
@@ -111,6 +112,8 @@ def test_an_ensemble_averages_the_scores(runs, tmp_path):
     elsewhere, path = evaluate_ensemble(shrunk(train__epochs=1, data__test_split="dev"), runs, tmp_path / "dev")
     assert path.name == "results-scenes-dev.json"
     assert elsewhere["split"] == "dev"
+    moved = shrunk(train__epochs=1, data__dir="/where/the/data/are/now")
+    assert evaluate_ensemble(moved, runs, tmp_path / "moved")[1].name == "results.json"
 
 
 def test_an_ensemble_refuses_what_does_not_go_together(runs, tmp_path):

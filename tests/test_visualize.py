@@ -16,11 +16,12 @@ from itm_jax.errors import InputError
 from itm_jax.evaluate import open_run, score_run
 from itm_jax.metrics.retrieval import protocols
 from itm_jax.modules.aggregation import aggregate, merged_pairs
-from itm_jax.viz.alignment import picture
+from itm_jax.structs import Split
+from itm_jax.viz.alignment import draw_matching, picture
 from itm_jax.viz.curves import recall_curve
-from itm_jax.viz.explain import explain
+from itm_jax.viz.explain import Matching, explain
 from itm_jax.viz.explore import look_at, scores, with_captions, word_effects
-from itm_jax.viz.retrieval import chosen_queries, margins, shown_queries
+from itm_jax.viz.retrieval import chosen_queries, draw_caption_query, draw_image_query, margins, shown_queries
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +121,19 @@ def test_queries_that_are_shown_and_what_they_found():
     assert (found.query, found.rank) == (2, 3)
     assert found.items.tolist() == [0, 1, 3, 2]  # among equals the right one is last
     assert found.right.tolist() == [False, False, False, True]
+
+
+def test_captions_are_drawn_as_they_are_written(tmp_path):
+    """Dollar signs and backslashes are no formulas."""
+    captions = ["a sign says $5 or 2 for $9", r"price $10 #1 & $20 \frac $x_1"]
+    split = Split("test", np.zeros((2, 1, 1)), captions, 1, ["a$1", "b"])
+    scores = np.array([[0.2, 0.9], [0.8, 0.1]])
+    found = shown_queries(scores, np.arange(2), (np.ones(2, int), np.ones(2, int)), 1)
+    draw_caption_query(tmp_path / "t.png", split, found["t2i", "worst"][0], lambda _: None)
+    draw_image_query(tmp_path / "i.png", split, found["i2t", "worst"][0], lambda _: None)
+    pair = Matching(["$5", r"$\x"], np.full((1, 2), 0.5), None, None, 0.5)
+    draw_matching(tmp_path / "a.png", np.full((4, 4, 3), 0.5), np.array([[0, 0, 1, 1.0]]), captions[1], pair)
+    assert all((tmp_path / name).stat().st_size > 1000 for name in ("t.png", "i.png", "a.png"))
 
 
 def test_recall_at_every_k():

@@ -7,6 +7,7 @@ from itm_jax.structs import Split
 
 SAME_OBJECT = 0.3  # IoU above which two regions of one name show one object
 # COCO's 80 classes. Labels from a detector of them may stand beside names that a classifier gave to fixed boxes.
+PEOPLE = {"man", "woman", "boy", "girl", "people"}  # which COCO calls person
 COCO = frozenset(
     [
         "person",
@@ -97,14 +98,17 @@ def object_counts(split: Split) -> Int[np.ndarray, " i"] | None:
     """Objects of each image; None where the source does not know and the split has no boxes or labels.
 
     By labels: regions of one name whose boxes overlap are one object, the earlier region standing for it. Where some of the
-    split's names are classes of COCO only those count.
+    split's names are classes of COCO only those count, unless others are people: then they are of a larger vocabulary, as
+    Visual Genome's, and all count.
     """
     if split.objects is not None:
         return split.objects
     if split.boxes is None or split.labels is None:
         return None
     counted = np.array([name in COCO for name in split.label_names])
-    counted = counted if counted.any() else np.ones(len(split.label_names), bool)
+    counted = (
+        counted if counted.any() and not PEOPLE & set(split.label_names) else np.ones(len(split.label_names), bool)
+    )
     shows = counted[split.labels]
     new = np.zeros_like(shows)
     for r in range(shows.shape[1]):  # over regions, all images at once

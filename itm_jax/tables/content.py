@@ -1,7 +1,8 @@
 """A rendered table before it has a form: headings and cells of text, with what is bold and where groups begin."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -106,7 +107,7 @@ def _notes(
         one, several = [{len(line.seeds) for line in lines} == {1}, any(line.sd for line in lines)]
         content = lines[0].contents[0]
         machines = sorted({c["devices"] for line in lines for c in line.contents})
-        code = sorted({c["code"]["source"] for line in lines for c in line.contents})
+        code = sorted(set().union(*(code_of(c) for line in lines for c in line.contents)))
         notes.append(
             f"Measured by us: split {content['split']}, {content['counts']['images']} images, {content['counts']['captions']} "
             f"captions; {'; '.join(machines)}; code {', '.join(code)}. "
@@ -126,6 +127,11 @@ def _notes(
     for source in dict.fromkeys(f"{p.name}: {p.source}" for p in shown):
         notes.append(f"Published, not measured by us: {source}.")
     return (*notes, *([table.note] if table.note else []))
+
+
+def code_of(content: Mapping[str, Any]) -> set[str]:
+    """Hashes of the sources that trained and evaluated a run."""
+    return {content["code"]["source"], *content.get("trained_by", [])}
 
 
 def objects(table: Table, dataset: str, protocol: str, lines: Sequence[Line]) -> Content:

@@ -117,7 +117,10 @@ def _evaluated(row: Row, cell: Cell, given: Mapping[str, Any]) -> Cell:
             f"row {row.name!r}: needs a data.name or data.test_split of its own, which its results are named by"
         )
     results = cell.workdir / f"results-{config.data.name}-{config.data.test_split}.json"
-    flags = _flags({**_place(cell), **_free(given), **row.overrides})
+    fields = {**_place(cell), **_free(given), **row.overrides}
+    if cell.config.eval.ground_truth:  # which is that of the run's own test split
+        fields["eval.ground_truth"] = config.eval.ground_truth = ""
+    flags = _flags(fields)
     arguments = ("--mode=evaluate", f"--workdir={cell.workdir}", *flags)
     return Cell(row, cell.seed, config, cell.workdir, results, arguments, (cell,))
 

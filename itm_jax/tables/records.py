@@ -5,7 +5,7 @@ from typing import Any
 
 from itm_jax.tables.cell import Cell
 from itm_jax.tables.collect import RECALL_KEYS, Group, Line, by_objects
-from itm_jax.tables.content import BEYOND, beyond_pairs
+from itm_jax.tables.content import BEYOND, beyond_pairs, code_of
 from itm_jax.tables.published import Published, place_of, published, published_beside
 from itm_jax.tables.table import Table
 
@@ -95,6 +95,6 @@ def _line(table: Table, place: str, protocol: str, line: Line, lines: Sequence[L
         "objects": [_of_group(group) for group in by_objects(line, reference)],
         "train_seconds": [c["seconds"]["train"] for c in line.contents],
         "config_hashes": [c.get("config_hash") for c in line.contents],
-        "code": sorted({c["code"]["source"] for c in line.contents}),
+        "code": sorted(set().union(*map(code_of, line.contents))),
         "devices": sorted({c["devices"] for c in line.contents}),
     }

@@ -16,6 +16,7 @@ from itm_jax.data import scenes
 from itm_jax.data.scenes_render import render
 from itm_jax.errors import InputError
 from itm_jax.structs import Split
+from itm_jax.viz import AS_WRITTEN
 from itm_jax.viz.explain import Matching, Merging
 
 COLUMNS = 6  # words in a row
@@ -67,6 +68,7 @@ def _wrapped(text: str, width: int = 60) -> str:
     return "\n".join(lines)
 
 
+@plt.rc_context(AS_WRITTEN)
 def draw_matching(path: pathlib.Path, pixels: np.ndarray, boxes: np.ndarray, caption: str, found: Matching) -> None:
     """Writes a picture: all regions coloured by gate, then for each word the region that it took.
 
@@ -102,6 +104,7 @@ def draw_matching(path: pathlib.Path, pixels: np.ndarray, boxes: np.ndarray, cap
     plt.close(figure)
 
 
+@plt.rc_context(AS_WRITTEN)
 def draw_merging(path: pathlib.Path, pixels: np.ndarray, boxes: np.ndarray, caption: str, found: Merging) -> None:
     """Writes a picture: pairs of merged regions in one colour each, merged word pieces below."""
     shown = found.regions[:COLUMNS]

@@ -56,8 +56,8 @@ def to_html(
     full = content["protocols"]["full"]
     parts = [
         f"<h1>{html.escape(name)}</h1>",
-        f"<p>{html.escape(content['model'])} on {html.escape(content['dataset'])}, split {content['split']}: rSum "
-        f"<b>{full['rsum']:.1f}</b>; step {content['step']}, selected on {content['selected_on']} "
+        f"<p>{html.escape(content['model'])} on {html.escape(content['dataset'])}, split {html.escape(content['split'])}: rSum "
+        f"<b>{full['rsum']:.1f}</b>; step {content['step']}, selected on {html.escape(content['selected_on'])} "
         f"(rSum {content['selection']['rsum']:.1f}), seed {content['seed']}; {content['counts']['params']:,} parameters.</p>",
         *(f'<p class="note">{html.escape(note)}</p>' for note in notes),
         "<h2>Results</h2>",

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from itm_jax.structs import Split
+from itm_jax.viz import AS_WRITTEN
 
 TOP = 5
 RIGHT, WRONG = "#2a8f4f", "#c0392b"
@@ -71,6 +72,7 @@ def answer(
     return Answer(query, rank, items, found[items], right[items])
 
 
+@plt.rc_context(AS_WRITTEN)
 def draw_image_query(
     path: pathlib.Path, split: Split, found: Answer, pixels: Callable[[int], np.ndarray | None]
 ) -> None:
@@ -92,6 +94,7 @@ def draw_image_query(
     _save(figure, path)
 
 
+@plt.rc_context(AS_WRITTEN)
 def draw_caption_query(
     path: pathlib.Path, split: Split, found: Answer, pixels: Callable[[int], np.ndarray | None]
 ) -> None:
