@@ -399,6 +399,7 @@ def test_costs_are_measured_again_when_the_rows_change(tmp_path, monkeypatch):
     cost.measure(make(), path, repeats=5)
     assert cost.is_measured(make(), path)
     assert not cost.is_measured(make(data__scenes__regions=36), path)
+    assert cost.is_measured(make(data__cache_dir=str(tmp_path)), path)  # not what the figures depend on
     assert asked[0]["CPFEAN"]["model"]["graph"]["layers"] == 1
     earlier = json.loads(path.read_text())
     del earlier["models"]["CPFEAN"]["score_seconds_median"]

@@ -18,7 +18,11 @@ def get_table():
             few = of_model | {"loss.num_negatives": n}
             for every, datasets in ((95, ("scenes", "f8k")), (127, ("f30k", "coco"))):
                 reference = f"{model}, {every} negatives"
-                rows.append(Row(f"{model}, {n} negatives", few, model, x=n, reference=reference, datasets=datasets))
+                rows.append(
+                    Row(
+                        f"{model}, {n} negative{'s' * (n > 1)}", few, model, x=n, reference=reference, datasets=datasets
+                    )
+                )
         for every, datasets in ((95, ("scenes", "f8k")), (127, ("f30k", "coco"))):  # all of a batch of 96, of 128
             rows.append(Row(f"{model}, {every} negatives", of_model, model, x=every, datasets=datasets))
     return Table(

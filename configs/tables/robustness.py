@@ -17,7 +17,7 @@ bases, fields = (load_module(pathlib.Path(__file__).with_name(f"{name}.py")) for
 def get_table():
     labelled = ("scenes", "f8k")  # SCAN's files have no labels
     labels, words = "data.alter.permuted_labels", "data.alter.noisy_words"
-    rows = [Row("CPFEAN", fields.CPFEAN, "CPFEAN"), Row("AFA", fields.AFA, "AFA")]
+    rows = [Row("CPFEAN", fields.CPFEAN, "CPFEAN"), Row("AFA", fields.AFA, "AFA", reference="AFA")]
     for share in (0.25, 0.5, 1.0):
         noise = {labels: share, "data.name": f"labels{share:.0%}".replace("%", "")}
         rows.append(

@@ -23,7 +23,7 @@ def get_table():
     rows = []
     foreign = {"data.source": "scenes", "data.scenes.features": 512, "data.scenes.regions": 36, "data.scenes.test": 300}
     for model, of_model in (("AFA", fields.AFA), ("CPFEAN", fields.CPFEAN)):
-        rows.append(Row(model, of_model, model))
+        rows.append(Row(model, of_model, model, reference=model))
         for name, world in (
             ("less noise", {"data.scenes.noise": 1.0}),
             ("more noise", {"data.scenes.noise": 2.0}),

@@ -118,7 +118,7 @@ def _notes(
             spread = "queries and seeds" + ("" if grouped else ", their spread pooled over the rows with several")
             spread = "queries alone: with one seed the spread of seeds is not known" if one else spread
             to = dict.fromkeys(table.reference_of(x.row) for x in lines if x.difference is not None and not x.row.of)
-            to = ", ".join(f"'{name}'" for name in to) + (", the one of the same model" if len(to) > 1 else "")
+            to = ", ".join(f"'{name}'" for name in to) + (", to that of the same model" if len(to) > 1 else "")
             evaluated = any(x.row.of for x in lines if x.difference is not None)
             to += (
                 (" and, of" if to else "of") + " a row on other data, to the row that it evaluates" if evaluated else ""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from itm_jax.config import FREE_FIELDS, flatten
 from itm_jax.errors import InputError
 from itm_jax.files import write_whole
 from itm_jax.tables.cell import Cell
@@ -43,13 +44,17 @@ def plan_of(cells: Sequence[Cell]) -> str:
 def is_measured(cells: Sequence[Cell], path: pathlib.Path) -> bool:
     """Whether all figures are there and of exactly these configs."""
     figures = read_figures(path)
-    if figures is None or figures.get("plan") != _hash(plan_of(cells)):
+    if figures is None or figures.get("plan") != _hash(cells):
         return False
     return all(key in of for of in figures["models"].values() for key, _, _, _ in COLUMNS.values())
 
 
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _hash(cells: Sequence[Cell]) -> str:
+    """Of the configs, without where their files lie."""
+    deciding = {
+        cell.row.name: {k: v for k, v in flatten(cell.config).items() if k not in FREE_FIELDS} for cell in cells
+    }
+    return hashlib.sha256(json.dumps(deciding, default=list, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def measure(cells: Sequence[Cell], path: pathlib.Path, *, repeats: int) -> None:
@@ -78,7 +83,7 @@ def measure(cells: Sequence[Cell], path: pathlib.Path, *, repeats: int) -> None:
     plan.unlink()
     if done.returncode:
         raise InputError(f"itm_jax.bench models: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
-    figures = read_figures(out) | {"plan": _hash(plan_of(cells))}
+    figures = read_figures(out) | {"plan": _hash(cells)}
     write_whole(path, json.dumps(figures, indent=2) + "\n")
     out.unlink()
 
@@ -108,7 +113,7 @@ def cost(table: Table, dataset: str, figures: dict[str, Any]) -> Content:
         texts = ("" if v is None else c[2].format(v * f) for (v, f), c in zip(found, COLUMNS.values(), strict=True))
         rows.append((row.name, *texts))
     table_of = np.array(values)
-    best = np.nanmin(table_of, axis=0)
+    best = np.min(table_of, axis=0)  # NaN, and nothing in bold, where one has no figure
     bold = frozenset((int(r), int(c) + 1) for r, c in np.argwhere(table_of == best))
     notes = [table.question] if table.question else []
     notes.append(
@@ -119,7 +124,7 @@ def cost(table: Table, dataset: str, figures: dict[str, Any]) -> Content:
     notes.append(
         f"A query is a caption (where the text is frozen, its states), scored against {machine['gallery']:,} images on the device, "
         f"its ten best found; queries/s: encoded and scored, {machine['queries']} at a time. FLOPs by hand count matrix products; "
-        "XLA counts every operation, the body of a loop once."
+        "XLA counts every operation, the body of a loop once. Parameters are those that are trained; a step's memory is XLA's plan."
     )
     return Content(
         f"{table.title}: {dataset}",

@@ -7,6 +7,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from itm_jax.tables.collect import Line, by_objects
 from itm_jax.tables.published import place_of, published_beside
@@ -56,7 +57,7 @@ def _points(axis, table: Table, protocol: str, lines: Sequence[Line]) -> None:
             axis.plot(p.rsum, y, "D", color="black", ms=5, label=None if marked else "published")
             marked.append(p.rsum)
     axis.set_yticks(places, [line.row.name for line in lines], fontsize=8)
-    axis.invert_yaxis()
+    axis.set_ylim(len(lines) - 0.4, -0.6)
     low, high = min([line.ci[0] for line in lines] + marked), max([line.ci[1] for line in lines] + marked)
     axis.set_xlim(max(0.0, low - 0.05 * (high - low) - 2), min(600.0, high + 0.05 * (high - low) + 2))
     axis.grid(alpha=0.25, axis="x")
@@ -97,6 +98,10 @@ def draw_costs(path: pathlib.Path, table: Table, dataset: str, models: Mapping[s
         marker = "o" if row.group == table.rows[0].group else "s"
         axis.scatter(x, y, s=60, marker=marker, color=plt.get_cmap("tab10")(k), label=row.name)
     axis.set(xscale="log", yscale="log", xlabel="seconds of an epoch", ylabel="ms of one query, encoded and scored")
+    for of_axis in (axis.xaxis, axis.yaxis):
+        of_axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        of_axis.set_major_formatter(FormatStrFormatter("%g"))
+        of_axis.set_minor_formatter(NullFormatter())
     axis.margins(0.1)
     axis.grid(alpha=0.25, which="both")
     axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
