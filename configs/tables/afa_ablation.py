@@ -2,7 +2,8 @@
 
     python -m itm_jax.reproduce --table=configs/tables/afa_ablation.py --workdir=runs/tables
 
-Rows change one thing each. The official variant is the authors' released code (docs/afa.md).
+Rows change one thing each. On 16 regions a ratio of 0.05 merges none of them, so that the pairing is also asked for at 0.2.
+The official variant is the authors' released code (docs/afa.md).
 """
 
 import pathlib
@@ -19,6 +20,7 @@ def get_table():
     def row(name, group, **fields):
         return Row(name, afa | {k.replace("__", "."): v for k, v in fields.items()}, group)
 
+    ratio = afa | {"model.aggregation.ratio": 0.2}
     loss, rows = "loss", "aggregation and selection"
     return Table(
         title="AFA, ablation",
@@ -38,7 +40,13 @@ def get_table():
             row("mean pooling in place of both", rows, model__aggregation__enabled=False, model__selection="mean"),
             row("mean selection", rows, model__selection="mean"),
             row("no shuffle", rows, model__aggregation__shuffle=False),
-            row("ratio 0.2", rows, model__aggregation__ratio=0.2),
+            Row("ratio 0.2", ratio, rows),
+            Row(
+                "ratio 0.2, random pairing",
+                ratio | {"model.aggregation.pairing": "random"},
+                rows,
+                reference="ratio 0.2",
+            ),
             row("ratio 0.5", rows, model__aggregation__ratio=0.5),
             row("official variant", "the authors' code", model__variant="official"),
         ),
