@@ -23,6 +23,7 @@ def get_table():
         title="CPFEAN and what it is compared with",
         question="Does the alignment of prominent fragments beat SCAN, plain late interaction and single-vector models?",
         bases=bases.main(),
+        minutes={"scenes": 14, "f8k": 21},
         seeds=(0, 1, 2),
         reference="CPFEAN",
         field=fields.METHODS,

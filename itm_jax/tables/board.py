@@ -74,7 +74,8 @@ def time_left(cells: Sequence[Cell], part: Sequence[Cell], minutes: float | None
     """Seconds for the unfinished ones of a part of a table's cells, `jobs` at a time; None where it is not known."""
     known = estimate(cells, minutes)
     seconds = [known[cell.name] for cell in part if cell.state != "finished"]
-    return None if None in seconds else sum(seconds) / jobs
+    measured = any(cell.state == "finished" and not cell.needs for cell in cells)  # else `minutes`, of all cores
+    return None if None in seconds else sum(seconds) / (jobs if measured else 1)
 
 
 def plan_lines(
