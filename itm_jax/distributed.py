@@ -100,8 +100,8 @@ def wait_for(address: str, seconds: float) -> None:
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
             return
-        except OSError as e:
-            why = e.strerror or str(e)
+        except (OSError, UnicodeError) as e:
+            why = getattr(e, "strerror", None) or str(e)
             time.sleep(min(1.0, seconds / 10))
     raise InputError(f"JAX_COORDINATOR_ADDRESS={address}: the first process did not answer in {seconds:.0f} s ({why})")
 

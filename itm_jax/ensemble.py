@@ -92,7 +92,7 @@ def evaluate_ensemble(config, runs: Sequence[pathlib.Path], workdir: pathlib.Pat
         for key in ("step", "selection", "seed", "config_hash", "finished", "variant"):
             del content[key]
         content["model"] = "ensemble"
-        content["trained_by"] = sorted({code for m in members for code in m.meta.get("code", [])})
+        content["trained_by"] = sorted({code for m in members for code in m.meta.get("code", ["unknown"])})
         content["members"] = [m.describe() | {"run": str(run)} for run, m in zip(runs, members, strict=True)]
         trained = config_lib.read_json(runs[0] / "config.json")
         trained.data.dir = config.data.dir  # the data may have moved; what they are was compared above

@@ -28,7 +28,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "directory for the runs and the 
 _DATASET = flags.DEFINE_string("dataset", None, "data set to make it on, default: the table's first")
 _SEEDS = flags.DEFINE_list("seeds", [], "seeds of every trained row, default: the table's")
 _SHARD = flags.DEFINE_string("shard", "0/1", "i/n: run the i-th of n parts only, and render what is finished")
-_JOBS = flags.DEFINE_integer("jobs", 1, "runs at a time; on a CPU each has its share of the cores", lower_bound=1)
+_JOBS = flags.DEFINE_integer("jobs", 1, "runs at a time; each has its share of the cores and GPUs", lower_bound=1)
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "print the plan, with the time it may take, and do nothing")
 _ON = flags.DEFINE_list("on", [], "NAME:DIR,...: other data in SCAN's form that every trained row is evaluated on too")
 _COMMANDS = flags.DEFINE_bool("commands", False, "print the command of every run, and do nothing")
@@ -121,6 +121,8 @@ def parsed_places() -> dict[str, str]:
     for name, _, directory in pairs:
         if not re.fullmatch(r"[\w.-]+", name) or not directory:
             raise InputError(f"--on={','.join(_ON.value)}: must be NAME:DIR, or several with commas between them")
+    if len({name for name, _, _ in pairs}) < len(pairs):
+        raise InputError(f"--on={','.join(_ON.value)}: two have the same name")
     return {name: str(pathlib.Path(directory).expanduser().resolve()) for name, _, directory in pairs}
 
 

@@ -74,7 +74,7 @@ def results(
         "config_hash": config_hash(config),
         "data": trained_on | {split.name: describe_split(split)},
         "code": code_version(),
-        "trained_by": meta.get("code", []),
+        "trained_by": meta.get("code", ["unknown"]),
         "versions": versions(),
         "devices": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
     }

@@ -490,8 +490,9 @@ def test_commands_can_be_pasted(table, tmp_path):
 def test_each_of_the_runs_at_a_time_has_its_gpus(monkeypatch):
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3,5")
-    assert [share.gpus for share in process.shares(2)] == [("2", "5"), ("3",)]
-    with pytest.raises(InputError, match="--jobs=4: there are 3 GPUs"):
+    assert [share.gpus for share in process.shares(2)] == [("2",), ("3",)]  # as many for each
+    assert [share.gpus for share in process.shares(1)] == [()]  # all
+    with pytest.raises(InputError, match="--jobs=4: 3 GPUs take so many at a time"):
         process.shares(4)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert [share.gpus for share in process.shares(2)] == [(), ()]
@@ -513,6 +514,39 @@ def test_signals_that_stop_wait_for_the_end_of_a_block():
         work()
     assert done == ["the block"]
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_rows_on_other_data_are_noise_where_their_seeds_disagree(table, tmp_path):
+    """On the same images A loses 50 and gains 25 with two seeds: the mean of -12.5 says nothing."""
+    cells = {(c.row.name, c.seed): c for c in plan_of(table, tmp_path)}
+    for seed, ranks in ((0, [0] * 12), (1, [0] * 11 + [99])):
+        finish(cells["A", seed], ranks, [0] * 12)
+    for seed, ranks in ((0, [0] * 10 + [99] * 2), (1, [0] * 12)):
+        finish(cells["A on more noise", seed], ranks, [0] * 12)
+    a, other = collect.collect(table, list(cells.values()), "full")
+    assert other.difference == pytest.approx(-12.5)
+    assert other.noise
+    block = content.recalls(table, "scenes", "full", [a, other])
+    [note] = [note for note in block.notes if note.startswith("Differences")]
+    assert note.startswith("Differences are of a row on other data to the row that it evaluates. ")
+
+
+def test_what_another_command_finished_is_not_run_again(table, tmp_path, monkeypatch):
+    cells = [c for c in plan_of(table, tmp_path, seeds=(0,)) if not c.needs]
+    started = []
+
+    def start(cell, *_):
+        started.append(cell.name)
+        for each in cells:  # the other command has finished both meanwhile
+            finish(each, [0] * 4, [0] * 20)
+        gone = types.SimpleNamespace(poll=lambda: 0, returncode=0)
+        log = tmp_path / "log"
+        log.touch()
+        return process.Running(cell, gone, log, time.monotonic(), process.Share(), 0)
+
+    monkeypatch.setattr(runner, "start", start)
+    assert runner.run_cells(cells, tmp_path, shard=(0, 1), jobs=1, minutes=None) == []
+    assert started == ["A, seed 0"]
 
 
 def test_a_closed_terminal_that_is_ignored_stays_ignored():

@@ -6,8 +6,8 @@ from jaxtyping import Float, Int
 from itm_jax.structs import Split
 
 SAME_OBJECT = 0.3  # IoU above which two regions of one name show one object
-# COCO's 80 classes. Labels from a detector of them may stand beside names that a classifier gave to fixed boxes.
 PEOPLE = {"man", "woman", "boy", "girl", "people"}  # which COCO calls person
+# COCO's 80 classes. Labels from a detector of them may stand beside names that a classifier gave to fixed boxes.
 COCO = frozenset(
     [
         "person",

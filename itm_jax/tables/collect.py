@@ -153,7 +153,7 @@ def _pooled(per_seed: Sequence[Float[np.ndarray, "s i 6"]]) -> Spread:
 def _compared(line: Line, reference: Line | None, spread: Spread) -> Line:
     """The line beside another: a bootstrap over images, paired where they are the same, and the spread over seeds of both.
 
-    A line that evaluates the other's own runs on other data has no spread over seeds of its own.
+    Of a line that evaluates the other's own runs on other data what counts is how their difference spreads.
     """
     if reference is None:
         return line
@@ -163,6 +163,9 @@ def _compared(line: Line, reference: Line | None, spread: Spread) -> Line:
         mine, others = (x.per_seed[[x.seeds.index(seed) for seed in both]] for x in (line, reference))
         if not both:
             return line
+        of_each = mine.sum(axis=2).mean(axis=1) - others.sum(axis=2).mean(axis=1)
+        spread = Spread(float(np.var(of_each, ddof=1)) if len(both) > 1 else 0.0, len(both) - 1)
+        of_seeds = spread.variance / len(both)
     else:
         of_seeds = spread.variance / len(line.seeds) + spread.variance / len(reference.seeds)
     a, b = mine.mean(axis=0), others.mean(axis=0)

@@ -117,20 +117,19 @@ def _notes(
         if any(line.difference is not None for line in lines):
             spread = "queries and seeds" + ("" if grouped else ", their spread pooled over the rows with several")
             spread = "queries alone: with one seed the spread of seeds is not known" if one else spread
-            to = dict.fromkeys(table.reference_of(x.row) for x in lines if x.difference is not None and not x.row.of)
-            to = ", ".join(f"'{name}'" for name in to) + (", to that of the same model" if len(to) > 1 else "")
-            evaluated = any(x.row.of for x in lines if x.difference is not None)
-            to += (
-                (" and, of" if to else "of") + " a row on other data, to the row that it evaluates" if evaluated else ""
-            )
-            notes.append(f"Differences are to {to}; {NOISE}: inside the noise (95%) of {spread}.")
+            compared = [x.row for x in lines if x.difference is not None]
+            to = [f"'{name}'" for name in dict.fromkeys(table.reference_of(row) for row in compared if not row.of)]
+            to = [" or ".join(to) + (", whichever is of the same model" if len(to) > 1 else "")] if to else []
+            to += ["of a row on other data to the row that it evaluates"] * any(row.of for row in compared)
+            to = "; ".join(to) if to and to[0].startswith("of") else "to " + "; ".join(to)
+            notes.append(f"Differences are {to}. {NOISE}: inside the noise (95%) of {spread}.")
     for source in dict.fromkeys(f"{p.name}: {p.source}" for p in shown):
         notes.append(f"Published, not measured by us: {source}.")
     return (*notes, *([table.note] if table.note else []))
 
 
 def code_of(content: Mapping[str, Any]) -> set[str]:
-    """Hashes of the sources that trained and evaluated a run."""
+    """Hashes of the sources that evaluated a run and, where it says so, that trained it."""
     return {content["code"]["source"], *content.get("trained_by", [])}
 
 

@@ -118,8 +118,7 @@ def _evaluated(row: Row, cell: Cell, given: Mapping[str, Any]) -> Cell:
         )
     results = cell.workdir / f"results-{config.data.name}-{config.data.test_split}.json"
     fields = {**_place(cell), **_free(given), **row.overrides}
-    if cell.config.eval.ground_truth:  # which is that of the run's own test split
-        fields["eval.ground_truth"] = config.eval.ground_truth = ""
+    fields["eval.ground_truth"] = config.eval.ground_truth = ""  # the run may have that of its own test split
     flags = _flags(fields)
     arguments = ("--mode=evaluate", f"--workdir={cell.workdir}", *flags)
     return Cell(row, cell.seed, config, cell.workdir, results, arguments, (cell,))

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 from itm_jax import distributed
 from itm_jax.errors import InputError, TerminatedError
@@ -49,10 +50,12 @@ def shares(jobs: int) -> list[Share]:
     """
     gpus = visible_gpus()
     if jobs > 1 and (distributed.on_tpu() or 0 < len(gpus) < jobs):
-        there = "a TPU takes one run" if not gpus else f"there are {len(gpus)} GPUs"
-        raise InputError(f"--jobs={jobs}: {there} at a time")
+        raise InputError(
+            f"--jobs={jobs}: {'a TPU takes one' if not gpus else f'{len(gpus)} GPUs take so many'} at a time"
+        )
+    each = len(gpus) // jobs  # the same number for all, for the batch is divided by it
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []  # Linux
-    of_gpus = [tuple(gpus[k::jobs]) if jobs > 1 else () for k in range(jobs)]
+    of_gpus = [tuple(gpus[k * each : (k + 1) * each]) if jobs > 1 else () for k in range(jobs)]
     return [Share(frozenset(cores[k::jobs] or cores), of_gpus[k]) for k in range(jobs)]
 
 
@@ -62,6 +65,8 @@ def visible_gpus() -> list[str]:
         return []
     if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [gpu for gpu in named.split(",") if gpu and gpu != "-1"]
+    if not any(find_spec(f"jax_cuda{version}_plugin") for version in (12, 13)):  # JAX would not see them
+        return []
     return [str(k) for k in range(len(glob.glob("/dev/nvidia[0-9]*")))]
 
 
@@ -81,7 +86,7 @@ def start(cell: Cell, workdir: pathlib.Path, share: Share) -> Running:
         InputError: the log cannot be written.
     """
     log = workdir / "logs" / f"{cell.workdir.name}{'-' + cell.results.stem if cell.row.of else ''}.log"
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ | {"PYTHONUNBUFFERED": "1"}
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     # Seeds of a row, and rows that differ in data only, share programs.
     environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(workdir / "xla" / machine()))
     if share.gpus:

@@ -9,7 +9,8 @@ from itm_jax.tables.cell import Cell
 from itm_jax.tables.process import last_line, problem_of, shares, start, stopping
 
 POLL_SECONDS = 0.5
-LOCK_SECONDS = 10.0  # until a workdir that another process writes is tried again
+LOCK_SECONDS = 10.0  # until a workdir that another process writes is tried again, twice as long each time
+LONGEST_LOCK_SECONDS = 300.0
 
 
 def run_cells(
@@ -33,16 +34,22 @@ def run_cells(
     """
     part = of_shard(cells, *shard)
     waiting, running, failed = [c for c in part if c.state != "finished"], [], []
-    locked: dict[pathlib.Path, float] = {}  # workdirs that another process writes: when to try again
+    locked: dict[
+        pathlib.Path, tuple[float, float]
+    ] = {}  # workdirs that another process writes: when to try again, after how long
     free = shares(jobs)
     with Board(len(waiting), time_left(cells, part, minutes, jobs)) as board, stopping(running) as stops:
         while waiting or running:
             for cell in [c for c in waiting if all(need.state == "finished" for need in c.needs)]:
                 if not free or cell.workdir in [one.cell.workdir for one in running]:  # one process writes a workdir
                     continue
-                if time.monotonic() < locked.get(cell.workdir, 0.0):
+                if cell.workdir in locked and time.monotonic() < locked[cell.workdir][0]:
                     continue
                 waiting.remove(cell)
+                if cell.state == "finished":  # by another process
+                    locked.pop(cell.workdir, None)
+                    board.ended(cell, 0.0, "")
+                    continue
                 if cell.workdir not in locked:
                     board.say(f"{cell.name}: {'continued' if cell.state == 'cut off' else 'started'}")
                 with stops.deferred():  # no run is started that nobody knows of
@@ -60,10 +67,12 @@ def run_cells(
                 running.remove(one)
                 free.append(one.share)
                 problem = problem_of(one)
-                if "in use by" in problem:
+                if f"{one.cell.workdir}: in use by" in problem:
+                    _, pause = locked.get(one.cell.workdir, (0.0, LOCK_SECONDS / 2))
+                    pause = min(2 * pause, LONGEST_LOCK_SECONDS)
                     if one.cell.workdir not in locked:
-                        board.say(f"{one.cell.name}: another process writes it; waiting for that")
-                    locked[one.cell.workdir] = time.monotonic() + LOCK_SECONDS
+                        board.say(f"{one.cell.name}: waiting: {problem}")
+                    locked[one.cell.workdir] = (time.monotonic() + pause, pause)
                     waiting.insert(0, one.cell)
                     continue
                 if problem:
