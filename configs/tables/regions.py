@@ -30,7 +30,7 @@ def get_table():
         title="Number of regions",
         question="How many regions per image do AFA and CPFEAN need?",
         bases=bases.short(),
-        minutes={"scenes": 16, "f8k": 13},
+        minutes={"scenes": 16, "f8k": 15},
         axis="regions per image",
         note=fields.LEFT_OUT,
         rows=tuple(rows),
