@@ -34,22 +34,21 @@ def run_cells(
     """
     part = of_shard(cells, *shard)
     waiting, running, failed = [c for c in part if c.state != "finished"], [], []
-    locked: dict[
-        pathlib.Path, tuple[float, float]
-    ] = {}  # workdirs that another process writes: when to try again, after how long
+    # Workdirs that another process writes: when to try again, and after how long.
+    locked: dict[pathlib.Path, tuple[float, float]] = {}
     free = shares(jobs)
     with Board(len(waiting), time_left(cells, part, minutes, jobs)) as board, stopping(running) as stops:
         while waiting or running:
+            for cell in [c for c in waiting if c.state == "finished"]:  # by another process
+                waiting.remove(cell)
+                locked.pop(cell.workdir, None)
+                board.ended(cell, 0.0, "")
             for cell in [c for c in waiting if all(need.state == "finished" for need in c.needs)]:
                 if not free or cell.workdir in [one.cell.workdir for one in running]:  # one process writes a workdir
                     continue
                 if cell.workdir in locked and time.monotonic() < locked[cell.workdir][0]:
                     continue
                 waiting.remove(cell)
-                if cell.state == "finished":  # by another process
-                    locked.pop(cell.workdir, None)
-                    board.ended(cell, 0.0, "")
-                    continue
                 if cell.workdir not in locked:
                     board.say(f"{cell.name}: {'continued' if cell.state == 'cut off' else 'started'}")
                 with stops.deferred():  # no run is started that nobody knows of
