@@ -98,7 +98,7 @@ def first_state(run: Run, workdir: pathlib.Path) -> tuple[TrainState, dict[str, 
     found = distributed.by_first(lambda like: checkpoints.restore_newest(workdir, like, _say), state)
     if found:
         state = found[0]
-        meta = {"code": ["unknown"]} | {k: found[1][k] for k in meta if k in found[1]}  # of versions that did not say
+        meta |= {"code": ["unknown"]} | {k: found[1][k] for k in meta if k in found[1]}  # of versions that did not say
     elif config.init_from:
         other = pathlib.Path(config.init_from).expanduser()
         check_vocabulary(run.text, other)

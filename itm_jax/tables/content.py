@@ -118,8 +118,13 @@ def _notes(
             spread = "queries and seeds" + ("" if grouped else ", their spread pooled over the rows with several")
             spread = "queries alone: with one seed the spread of seeds is not known" if one else spread
             compared = [x.row for x in lines if x.difference is not None]
-            to = [f"'{name}'" for name in dict.fromkeys(table.reference_of(row) for row in compared if not row.of)]
+            own = [row for row in compared if row.reference and table.reference and not row.of]
+            to = [
+                f"'{name}'"
+                for name in dict.fromkeys(table.reference_of(row) for row in compared if not row.of and row not in own)
+            ]
             to = [" or ".join(to) + (", whichever is of the same model" if len(to) > 1 else "")] if to else []
+            to += [f"of '{row.name}' to '{row.reference}'" for row in own]
             to += ["of a row on other data to the row that it evaluates"] * any(row.of for row in compared)
             to = "; ".join(to) if to and to[0].startswith("of") else "to " + "; ".join(to)
             notes.append(f"Differences are {to}. {NOISE}: inside the noise (95%) of {spread}.")

@@ -53,7 +53,9 @@ def run_cells(
                     board.say(f"{cell.name}: {'continued' if cell.state == 'cut off' else 'started'}")
                 with stops.deferred():  # no run is started that nobody knows of
                     running.append(start(cell, workdir, free.pop()))
-            if not running and not any(cell.workdir in locked for cell in waiting):
+            if not running and not any(
+                cell.workdir in locked and all(need.state == "finished" for need in cell.needs) for cell in waiting
+            ):
                 for cell in waiting:
                     line = f"{cell.name}: waits for {', '.join(need.name for need in cell.needs)}"
                     if shard[1] > 1:  # another part's
