@@ -9,7 +9,7 @@ a hundredth of the one for Flickr30K; their paper does not say why.
 Expected: rSum 526.1 in 5-fold 1K, as published (arXiv 2401.09725). Not measured by us. Time: not measured on a GPU.
 """
 
-from itm_jax.config import default_config
+from itm_jax.config.default import default_config
 
 
 def get_config():

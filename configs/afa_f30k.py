@@ -9,7 +9,7 @@ Expected: rSum 510.9 on the 1K test split, as published (arXiv 2401.09725; a sin
 us: we had neither the features nor BERT-base at hand. Time: not measured on a GPU.
 """
 
-from itm_jax.config import default_config
+from itm_jax.config.default import default_config
 
 
 def get_config():

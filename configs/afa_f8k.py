@@ -12,7 +12,7 @@ Not measured on a GPU.
 import importlib.util
 import pathlib
 
-from itm_jax.config import default_config
+from itm_jax.config.default import default_config
 
 
 def minilm() -> str:

@@ -8,7 +8,7 @@
 Not a recipe to train by. Not measured on a GPU.
 """
 
-from itm_jax.config import default_config
+from itm_jax.config.default import default_config
 
 
 def get_config():

@@ -8,7 +8,7 @@ Expected: rSum 539.3 in 5-fold 1K and 452.0 in 5K, as published (arXiv 2311.0218
 Time: not measured on a GPU.
 """
 
-from itm_jax.config import config_beside
+from itm_jax.config.load import config_beside
 
 
 def get_config():

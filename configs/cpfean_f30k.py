@@ -10,7 +10,7 @@ Expected: rSum 534.7 on the 1K test split, as published (arXiv 2311.02183; no pu
 measured on a GPU.
 """
 
-from itm_jax.config import config_beside
+from itm_jax.config.load import config_beside
 
 
 def get_config():

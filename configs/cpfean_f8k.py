@@ -9,7 +9,7 @@ Measured on 2 CPU cores, seeds 0 to 2: test rSum 334.3 ± 2.9 (chance 10.6), dev
 Not measured on a GPU.
 """
 
-from itm_jax.config import config_beside
+from itm_jax.config.load import config_beside
 
 
 def get_config():

@@ -7,7 +7,7 @@ in. With --config.model.words.graph=sparse the words reason over the dependency 
 Not measured on a GPU.
 """
 
-from itm_jax.presets import cpfean_quickstart
+from itm_jax.config.presets import cpfean_quickstart
 
 
 def get_config():

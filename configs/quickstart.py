@@ -7,7 +7,7 @@ where AFA had 453.2 and later 449.6). The same command into another workdir gave
 a GPU.
 """
 
-from itm_jax.presets import quickstart
+from itm_jax.config.presets import quickstart
 
 
 def get_config():

@@ -6,7 +6,7 @@ A baseline in the frame of AFA and CPFEAN: optimiser, augmentation and schedule 
 those of its paper. Not measured by us.
 """
 
-from itm_jax.config import config_beside
+from itm_jax.config.load import config_beside
 
 
 def get_config():

@@ -12,7 +12,7 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from itm_jax import commands
+from itm_jax.cli import commands
 from itm_jax.errors import InputError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "config file (Python with get_config())", lock_config=True)
@@ -22,7 +22,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "directory of the run, checked t
 def main() -> None:
     """Flags -> the list of defects."""
     config = commands.config_of(_CONFIG)
-    from itm_jax.check_run import check, describe
+    from itm_jax.checks.run import check, describe
 
     defects, splits = check(config, pathlib.Path(_WORKDIR.value).expanduser() if _WORKDIR.value else None)
     for line in defects.lines:

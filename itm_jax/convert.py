@@ -15,7 +15,7 @@ import sys
 
 from absl import flags
 
-from itm_jax import commands
+from itm_jax.cli import commands
 from itm_jax.errors import InputError, TerminatedError
 
 WORDS = ("tfds", "dependencies")
@@ -33,12 +33,12 @@ def main(word: str) -> None:
         if not flag.value:
             raise InputError(f"--{flag.name}: not given; pass --{flag.name}=DIR, {what}")
     if word == "dependencies":
-        from itm_jax.data.dependencies import load_parser, write_dependencies
+        from itm_jax.data.precomp.dependencies import load_parser, write_dependencies
 
         written = write_dependencies(_PRECOMP.value, _SPLITS.value, load_parser(_PARSER.value))
         print("\n".join(f"written: {path}" for path in written))
         return
-    from itm_jax.data.tfds_builder import build
+    from itm_jax.data.tfds.builder import build
 
     signal.signal(signal.SIGTERM, _terminate)
     path = build(_PRECOMP.value, _OUT.value, splits=_SPLITS.value, name=_NAME.value or "")

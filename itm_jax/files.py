@@ -1,5 +1,6 @@
 """Writing files so that nothing half written is left."""
 
+import os
 import pathlib
 
 from itm_jax.errors import InputError
@@ -13,3 +14,10 @@ def write_whole(path: pathlib.Path, text: str) -> None:
         temporary.replace(path)
     except OSError as e:
         raise InputError(f"{path}: cannot be written ({e.strerror})") from None
+
+
+def cache_dir(configured: str | None) -> pathlib.Path:
+    """`config.data.cache_dir`, else `$XDG_CACHE_HOME/itm_jax`, else `~/.cache/itm_jax`."""
+    if configured:
+        return pathlib.Path(configured).expanduser()
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "itm_jax"

@@ -19,9 +19,9 @@ if __name__ == "__main__" and not __package__:  # run as a file: its folder woul
 from absl import flags
 from ml_collections import config_flags
 
-from itm_jax import commands
+from itm_jax.cli import commands
+from itm_jax.config.validation import validate
 from itm_jax.errors import InputError
-from itm_jax.validation import validate
 
 FLAGS = flags.FLAGS
 MODES = ("all", "train", "evaluate")
@@ -40,14 +40,14 @@ def main() -> None:
     if _ENSEMBLE.value and _MODE.value != "evaluate":
         raise InputError("--ensemble: averages runs that are trained already; add --mode=evaluate")
 
-    from itm_jax import distributed
+    from itm_jax.devices import distributed
 
     distributed.start()
 
-    from itm_jax.ensemble import evaluate_ensemble
-    from itm_jax.evaluate import evaluate
-    from itm_jax.results import summary
-    from itm_jax.train import train
+    from itm_jax.evaluation.ensemble import evaluate_ensemble
+    from itm_jax.evaluation.evaluate import evaluate
+    from itm_jax.runs.results import summary
+    from itm_jax.training.loop import train
 
     if _MODE.value != "evaluate":
         train(config, workdir, check_test=_MODE.value == "all")

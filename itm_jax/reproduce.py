@@ -16,12 +16,13 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from itm_jax import commands
+from itm_jax.cli import commands
+from itm_jax.config import default
 from itm_jax.errors import DivergedError, InputError
 
 FLAGS = flags.FLAGS
 COST_REPEATS = 20  # timed repetitions of a table of costs
-DEFAULT = pathlib.Path(__file__).with_name("config.py")
+DEFAULT = pathlib.Path(default.__file__)
 _CONFIG = config_flags.DEFINE_config_file("config", None, "--config.FIELD=VALUE: for all rows", lock_config=True)
 _TABLE = flags.DEFINE_string("table", None, "file with get_table(), configs/tables/NAME.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "directory for the runs and the rendered table")

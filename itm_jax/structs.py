@@ -9,7 +9,8 @@ Dimension glossary, used in every shape of the package:
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import flax.struct
 import numpy as np
@@ -107,3 +108,25 @@ class Split:
     def caption_image_index(self) -> np.ndarray:
         """[t] index of the image that each caption describes."""
         return np.arange(len(self.captions)) // self.captions_per_image
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything a step changes.
+
+    Attributes:
+        step: number of steps done.
+        params: parameters, float32.
+        batch_stats: running statistics of BatchNorm.
+        opt_state: the optimiser's.
+        skipped: steps left out so far because their loss, gradient or outcome was not finite.
+    """
+
+    step: Int[Array, ""]
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    skipped: Int[Array, ""]
+
+
+Constants = Mapping[str, Mapping[str, Any]]

@@ -16,10 +16,10 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from itm_jax import commands
+from itm_jax.cli import commands
+from itm_jax.config.validation import validate
 from itm_jax.errors import InputError
 from itm_jax.files import write_whole
-from itm_jax.validation import validate
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "config, default: that of the run", lock_config=True)
 _RUN = flags.DEFINE_string("run", None, "workdir of a run")
@@ -39,8 +39,9 @@ def main() -> None:
         raise InputError("--run: not given; pass --run=DIR, the workdir of a run")
     config, run = commands.config_of(_CONFIG), pathlib.Path(_RUN.value).expanduser()
     validate(config)
-    from itm_jax.config import flatten
-    from itm_jax.evaluate import open_run, results_of
+    from itm_jax.config.fields import flatten
+    from itm_jax.evaluation.evaluate import results_of
+    from itm_jax.evaluation.open_run import open_run
     from itm_jax.viz.report import to_html
 
     opened = open_run(config, run)
@@ -89,8 +90,8 @@ def _pixels(opened, image: int):
 
 def draw_curves(run: pathlib.Path, ranks, out: pathlib.Path) -> list[pathlib.Path]:
     """Writes the curves of training and of recall."""
+    from itm_jax.runs.metrics_log import read_metrics
     from itm_jax.viz.curves import draw_recall, draw_training
-    from itm_jax.writer import read_metrics
 
     training, recall = (out / f"{name}.{_FORMAT.value}" for name in ("training", "recall"))
     draw_recall(recall, *ranks["full"])

@@ -10,7 +10,7 @@ case $python in /*) ;; *) python=$PWD/$python ;; esac
 cd "$(dirname "$0")/.." || exit 2
 export CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-0} # the limits are measured on one
 export XLA_PYTHON_CLIENT_PREALLOCATE=false             # leaves memory to PyTorch
-backend=$("$python" -c 'import itm_jax.train, jax; print(jax.default_backend())') || {
+backend=$("$python" -c 'import itm_jax.training.loop, jax; print(jax.default_backend())') || {
   echo "$python has no working itm_jax; PYTHON=.venv/bin/python after pip install -e '.[cuda]'"
   exit 2
 }

@@ -26,17 +26,19 @@ def _outcome(name, dtype, devices):
     import optax
     from test_train import shrunk
 
-    from itm_jax.checksums import leaf_names
     from itm_jax.data import pipeline
-    from itm_jax.data.text import load_text
-    from itm_jax.mesh import make_mesh, own_rows, put, put_part, replicated
-    from itm_jax.run import augment_constants, build_run
-    from itm_jax.train_step import make_train_step
+    from itm_jax.data.prepare import with_text
+    from itm_jax.data.splits import read_split
+    from itm_jax.data.text.text_input import load_text
+    from itm_jax.devices.mesh import make_mesh, own_rows, put, put_part, replicated
+    from itm_jax.runs.checksums import leaf_names
+    from itm_jax.training.build import augment_constants, build_run
+    from itm_jax.training.step import make_train_step
 
     config = shrunk(model__name=name, data__batch_size=16, data__scenes__train=64)
     config.model.dtype = dtype  # float64 is for tests
     text = load_text(config, source="scenes")
-    data = pipeline.with_text(config, pipeline.read_split(config, "train"), text)
+    data = with_text(config, read_split(config, "train"), text)
     run = build_run(config, text, data)
     mesh = make_mesh(16, devices)
     widen = lambda x: np.asarray(x, dtype if x.dtype == np.float32 else None)  # noqa: E731
@@ -89,7 +91,7 @@ if __name__ == "__main__":
 
     jax.config.update("jax_enable_x64", sys.argv[2] == "float64")
     jax.config.update("jax_platforms", "cpu")
-    from itm_jax import distributed
+    from itm_jax.devices import distributed
 
     distributed.start()
     flags = os.environ.get("XLA_FLAGS", "")  # conftest, which test_train reads, would add virtual devices

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from itm_jax.config import default_config
+from itm_jax.config.default import default_config
 from itm_jax.errors import InputError
 from itm_jax.models import build
 from itm_jax.modules.enhancement import Enhancement

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from test_train import shrunk
 
-from itm_jax.data import objects
+from itm_jax.config.validation import validate
 from itm_jax.data.alter import FirstRegions, alter, noisy_words, permute_labels
-from itm_jax.data.pipeline import read_split
-from itm_jax.data.scenes import make_world
+from itm_jax.data.scenes.world import make_world
+from itm_jax.data.splits import read_split
 from itm_jax.errors import InputError
-from itm_jax.validation import validate
+from itm_jax.metrics import objects
 
 
 def test_nothing_asked_nothing_changed():

@@ -6,9 +6,9 @@ import ml_collections
 import numpy as np
 import pytest
 
-from itm_jax.config import default_config
-from itm_jax.data.augment import AugmentConstants, augment
+from itm_jax.config.default import default_config
 from itm_jax.structs import Batch, Regions, Tokens
+from itm_jax.training.augment import AugmentConstants, augment
 
 CLS, SEP, MASK = 2, 3, 4
 REPLACEMENTS = np.arange(1000, 1050, dtype=np.int32)

@@ -8,17 +8,19 @@ import numpy as np
 import pytest
 from test_train import lines, one_device, shrunk  # noqa: F401
 
-from itm_jax import run as run_lib
-from itm_jax import train as training
-from itm_jax.data import bank, pipeline
-from itm_jax.data.text import load_text
+from itm_jax.data import bank
+from itm_jax.data.prepare import with_text
+from itm_jax.data.splits import read_split
+from itm_jax.data.text.text_input import load_text
+from itm_jax.devices.mesh import make_mesh
 from itm_jax.errors import InputError
-from itm_jax.mesh import make_mesh
+from itm_jax.training import build as run_lib
+from itm_jax.training import loop as training
 
 
 def data_of(config, split="train"):
     text = load_text(config, source="scenes")
-    return pipeline.with_text(config, pipeline.read_split(config, split), text)
+    return with_text(config, read_split(config, split), text)
 
 
 @pytest.mark.parametrize("devices", [1, 4])

@@ -16,13 +16,13 @@ from itm_jax.bench.growth import bench_growth
 from itm_jax.bench.random_data import random_data
 from itm_jax.bench.shortlist import bench_shortlist, two_stage
 from itm_jax.bench.train import Step, bench_train
-from itm_jax.checksums import leaf_names
-from itm_jax.config import set_field
+from itm_jax.config.fields import set_field
 from itm_jax.errors import InputError
 from itm_jax.losses.negatives import excluded_pairs
 from itm_jax.losses.triplet import triplet_loss
 from itm_jax.modules import alignment
-from itm_jax.run import build_run
+from itm_jax.runs.checksums import leaf_names
+from itm_jax.training.build import build_run
 
 SHAPES = {"regions": 5, "width": 12, "tokens": 16}
 
@@ -99,7 +99,7 @@ def test_a_shortlist_by_hand():
 
 @pytest.mark.slow
 def test_a_shortlist_of_two_runs(tmp_path):
-    from itm_jax import train as training
+    from itm_jax.training import loop as training
 
     for name in ("afa", "cpfean"):
         training.train(shrunk(model__name=name, train__epochs=0.1), tmp_path / name)
@@ -139,7 +139,7 @@ def test_what_is_not_written_in_pytorch_is_refused(config, message):
 )
 def test_the_pytorch_models_compute_what_ours_do(name, changes):
     torch = pytest.importorskip("torch")
-    from itm_jax.bench.torch_step import TorchStep, torch_name, triplet
+    from itm_jax.bench.pytorch.step import TorchStep, torch_name, triplet
 
     config = small(name, **changes)
     text, data = random_data(config, images=8, **SHAPES)

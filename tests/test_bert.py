@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from itm_jax.data.text import SCENES_VOCAB
+from itm_jax.data.text.text_input import SCENES_VOCAB
 from itm_jax.errors import InputError
 from itm_jax.modules.bert import Bert, BertConfig
 from itm_jax.pretrained.huggingface import convert, expected_tensors, load_bert, read_config

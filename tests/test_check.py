@@ -16,14 +16,15 @@ from test_commands import command
 from test_precomp import Bytes, at, damage, line, pickled
 from test_train import one_device  # noqa: F401
 
-from itm_jax import check_run, commands
-from itm_jax import config as config_lib
-from itm_jax import train as training
-from itm_jax.check_run import check
-from itm_jax.config import default_config
+from itm_jax.checks import run as check_run
+from itm_jax.checks.run import check
+from itm_jax.cli import commands
+from itm_jax.config.default import default_config
+from itm_jax.config.fields import set_field
 from itm_jax.data.defects import SHOWN
-from itm_jax.data.text import SCENES_VOCAB
+from itm_jax.data.text.text_input import SCENES_VOCAB
 from itm_jax.errors import InputError
+from itm_jax.training import loop as training
 
 IMAGES, REGIONS, WIDTH, EACH = 6, 3, 6, 5
 SPLITS = ("train", "dev", "test")
@@ -58,7 +59,7 @@ def config_for(directory, **changes):
         "model.text.intermediate_size": 16,
     }  # fmt: skip
     for name, value in (values | {k.replace("__", "."): v for k, v in changes.items()}).items():
-        config_lib.set_field(config, name, value)
+        set_field(config, name, value)
     return config
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from test_train import final_state, lines, one_device, same, shrunk  # noqa: F401
 
-from itm_jax import checkpoints
-from itm_jax import train as training
-from itm_jax.checksums import checksums
+from itm_jax.devices.mesh import make_mesh, split_batch
 from itm_jax.errors import DamagedError, InputError
-from itm_jax.evaluate import evaluate
-from itm_jax.mesh import make_mesh, split_batch
+from itm_jax.evaluation.evaluate import evaluate
+from itm_jax.runs import checkpoints
+from itm_jax.runs.checksums import checksums
+from itm_jax.training import loop as training
 
 CONFIG = {"train__checkpoint_every": 5, "train__eval_every_epochs": 1.0}  # 20 steps: checkpoints 5, 10, 15, 20
 
@@ -23,7 +23,7 @@ CONFIG = {"train__checkpoint_every": 5, "train__eval_every_epochs": 1.0}  # 20 s
 def finished(tmp_path_factory):
     """A finished run, whose checkpoints are damaged in copies of it."""
     monkeypatch = pytest.MonkeyPatch()
-    from itm_jax import run as run_lib
+    from itm_jax.training import build as run_lib
 
     monkeypatch.setattr(run_lib, "make_mesh", lambda batch_size: make_mesh(batch_size, jax.devices()[:1]))
     workdir = tmp_path_factory.mktemp("finished") / "run"

@@ -5,10 +5,10 @@ import importlib.util
 import pytest
 from conftest import ROOT
 
-from itm_jax import config as config_lib
-from itm_jax.config import default_config, differences, read_json, to_json
+from itm_jax.config.default import default_config
+from itm_jax.config.fields import differences, read_json, set_field, to_json
+from itm_jax.config.validation import validate
 from itm_jax.errors import InputError
-from itm_jax.validation import validate
 
 FILES = sorted((ROOT / "configs").glob("*.py"))
 
@@ -70,7 +70,7 @@ def test_json_round_trip(tmp_path):
 def test_bad_values_are_named(field, value, message):
     config = default_config()
     config.data.dir = "x"
-    config_lib.set_field(config, field, value)
+    set_field(config, field, value)
     with pytest.raises(InputError, match=message) as e:
         validate(config)
     assert field.rsplit(".", 1)[0] in str(e.value)
@@ -94,7 +94,7 @@ def test_unknown_and_missing_fields():
 
 def test_wrong_type_is_an_input_error():
     with pytest.raises(InputError, match=r"config\.seed"):
-        config_lib.set_field(default_config(), "seed", "three")
+        set_field(default_config(), "seed", "three")
 
 
 def test_config_json_of_nothing(tmp_path):

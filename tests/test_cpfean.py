@@ -7,13 +7,14 @@ import pytest
 from test_afa import small
 from test_graph import awake
 
-from itm_jax.choices import resolve
-from itm_jax.config import default_config, set_field
+from itm_jax.config.default import default_config
+from itm_jax.config.derived import resolve
+from itm_jax.config.fields import set_field
+from itm_jax.config.model_fields import idle_flags
+from itm_jax.config.validation import validate
 from itm_jax.errors import InputError
-from itm_jax.idle import idle_flags
 from itm_jax.models import build
 from itm_jax.structs import Regions, Tokens
-from itm_jax.validation import validate
 
 
 def inputs(rng, b=4, r=8, length=12, f=10):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from test_commands import command
 
-from itm_jax.data.dependencies import edges_of, load_parser, write_dependencies
-from itm_jax.data.precomp import read_split
+from itm_jax.data.precomp.dependencies import edges_of, load_parser, write_dependencies
+from itm_jax.data.precomp.reader import read_split
 from itm_jax.errors import InputError
 
 

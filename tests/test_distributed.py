@@ -13,7 +13,7 @@ from processes import finish
 from test_kill import CONFIG
 from test_train import lines
 
-from itm_jax import distributed
+from itm_jax.devices import distributed
 from itm_jax.errors import InputError
 
 CHILDREN = []

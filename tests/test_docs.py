@@ -13,15 +13,17 @@ import pytest
 from conftest import ROOT
 from test_train import lines, shrunk
 
-from itm_jax import train as training
-from itm_jax.config import default_config, flatten
-from itm_jax.data.labels import fill_in_priors, label_indices
-from itm_jax.data.pipeline import read_split
+from itm_jax.config.default import default_config
+from itm_jax.config.fields import flatten
+from itm_jax.config.plugins import load
+from itm_jax.config.validation import validate
+from itm_jax.data.labels import label_indices
+from itm_jax.data.prepare import fill_in_priors
+from itm_jax.data.splits import read_split
 from itm_jax.errors import InputError
-from itm_jax.evaluate import evaluate
+from itm_jax.evaluation.evaluate import evaluate
 from itm_jax.losses.matching import matching_loss
-from itm_jax.plugins import load
-from itm_jax.validation import validate
+from itm_jax.training import loop as training
 
 PAGES = sorted([*ROOT.glob("*.md"), ROOT / "launch" / "README.md", *(ROOT / "docs").glob("*.md")])
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

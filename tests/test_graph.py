@@ -7,8 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from itm_jax.modules.graph import VisualTransformer, WordGCN, dependency_graph, whole_words
-from itm_jax.modules.regions import RegionEmbedding, box_code, drop_lonely, iou, neighbours
+from itm_jax.modules.graph import (
+    VisualTransformer,
+    WordGCN,
+    dependency_graph,
+    drop_lonely,
+    iou,
+    neighbours,
+    whole_words,
+)
+from itm_jax.modules.regions import RegionEmbedding, box_code
 from itm_jax.structs import Regions
 
 BOXES = np.array([[[0, 0, 0.4, 0.4], [0.2, 0, 0.6, 0.4], [0.8, 0.8, 1, 1], [0.1, 0.1, 0.1, 0.5]]], np.float32)

@@ -12,19 +12,21 @@ import pytest
 from test_commands import command
 from test_train import lines, one_device, shrunk  # noqa: F401
 
-from itm_jax import config as config_lib
-from itm_jax import train as training
-from itm_jax.config import default_config
-from itm_jax.data import pipeline
-from itm_jax.data.text import load_text, tokenize
-from itm_jax.data.vocabulary import SPECIAL, build_vocabulary, read_vocabulary, to_text, word_tokenizer
+from itm_jax.config.default import default_config
+from itm_jax.config.fields import read_json, to_json
+from itm_jax.config.validation import validate
+from itm_jax.data.prepare import with_text
+from itm_jax.data.splits import read_split
+from itm_jax.data.text.text_input import load_text
+from itm_jax.data.text.tokens import tokenize
+from itm_jax.data.text.vocabulary import SPECIAL, build_vocabulary, read_vocabulary, to_text, word_tokenizer
+from itm_jax.devices.mesh import put_batch
 from itm_jax.errors import InputError, TerminatedError
-from itm_jax.evaluate import evaluate
-from itm_jax.mesh import put_batch
+from itm_jax.evaluation.evaluate import evaluate
 from itm_jax.modules.gru import BiGRU, GRUConfig
-from itm_jax.run import augment_constants, build_run
-from itm_jax.train_step import make_train_step
-from itm_jax.validation import validate
+from itm_jax.training import loop as training
+from itm_jax.training.build import augment_constants, build_run
+from itm_jax.training.step import make_train_step
 
 CONFIG = GRUConfig(vocab_size=30, embed_size=6, width=5)
 LENGTHS = (9, 4, 1, 0)
@@ -131,7 +133,7 @@ def test_equals_pytorch(rng):
 
 def test_the_vocabulary_is_that_of_the_train_captions():
     config = shrunk(model__text__encoder="gru", model__text__min_count=2)
-    captions = pipeline.read_split(config, "train").captions
+    captions = read_split(config, "train").captions
     words = build_vocabulary(captions, 2)
     counts = Counter(" ".join(captions).lower().replace(",", " , ").replace(".", " . ").split())
     expected = sorted((w for w, n in counts.items() if n >= 2), key=lambda w: (-counts[w], w))
@@ -151,9 +153,9 @@ def test_the_vocabulary_is_that_of_the_train_captions():
 
 def test_steps_on_one_batch_lower_its_loss():
     config = shrunk(model__text__encoder="gru", model__text__min_count=1, data__augment__word_touch=0.0)
-    split = pipeline.read_split(config, "train")
+    split = read_split(config, "train")
     text = load_text(config, source="scenes", captions=split.captions)
-    data = pipeline.with_text(config, split, text)
+    data = with_text(config, split, text)
     run = build_run(config, text, data)
     step = jax.jit(
         make_train_step(
@@ -177,10 +179,10 @@ def test_trains_evaluates_and_keeps_its_vocabulary(tmp_path):
     saved = json.loads((tmp_path / "run" / "config.json").read_text())
     assert saved["model"]["text"]["vocab_size"] == len(words)
     assert saved["optim"]["text_lr_factor"] == 1.0
-    content, _ = evaluate(config_lib.read_json(tmp_path / "run" / "config.json"), tmp_path / "run")
+    content, _ = evaluate(read_json(tmp_path / "run" / "config.json"), tmp_path / "run")
     assert content["protocols"]["full"]["rsum"] > 0
 
-    other = config_lib.read_json(tmp_path / "run" / "config.json")
+    other = read_json(tmp_path / "run" / "config.json")
     other.data.scenes.seed = 3  # other captions: the words stay those of the run
     text = load_text(other, source="scenes", workdir=tmp_path / "run")
     assert text.words == words
@@ -220,7 +222,7 @@ def test_words_of_dev_and_test_are_unknown_and_evaluation_keeps_the_vocabulary(t
         ({"test_split": "dev"}, "results-tiny-dev.json"),
         ({"dir": str(tmp_path / "other"), "name": "other"}, "results-other-test.json"),
     ):
-        config = config_lib.read_json(run / "config.json")
+        config = read_json(run / "config.json")
         config.data.update(changes)
         _, path = evaluate(config, run)
         assert path.name == name
@@ -260,7 +262,7 @@ def test_what_a_start_cut_short_has_left_is_no_vocabulary(tmp_path):
     (tmp_path / "vocab.txt").write_text(to_text([*SPECIAL, "old"]))
     config = precomp_config(tmp_path)
     assert load_text(config, source="precomp", workdir=tmp_path, captions=["new"]).words[5:] == ("new",)
-    (tmp_path / "config.json").write_text(config_lib.to_json(config))
+    (tmp_path / "config.json").write_text(to_json(config))
     assert load_text(config, source="precomp", workdir=tmp_path, captions=["new"]).words[5:] == ("old",)
 
 

@@ -7,11 +7,11 @@ import sys
 import pytest
 from conftest import ROOT
 
-from itm_jax import host_memory
+from itm_jax.devices import host_memory
 
 PROGRAM = """
 import resource, sys
-from itm_jax.host_memory import keep_memory
+from itm_jax.devices.host_memory import keep_memory
 assert keep_memory() == (sys.argv[1] == "keep"), sys.argv
 import jax, jax.numpy as jnp
 step = jax.jit(lambda x: jnp.tanh(x @ x.T) @ x)  # 64 MB between the two products

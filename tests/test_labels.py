@@ -9,15 +9,18 @@ import numpy as np
 import pytest
 from test_train import lines, one_device, shrunk  # noqa: F401 (one_device applies here too)
 
-from itm_jax import train as training
-from itm_jax.config import read_json, set_field
-from itm_jax.data import labels, pipeline, scenes
-from itm_jax.data.augment import AugmentConstants, touch_words
-from itm_jax.data.labels import fill_in_priors, label_bank, label_indices, take_priors, word_prior
-from itm_jax.data.text import load_text, pad_edges, tokenize
+from itm_jax.config.fields import read_json, set_field
+from itm_jax.data.labels import label_bank, label_indices, word_prior
+from itm_jax.data.prepare import check_priors, fill_in_priors, take_priors, with_text
+from itm_jax.data.scenes import world as scenes
+from itm_jax.data.splits import read_split
+from itm_jax.data.text.text_input import load_text
+from itm_jax.data.text.tokens import pad_edges, tokenize
 from itm_jax.errors import InputError
-from itm_jax.evaluate import evaluate
-from itm_jax.run import build_run
+from itm_jax.evaluation.evaluate import evaluate
+from itm_jax.training import loop as training
+from itm_jax.training.augment import AugmentConstants, touch_words
+from itm_jax.training.build import build_run
 
 
 def fragment_config(**changes):
@@ -85,7 +88,7 @@ def test_what_the_data_has_is_used_and_kept_in_config_json(tmp_path):
         fill_in_priors(config, bare)
     fill_in_priors(config, split)
     with pytest.raises(InputError, match="scenes train: has no boxes"):
-        labels.check_priors(config, bare)
+        check_priors(config, bare)
     fresh = fragment_config()
     take_priors(fresh, config)
     assert fresh.model.regions.to_dict() == config.model.regions.to_dict()
@@ -97,7 +100,7 @@ def test_a_directory_without_boxes_and_labels_trains(tmp_path, rng):
     for split, n in (("train", 16), ("dev", 4), ("test", 4)):
         np.save(directory / f"{split}_ims.npy", rng.standard_normal((n, 6, 12)).astype(np.float32))
         (directory / f"{split}_caps.txt").write_text("".join(f"a red circle and {k}\n" for k in range(5 * n)))
-    from itm_jax.data.text import SCENES_VOCAB
+    from itm_jax.data.text.text_input import SCENES_VOCAB
 
     config = fragment_config(data__source="precomp", data__dir=str(directory), train__epochs=1)
     config.model.text.vocab = str(SCENES_VOCAB)
@@ -141,7 +144,7 @@ def test_the_bank_is_the_mean_over_a_names_pieces_real_data(minilm, tmp_path):
     states = Bert(text.bert).apply({"params": text.params}, ids, jnp.ones(ids.shape, bool))
     np.testing.assert_allclose(bank[0], states[0, 1:-1].mean(axis=0), atol=5e-3)  # kept as float16
     assert list(tmp_path.glob("states-*.npy"))
-    data = pipeline.with_text(config, split, text)
+    data = with_text(config, split, text)
     run = build_run(config, text, data)
     assert "labels" in run.state.params["region_embedding"]
     assert "label_table" not in run.state.params["region_embedding"]
@@ -151,7 +154,7 @@ def test_edges_follow_their_captions_and_survive_deletions():
     config = fragment_config(model__words__graph="sparse")
     text = load_text(config, source="scenes")
     split = scenes.make_split(config.data.scenes, "train")
-    data = pipeline.with_text(config, split, text)
+    data = with_text(config, split, text)
     tokens = data.tokens(np.array([7, 3]))
     for row, caption in zip(tokens.edges, (7, 3), strict=True):
         kept = [tuple(e) for e in row.tolist() if e[0] >= 0]
@@ -186,7 +189,7 @@ def test_word_prior_by_hand():
 def test_the_corpus_prior_is_counted_on_train_and_kept(tmp_path):
     config = fragment_config(train__epochs=0.1, model__alignment__gamma=1.0)
     text = load_text(config, source="scenes")
-    data = pipeline.with_text(config, pipeline.read_split(config, "train"), text)
+    data = with_text(config, read_split(config, "train"), text)
     run = build_run(config, text, data)
     prior = np.asarray(run.state.batch_stats["word_prior"])
     table = tokenize(data.split.captions, text.tokenizer)
@@ -194,7 +197,7 @@ def test_the_corpus_prior_is_counted_on_train_and_kept(tmp_path):
     assert prior[table.ids[0]] > 0.95  # [CLS] is in every caption
     assert 0 < prior.min() < 0.5
     training.train(config, tmp_path)
-    from itm_jax import checkpoints
+    from itm_jax.runs import checkpoints
 
     run = build_run(read_json(tmp_path / "config.json"), text, data)  # with the priors that training decided
     like = {"params": run.state.params, "batch_stats": run.state.batch_stats}

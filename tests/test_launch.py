@@ -15,7 +15,7 @@ from conftest import ROOT
 from test_distributed import config  # noqa: F401 (a fixture: the config file of a small run)
 from test_train import lines
 
-from itm_jax import distributed
+from itm_jax.devices import distributed
 
 LAUNCH = ROOT / "launch"
 SCRIPTS = sorted([*LAUNCH.glob("*.sh"), *LAUNCH.glob("*.sbatch"), *LAUNCH.glob("*/*.sh"), ROOT / ".ci" / "run"])
@@ -64,7 +64,9 @@ def test_local_says_what_each_process_is():
 
 def assert_flags_are_read(command):
     """The command line of a launcher, from `itm_jax.main` on, is one that the program understands."""
-    script = "import sys; from itm_jax import main, commands; print(commands.parse_flags(sys.argv))"
+    script = (
+        "import sys; from itm_jax import main; from itm_jax.cli import commands; print(commands.parse_flags(sys.argv))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script, *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -11,14 +11,14 @@ import textwrap
 import pytest
 from conftest import ROOT
 
-from itm_jax import lock
 from itm_jax.errors import InputError
-from itm_jax.lock import workdir_lock
+from itm_jax.runs import lock
+from itm_jax.runs.lock import workdir_lock
 
 HOLD = textwrap.dedent(
     """
     import pathlib, sys, time
-    from itm_jax.lock import workdir_lock
+    from itm_jax.runs.lock import workdir_lock
     with workdir_lock(pathlib.Path(sys.argv[1])):
         print("held", flush=True)
         time.sleep(60)

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from itm_jax.choices import resolve
-from itm_jax.config import default_config
+from itm_jax.config.default import default_config
+from itm_jax.config.derived import resolve
 from itm_jax.losses.matching import matching_loss
 from itm_jax.losses.negatives import excluded_pairs, hardest_negative, mixup_negatives
 from itm_jax.losses.triplet import triplet_loss

@@ -9,17 +9,20 @@ import pytest
 from test_bank import data_of
 from test_train import lines, one_device, shrunk  # noqa: F401
 
-from itm_jax import checkpoints, programs
-from itm_jax import config as config_lib
-from itm_jax import run as run_lib
-from itm_jax import train as training
+from itm_jax.config.fields import read_json, to_json
+from itm_jax.config.validation import validate
 from itm_jax.data import pipeline
+from itm_jax.devices import programs
+from itm_jax.devices.mesh import make_mesh
 from itm_jax.errors import InputError
-from itm_jax.mesh import make_mesh
 from itm_jax.modules.bert import Bert, BertConfig
 from itm_jax.modules.gru import BiGRU, GRUConfig
 from itm_jax.modules.text_encoder import encode_in_parts
-from itm_jax.validation import validate
+from itm_jax.runs import checkpoints
+from itm_jax.training import build as run_lib
+from itm_jax.training import fit
+from itm_jax.training import loop as training
+from itm_jax.training.fit import check_step
 
 
 @pytest.mark.parametrize("encoder", ["bert", "remat", "gru"])
@@ -108,9 +111,9 @@ def test_an_optimiser_in_parts_has_the_same_numbers(tmp_path, monkeypatch):
     losses = [[x["loss"] for x in lines(tmp_path / name) if "loss" in x] for name in ("whole", "parts")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     for name, other in (("parts", False), ("whole", True)):  # and each goes on as the other
-        longer = config_lib.read_json(tmp_path / name / "config.json")
+        longer = read_json(tmp_path / name / "config.json")
         longer.train.epochs = 2.5
-        (tmp_path / name / "config.json").write_text(config_lib.to_json(longer))
+        (tmp_path / name / "config.json").write_text(to_json(longer))
         longer.optim.sharded = other
         training.train(longer, tmp_path / name)
         assert [x["step"] for x in lines(tmp_path / name) if "loss" in x] == list(range(1, 26))
@@ -123,7 +126,7 @@ def test_an_optimiser_in_parts_has_the_same_numbers(tmp_path, monkeypatch):
 def test_a_step_that_does_not_fit_is_refused(tmp_path, monkeypatch, capfd):
     training.train(shrunk(train__epochs=0.1), tmp_path / "fits")
     assert "a step of 8 pairs, 24 tokens each: 0.00 GB held on each device" in capfd.readouterr().err
-    monkeypatch.setattr(programs, "device_memory", lambda device: 100_000)
+    monkeypatch.setattr(fit, "device_memory", lambda device: 100_000)
     with pytest.raises(
         InputError,
         match=r"a step of 8 pairs.* needs 0.0 GB on each device, which has 0.0 GB; set config.data.batch_size lower, or ",
@@ -146,7 +149,7 @@ def test_a_device_that_does_not_say_what_it_has():
 def test_the_largest_step_is_compiled_once(tmp_path, monkeypatch):
     """What was compiled ahead of time is what training runs."""
     compiled, inside = [], []
-    check = programs.check_step
+    check = check_step
 
     def watched(*args):
         before = len(compiled)

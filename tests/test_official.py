@@ -5,14 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from itm_jax.choices import resolve
-from itm_jax.config import default_config
+from itm_jax.config.default import default_config
+from itm_jax.config.derived import resolve
+from itm_jax.config.validation import validate
 from itm_jax.errors import InputError
 from itm_jax.losses.matching import matching_loss
 from itm_jax.models import build
 from itm_jax.modules.aggregation import aggregate
 from itm_jax.structs import Regions, Tokens
-from itm_jax.validation import validate
 
 
 def norm(x):

@@ -10,8 +10,8 @@ import pickle
 import numpy as np
 import pytest
 
-from itm_jax.data import precomp
-from itm_jax.data.precomp import check_finite, read_split
+from itm_jax.data.precomp import reader as precomp
+from itm_jax.data.precomp.reader import check_finite, read_split
 from itm_jax.errors import InputError
 
 IMAGES, REGIONS, WIDTH, EACH = 4, 3, 6, 5

@@ -8,15 +8,15 @@ import pytest
 from test_precomp import write
 from test_train import one_device, shrunk  # noqa: F401
 
-from itm_jax import config as config_lib
-from itm_jax import train as training
-from itm_jax.data.precomp import read_split
-from itm_jax.data.scenes import make_split
-from itm_jax.ensemble import evaluate_ensemble
+from itm_jax.config.fields import read_json, set_field, to_json
+from itm_jax.data.precomp.reader import read_split
+from itm_jax.data.scenes.world import make_split
 from itm_jax.errors import InputError
-from itm_jax.evaluate import evaluate, score_run
+from itm_jax.evaluation.ensemble import evaluate_ensemble
+from itm_jax.evaluation.evaluate import evaluate, score_run
 from itm_jax.metrics.retrieval import retrieval_metrics
-from itm_jax.provenance import code_version, config_hash, fingerprint
+from itm_jax.runs.provenance import code_version, config_hash, fingerprint
+from itm_jax.training import loop as training
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +31,10 @@ def runs(tmp_path_factory):
 def copy_with(run, to, **changes):
     """A copy of a run whose config.json says something else."""
     shutil.copytree(run, to)
-    config = config_lib.read_json(to / "config.json")
+    config = read_json(to / "config.json")
     for name, value in changes.items():
-        config_lib.set_field(config, name.replace("__", "."), value)
-    (to / "config.json").write_text(config_lib.to_json(config))
+        set_field(config, name.replace("__", "."), value)
+    (to / "config.json").write_text(to_json(config))
     return to
 
 
@@ -103,7 +103,7 @@ def test_an_ensemble_averages_the_scores(runs, tmp_path):
     content, path = evaluate_ensemble(config, runs, tmp_path / "both")
     assert path == tmp_path / "both" / "results.json"
     assert json.loads(path.read_text()) == content
-    members = [score_run(config_lib.read_json(run / "config.json"), run) for run in runs]
+    members = [score_run(read_json(run / "config.json"), run) for run in runs]
     mean = (members[0].scores + members[1].scores) / 2
     assert content["protocols"]["full"] == retrieval_metrics(mean, members[0].split.caption_image_index)
     assert [m["seed"] for m in content["members"]] == [0, 1]
@@ -133,7 +133,7 @@ def test_an_ensemble_refuses_what_does_not_go_together(runs, tmp_path):
         evaluate_ensemble(config, [runs[0], other], tmp_path / "out")
     longer = copy_with(runs[1], tmp_path / "longer", train__epochs=2)
     record = max((longer / "checkpoints").iterdir(), key=lambda p: int(p.name)) / "meta" / "metadata"
-    from itm_jax.checksums import read_sealed, seal
+    from itm_jax.runs.checksums import read_sealed, seal
 
     content = read_sealed(record)
     record.write_text(json.dumps(seal(content | {"total_steps": 2 * content["total_steps"]})))

@@ -9,11 +9,12 @@ import ml_collections
 import numpy as np
 import pytest
 
-from itm_jax.data import scenes
-from itm_jax.data.scenes_render import COLOURS as RGB
-from itm_jax.data.scenes_render import GROUNDS, TEXTURE, render
-from itm_jax.data.scenes_text import BACKGROUNDS, COLOURS, COUNTS, RELATIONS, SHAPES, SIZES, vocabulary
-from itm_jax.data.text import SCENES_VOCAB, tokenize, wordpiece_tokenizer
+from itm_jax.data.scenes import world as scenes
+from itm_jax.data.scenes.captions import BACKGROUNDS, COLOURS, COUNTS, RELATIONS, SHAPES, SIZES, vocabulary
+from itm_jax.data.scenes.render import COLOURS as RGB
+from itm_jax.data.scenes.render import GROUNDS, TEXTURE, render
+from itm_jax.data.text.text_input import SCENES_VOCAB, wordpiece_tokenizer
+from itm_jax.data.text.tokens import tokenize
 from itm_jax.errors import InputError
 
 ATTRIBUTES = {"shape": SHAPES, "colour": COLOURS, "size": SIZES, "background": BACKGROUNDS}

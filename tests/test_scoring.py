@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from itm_jax.config import default_config
+from itm_jax.config.default import default_config
+from itm_jax.devices.mesh import make_mesh
 from itm_jax.errors import InputError, NonFiniteScoresError
-from itm_jax.evaluate import streamed
-from itm_jax.mesh import make_mesh
+from itm_jax.evaluation.rank import streamed
 from itm_jax.metrics import retrieval
 from itm_jax.metrics.retrieval import query_ranks
 from itm_jax.scoring import retrieve, score_matrix, tiles

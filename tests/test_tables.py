@@ -16,11 +16,11 @@ from conftest import ROOT
 from test_train import shrunk
 
 from itm_jax.bench.models import bench_plan
-from itm_jax.config import to_json
-from itm_jax.data.labels import fill_in_priors
+from itm_jax.config.fields import to_json
+from itm_jax.data.prepare import fill_in_priors
 from itm_jax.errors import InputError, TerminatedError
 from itm_jax.metrics.retrieval import Ranks, protocol_metrics
-from itm_jax.results import read_ranks, write_ranks
+from itm_jax.runs.results import read_ranks, write_ranks
 from itm_jax.structs import Split
 from itm_jax.tables import board, collect, content, cost, plan, process, render, runner, write
 from itm_jax.tables.published import IMAGES, published, published_beside, read_published

@@ -3,18 +3,11 @@
 import numpy as np
 import pytest
 
-from itm_jax.config import default_config
-from itm_jax.data.scenes_text import vocabulary
-from itm_jax.data.text import (
-    SCENES_VOCAB,
-    fill_in,
-    gather_tokens,
-    load_text,
-    padded_length,
-    tokenize,
-    wordpiece_tokenizer,
-)
-from itm_jax.data.vocabulary import SPECIAL
+from itm_jax.config.default import default_config
+from itm_jax.data.scenes.captions import vocabulary
+from itm_jax.data.text.text_input import SCENES_VOCAB, fill_in, load_text, wordpiece_tokenizer
+from itm_jax.data.text.tokens import gather_tokens, padded_length, tokenize
+from itm_jax.data.text.vocabulary import SPECIAL
 from itm_jax.errors import InputError
 from itm_jax.modules.bert import BertConfig
 

@@ -19,19 +19,26 @@ from test_check import config_for, write_all
 from test_configs import load
 from test_precomp import EACH, IMAGES, REGIONS, WIDTH, at, damage, write
 
-from itm_jax import commands, convert
-from itm_jax import config as config_lib
-from itm_jax import run as run_lib
-from itm_jax import train as training
-from itm_jax.check_run import check
-from itm_jax.config import default_config
-from itm_jax.data import pipeline, precomp, scenes, tfds_builder, tfds_reader
-from itm_jax.data.text import SCENES_VOCAB, load_text
+from itm_jax import convert
+from itm_jax.checks.run import check
+from itm_jax.cli import commands
+from itm_jax.config.default import default_config
+from itm_jax.config.fields import set_field
+from itm_jax.config.validation import validate
+from itm_jax.data import pipeline
+from itm_jax.data.precomp import reader as precomp
+from itm_jax.data.prepare import with_text
+from itm_jax.data.scenes import world as scenes
+from itm_jax.data.splits import read_split
+from itm_jax.data.text.text_input import SCENES_VOCAB, load_text
+from itm_jax.data.tfds import builder as tfds_builder
+from itm_jax.data.tfds import reader as tfds_reader
+from itm_jax.devices.mesh import make_mesh, put_batch
 from itm_jax.errors import InputError
-from itm_jax.mesh import make_mesh, put_batch
-from itm_jax.provenance import describe_split, fingerprint
-from itm_jax.train_step import make_train_step
-from itm_jax.validation import validate
+from itm_jax.runs.provenance import describe_split, fingerprint
+from itm_jax.training import build as run_lib
+from itm_jax.training import loop as training
+from itm_jax.training.step import make_train_step
 
 COMPANIONS = ("ids.txt", "boxes.npy", "labels.json", "dependencies.json")
 
@@ -348,7 +355,7 @@ def world(tmp_path, *, images=16):
     }  # fmt: skip
     config = default_config()
     for name, value in values.items():
-        config_lib.set_field(config, name, value)
+        set_field(config, name, value)
     for name in ("train", "dev"):
         split = scenes.make_split(config.data.scenes, name)
         np.save(source / f"{name}_ims.npy", np.asarray(split.features))
@@ -385,7 +392,7 @@ def test_batches_go_on_at_any_step(tmp_path):
     ours, theirs = [], []
     for config, out, start in zip(world(tmp_path), (theirs, ours), (0, 13), strict=True):
         text = load_text(config, source="scenes")
-        data = pipeline.with_text(config, pipeline.read_split(config, "train"), text)
+        data = with_text(config, read_split(config, "train"), text)
         batches = pipeline.train_batches(data, batch_size=8, seed=0, start=start, prefetch=2)
         out += [next(batches) for _ in range(25 - start)]  # into the third epoch
     assert all(same(a, b) for a, b in zip(ours, theirs[13:], strict=True))
@@ -404,9 +411,9 @@ def test_real_data_has_the_same_losses(tmp_path, f8k, minilm):
             "model.text.pretrained": minilm, "model.width": 32,
         }  # fmt: skip
         for name, value in values.items():
-            config_lib.set_field(config, name, value)
+            set_field(config, name, value)
         text = load_text(config, source=source)
-        data = pipeline.with_text(config, pipeline.read_split(config, "dev"), text)
+        data = with_text(config, read_split(config, "dev"), text)
         assert data.split.features.shape == (300, 36, 512)
         run = run_lib.build_run(config, text, data)
         constants = run_lib.augment_constants(config, text)

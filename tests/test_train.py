@@ -11,18 +11,21 @@ import pytest
 from conftest import ROOT
 from test_configs import load
 
-from itm_jax import checkpoints
-from itm_jax import config as config_lib
-from itm_jax import run as run_lib
-from itm_jax import train as training
+from itm_jax.config.fields import set_field, to_json
 from itm_jax.data import pipeline
-from itm_jax.data.text import load_text
+from itm_jax.data.prepare import with_text
+from itm_jax.data.splits import read_split
+from itm_jax.data.text.text_input import load_text
+from itm_jax.devices.mesh import make_mesh, put_batch, replicated
 from itm_jax.errors import DivergedError, InputError, NonFiniteScoresError, TerminatedError
-from itm_jax.evaluate import evaluate
-from itm_jax.mesh import make_mesh, put_batch, replicated
-from itm_jax.results import results_name
-from itm_jax.train_step import make_train_step
-from itm_jax.watch import COLLAPSE_STEPS, CollapseAlarm
+from itm_jax.evaluation.evaluate import evaluate
+from itm_jax.runs import checkpoints
+from itm_jax.runs.collapse_alarm import COLLAPSE_STEPS, CollapseAlarm
+from itm_jax.runs.results import results_name
+from itm_jax.runs.workdir import check_workdir
+from itm_jax.training import build as run_lib
+from itm_jax.training import loop as training
+from itm_jax.training.step import make_train_step
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +44,7 @@ def shrunk(**changes):
         "model.text.intermediate_size": 16, "train.epochs": 2, "train.log_every": 1, "optim.decay_epochs": (1,),
     }  # fmt: skip
     for name, value in (values | {k.replace("__", "."): v for k, v in changes.items()}).items():
-        config_lib.set_field(config, name, value)
+        set_field(config, name, value)
     return config
 
 
@@ -53,7 +56,7 @@ def lines(workdir):
 def final_state(config, workdir):
     """The newest checkpoint's parameters."""
     text = load_text(config, source="scenes")
-    run = run_lib.build_run(config, text, pipeline.with_text(config, pipeline.read_split(config, "train"), text))
+    run = run_lib.build_run(config, text, with_text(config, read_split(config, "train"), text))
     return checkpoints.restore(workdir, checkpoints.steps_of(workdir)[0], run.state)[0]
 
 
@@ -116,7 +119,7 @@ def test_lines_after_the_restored_step_are_written_again(tmp_path):
     before = (tmp_path / "metrics.jsonl").read_text()
     longer = before + '{"step": 11, "split": "train", "loss": 1}\n{"step": 12, "spl'
     (tmp_path / "metrics.jsonl").write_text(longer)
-    from itm_jax.writer import MetricsWriter
+    from itm_jax.runs.metrics_log import MetricsWriter
 
     MetricsWriter(tmp_path, 10).close()
     assert (tmp_path / "metrics.jsonl").read_text() == before
@@ -135,10 +138,10 @@ def test_init_from_takes_the_best_parameters_and_refuses_others(tmp_path):
 
 
 def test_a_workdir_of_another_config_is_refused(tmp_path):
-    (tmp_path / "config.json").write_text(config_lib.to_json(shrunk()))
-    run_lib.check_workdir(shrunk(train__log_every=7), tmp_path)
+    (tmp_path / "config.json").write_text(to_json(shrunk()))
+    check_workdir(shrunk(train__log_every=7), tmp_path)
     with pytest.raises(InputError, match=r"loss\.margin: 0\.2 -> 0\.3"):
-        run_lib.check_workdir(shrunk(loss__margin=0.3), tmp_path)
+        check_workdir(shrunk(loss__margin=0.3), tmp_path)
 
 
 def test_evaluation_on_other_data_has_a_name_of_its_own():
@@ -164,7 +167,7 @@ def test_batch_larger_than_the_data(tmp_path):
 def test_batches_are_a_pure_function_of_seed_and_step():
     config = shrunk()
     text = load_text(config, source="scenes")
-    data = pipeline.with_text(config, pipeline.read_split(config, "train"), text)
+    data = with_text(config, read_split(config, "train"), text)
     stream = pipeline.train_batches(data, batch_size=8, seed=0, start=0, prefetch=2)
     batches = [next(stream) for _ in range(21)]
     later = next(pipeline.train_batches(data, batch_size=8, seed=0, start=13, prefetch=2))
@@ -177,7 +180,7 @@ def test_batches_are_a_pure_function_of_seed_and_step():
 def test_one_and_four_devices_take_the_same_step(name):
     config = shrunk(model__name=name, model__graph__heads=2)
     text = load_text(config, source="scenes")
-    data = pipeline.with_text(config, pipeline.read_split(config, "train"), text)
+    data = with_text(config, read_split(config, "train"), text)
     run = run_lib.build_run(config, text, data)
     constants = run_lib.augment_constants(config, text)
     step = jax.jit(make_train_step(run.model, run.optimizer, constants, config, constants={}, warmup_steps=0))
@@ -198,7 +201,7 @@ def test_one_and_four_devices_take_the_same_step(name):
 def test_a_checkpoint_of_four_devices_is_evaluated_on_one(tmp_path):
     config = shrunk()
     text = load_text(config, source="scenes")
-    run = run_lib.build_run(config, text, pipeline.with_text(config, pipeline.read_split(config, "train"), text))
+    run = run_lib.build_run(config, text, with_text(config, read_split(config, "train"), text))
     state = jax.device_put(run.state, replicated(make_mesh(8, jax.devices())))
     with checkpoints.Manager(tmp_path) as manager:
         checkpoints.save(manager, state, {"train_seconds": 0.0, "best_step": 0})
@@ -213,7 +216,7 @@ def test_text_encoder_learns_at_its_factor(tmp_path):
     config = shrunk(train__epochs=1, optim__text_lr_factor=0.0)
     training.train(config, tmp_path)
     text = load_text(config, source="scenes")
-    fresh = run_lib.build_run(config, text, pipeline.with_text(config, pipeline.read_split(config, "train"), text))
+    fresh = run_lib.build_run(config, text, with_text(config, read_split(config, "train"), text))
     after = final_state(config, tmp_path).params
     assert same(after["text_encoder"], fresh.state.params["text_encoder"])
     assert not same(after["text_branch"], fresh.state.params["text_branch"])
@@ -293,9 +296,9 @@ def test_frozen_and_fine_tuned_on_real_data(tmp_path, f8k, minilm):
             "model.text.pretrained": minilm,
         }  # fmt: skip
         for name, value in values.items():
-            config_lib.set_field(config, name, value)
+            set_field(config, name, value)
         text = load_text(config, source="precomp")
-        data = pipeline.with_text(config, pipeline.read_split(config, "dev"), text)
+        data = with_text(config, read_split(config, "dev"), text)
         run = run_lib.build_run(config, text, data)
         step = make_train_step(
             run.model, run.optimizer, run_lib.augment_constants(config, text), config, constants={}, warmup_steps=0

@@ -9,14 +9,15 @@ from test_commands import command
 from test_labels import fragment_config
 from test_train import one_device, shrunk  # noqa: F401 (one_device applies here too)
 
-from itm_jax import train as training
-from itm_jax.config import read_json
-from itm_jax.ensemble import evaluate_ensemble
+from itm_jax.config.fields import read_json
 from itm_jax.errors import InputError
-from itm_jax.evaluate import open_run, score_run
+from itm_jax.evaluation.ensemble import evaluate_ensemble
+from itm_jax.evaluation.evaluate import score_run
+from itm_jax.evaluation.open_run import open_run
 from itm_jax.metrics.retrieval import protocols
 from itm_jax.modules.aggregation import aggregate, merged_pairs
 from itm_jax.structs import Split
+from itm_jax.training import loop as training
 from itm_jax.viz.alignment import draw_matching, picture
 from itm_jax.viz.curves import recall_curve
 from itm_jax.viz.explain import Matching, explain

@@ -8,7 +8,7 @@ The official variant is the authors' released code (docs/afa.md).
 
 import pathlib
 
-from itm_jax.config import load_module
+from itm_jax.config.load import load_module
 from itm_jax.tables import Row, Table
 
 bases = load_module(pathlib.Path(__file__).with_name("bases.py"))

@@ -10,7 +10,7 @@ text states are frozen and the joint width is 256, where AFA is weaker than at i
 
 import pathlib
 
-from itm_jax.config import load_module
+from itm_jax.config.load import load_module
 from itm_jax.tables import Row, Table
 
 bases, fields = (load_module(pathlib.Path(__file__).with_name(f"{name}.py")) for name in ("bases", "fields"))

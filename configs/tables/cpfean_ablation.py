@@ -9,7 +9,7 @@ Flickr30K and COCO have no boxes or labels in SCAN's files; the rows about them 
 
 import pathlib
 
-from itm_jax.config import load_module
+from itm_jax.config.load import load_module
 from itm_jax.tables import Row, Table
 
 bases = load_module(pathlib.Path(__file__).with_name("bases.py"))

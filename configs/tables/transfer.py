@@ -13,7 +13,7 @@ extractor: --on=NAME:DIR, as
 
 import pathlib
 
-from itm_jax.config import load_module
+from itm_jax.config.load import load_module
 from itm_jax.tables import Row, Table
 
 bases, fields = (load_module(pathlib.Path(__file__).with_name(f"{name}.py")) for name in ("bases", "fields"))

@@ -17,8 +17,9 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from itm_jax import bench, commands
-from itm_jax import config as config_lib
+from itm_jax import bench
+from itm_jax.cli import commands
+from itm_jax.config.fields import flatten
 from itm_jax.errors import InputError
 
 assert bench.BEGAN  # its clock starts before the heavy imports
@@ -55,7 +56,7 @@ _OUT = flags.DEFINE_string("out", None, "also write the figures to this JSON fil
 def main(word: str) -> None:
     """Flags -> one benchmark."""
     figures = WORDS[word]()
-    for name, value in config_lib.flatten(figures).items():
+    for name, value in flatten(figures).items():
         print(f"{name:44} {value:.4g}" if isinstance(value, float) else f"{name:44} {value}")
     if _OUT.value:
         pathlib.Path(_OUT.value).write_text(json.dumps({"bench": word} | figures, indent=2) + "\n", encoding="utf-8")
@@ -66,7 +67,7 @@ def _config(*, random: bool = False):
     config = commands.config_of(_CONFIG)
     if random:
         config.data.dir = config.data.dir or "unused"
-    from itm_jax.validation import validate
+    from itm_jax.config.validation import validate
 
     validate(config)
     return config

@@ -5,9 +5,9 @@ import numpy as np
 
 from itm_jax.bench.measure import limits, memory, timed, where
 from itm_jax.bench.random_data import random_data
-from itm_jax.encode import encode_split, make_encoders
-from itm_jax.mesh import put_batch
-from itm_jax.run import build_run
+from itm_jax.devices.mesh import put_batch
+from itm_jax.evaluation.encode import encode_split, make_encoders
+from itm_jax.training.build import build_run
 
 
 def bench_encode(

@@ -11,9 +11,9 @@ from itm_jax.bench.flops import step_flops
 from itm_jax.bench.measure import timed, where
 from itm_jax.bench.score import fresh_cpfean, random_fragments
 from itm_jax.bench.train import Step
+from itm_jax.devices.programs import memory_of
 from itm_jax.files import write_whole
 from itm_jax.modules.alignment import block_size
-from itm_jax.programs import memory_of
 from itm_jax.scoring import score_matrix
 from itm_jax.structs import Fragments
 

@@ -6,19 +6,21 @@ import jax
 import numpy as np
 
 from itm_jax.bench.measure import memory, timed
-from itm_jax.choices import resolve
+from itm_jax.config.derived import resolve
 from itm_jax.data import pipeline
-from itm_jax.data.labels import fill_in_priors
-from itm_jax.data.text import load_text, padded_length, tokenize
+from itm_jax.data.prepare import fill_in_priors, with_text
+from itm_jax.data.splits import read_split
+from itm_jax.data.text.text_input import load_text
+from itm_jax.data.text.tokens import padded_length, tokenize
 
 
 def input_speed(config, repeats: int, batches: int) -> dict[str, float]:
     """Batches of the configured training split; no model."""
-    split = pipeline.read_split(config, config.data.train_split)
+    split = read_split(config, config.data.train_split)
     text = load_text(config, source=config.data.source, captions=split.captions)
     resolve(config)
     fill_in_priors(config, split)
-    data = pipeline.with_text(config, split, text)
+    data = with_text(config, split, text)
     b = config.data.batch_size
     read = config.data.bank != "device"
     stream = pipeline.train_batches(data, batch_size=b, seed=0, start=0, prefetch=config.data.prefetch, regions=read)
@@ -31,7 +33,7 @@ def input_speed(config, repeats: int, batches: int) -> dict[str, float]:
 def shapes_of(config) -> dict[str, int]:
     """Regions, their width, the usual padded length of a batch, and pairs of the configured training split."""
     config = copy.deepcopy(config)
-    split = pipeline.read_split(config, config.data.train_split)
+    split = read_split(config, config.data.train_split)
     text = load_text(config, source=config.data.source, captions=split.captions)
     lengths = tokenize(split.captions, text.tokenizer).lengths
     longest = np.random.default_rng(0).choice(lengths, (100, config.data.batch_size)).max(axis=1)

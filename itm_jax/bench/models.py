@@ -8,16 +8,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from itm_jax import config as config_lib
 from itm_jax.bench.flops import step_flops
 from itm_jax.bench.inputs import shapes_of
 from itm_jax.bench.measure import cost, matmul_rate, seconds_of, summary, where
 from itm_jax.bench.train import Step
-from itm_jax.encode import make_encoders
+from itm_jax.config.fields import from_values
+from itm_jax.devices.mesh import put, put_batch, replicated
+from itm_jax.devices.programs import memory_of
 from itm_jax.errors import InputError
-from itm_jax.mesh import put, put_batch, replicated
-from itm_jax.programs import memory_of
-from itm_jax.train_state import count_params
+from itm_jax.evaluation.encode import make_encoders
+from itm_jax.models.variables import count_params
 
 TOP = 10  # images that a query wants
 
@@ -127,6 +127,6 @@ def bench_plan(plan: pathlib.Path, *, repeats: int, gallery: int = 1000, queries
         written = json.loads(plan.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
         raise InputError(f"--plan={plan}: cannot be read ({e})") from None
-    configs = {name: config_lib.from_values(values, str(plan)) for name, values in written.items()}
+    configs = {name: from_values(values, str(plan)) for name, values in written.items()}
     first = next(iter(configs.values()))
     return bench_models(configs, **shapes_of(first), gallery=gallery, queries=queries, repeats=repeats)

@@ -2,12 +2,14 @@
 
 import numpy as np
 
-from itm_jax.choices import uses_edges
-from itm_jax.data.labels import fill_in_priors, label_bank, label_indices
+from itm_jax.config.model_fields import uses_edges
+from itm_jax.config.validation import validate
+from itm_jax.data.labels import label_bank, label_indices
 from itm_jax.data.pipeline import TextSplit
-from itm_jax.data.text import TextInput, load_text, tokenize
+from itm_jax.data.prepare import fill_in_priors
+from itm_jax.data.text.text_input import TextInput, load_text
+from itm_jax.data.text.tokens import tokenize
 from itm_jax.structs import Split
-from itm_jax.validation import validate
 
 WORDS = ("a", "the", "on", "with", "two", "is", "and", "of")  # one piece each in any English vocabulary
 LABELS = ("ball", "dog", "man", "tree")

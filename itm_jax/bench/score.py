@@ -11,7 +11,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from itm_jax.bench.measure import memory, timed, where
-from itm_jax.config import default_config
+from itm_jax.config.default import default_config
 from itm_jax.models import build
 from itm_jax.modules.fusion import RegionGate
 from itm_jax.modules.numerics import EPS, HIGHEST

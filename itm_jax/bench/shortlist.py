@@ -6,10 +6,11 @@ import jax
 import numpy as np
 from jax.tree_util import Partial
 
-from itm_jax import config as config_lib
-from itm_jax.encode import encode_split, make_encoders
+from itm_jax.config.fields import read_json
 from itm_jax.errors import InputError
-from itm_jax.evaluate import matrix, open_run
+from itm_jax.evaluation.encode import encode_split, make_encoders
+from itm_jax.evaluation.open_run import open_run
+from itm_jax.evaluation.rank import matrix
 from itm_jax.metrics.retrieval import retrieval_metrics
 
 TOP = 10
@@ -19,7 +20,7 @@ def scores_of(workdir: pathlib.Path, splits: list[str]) -> tuple[np.ndarray, np.
     """Scores of all captions of the splits with all their images, the captions' images, and the images' names."""
     images, captions, owner, names = [], [], [], []
     for split in splits:
-        config = config_lib.read_json(workdir / "config.json")
+        config = read_json(workdir / "config.json")
         config.data.test_split = split
         run = open_run(config, workdir)
         encoders = make_encoders(run.model, run.mesh)

@@ -10,14 +10,14 @@ from itm_jax.bench import BEGAN
 from itm_jax.bench.flops import step_flops
 from itm_jax.bench.measure import limits, memory, seconds_of, summary, where
 from itm_jax.bench.random_data import random_data
-from itm_jax.choices import resolve
+from itm_jax.config.derived import resolve
 from itm_jax.data.bank import bank_dtype, make_bank
+from itm_jax.devices.mesh import put_batch, replicated
+from itm_jax.devices.programs import memory_of
 from itm_jax.errors import InputError
-from itm_jax.mesh import put_batch, replicated
-from itm_jax.programs import memory_of
-from itm_jax.run import augment_constants, build_run
-from itm_jax.train_state import count_params
-from itm_jax.train_step import make_train_step
+from itm_jax.models.variables import count_params
+from itm_jax.training.build import augment_constants, build_run
+from itm_jax.training.step import make_train_step
 
 FLICKR30K_PAIRS = 145_000
 
@@ -104,7 +104,7 @@ def bench_train(config, *, regions: int, width: int, tokens: int, repeats: int, 
 
 def _torch_step():
     try:
-        from itm_jax.bench import torch_step
+        from itm_jax.bench.pytorch import step as torch_step
     except ImportError:
         raise InputError("--against=torch: PyTorch is not installed; pip install -e '.[parity]'") from None
     return torch_step

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from itm_jax.data.scenes import uniform
+from itm_jax.data.draws import uniform
 from itm_jax.errors import InputError
 from itm_jax.structs import Split
 

@@ -6,10 +6,10 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
-from itm_jax.data import precomp
 from itm_jax.data.pipeline import TextSplit
+from itm_jax.data.precomp import reader as precomp
+from itm_jax.devices.mesh import split_batch
 from itm_jax.errors import InputError
-from itm_jax.mesh import split_batch
 from itm_jax.structs import Regions
 
 SHARE = 0.4  # of a device's memory that a bank may take: the rest is for parameters, optimiser and the step

@@ -2,19 +2,14 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import grain
 import numpy as np
 
-from itm_jax.choices import uses_edges
-from itm_jax.data import precomp
-from itm_jax.data.alter import alter
-from itm_jax.data.labels import check_priors, label_bank, label_indices
-from itm_jax.data.text import TextInput, TokenTable, gather_tokens, padded_length, tokenize
-from itm_jax.data.text_states import cache_dir, frozen_states
+from itm_jax.data.precomp import reader as precomp
+from itm_jax.data.text.tokens import TokenTable, gather_tokens, padded_length
 from itm_jax.errors import InputError
-from itm_jax.plugins import is_own, load
 from itm_jax.structs import Batch, Regions, Split
 
 
@@ -67,62 +62,6 @@ class TextSplit:
         images = captions[part] // self.split.captions_per_image
         found = self.regions(images) if regions else None
         return Batch(regions=found, tokens=self.tokens(captions, part), image=images.astype(np.int32))
-
-
-def read_split(config, name: str) -> Split:
-    """A split of the configured source, altered where the config says so."""
-    return alter(_read(config, name), config.data, train=name == config.data.train_split)
-
-
-def _read(config, name: str) -> Split:
-    if is_own(config.data.source):
-        return load(config.data.source, "data.source")(config.data, name)
-    if config.data.source == "scenes":
-        from itm_jax.data import scenes
-
-        return scenes.make_split(config.data.scenes, name)
-    if config.data.source == "tfds":
-        from itm_jax.data import tfds_reader
-
-        return tfds_reader.read_split(config.data.dir, name)
-    return precomp.read_split(config.data.dir, name)
-
-
-def read_splits(config, names: Sequence[str]) -> list[Split]:
-    """Opens several splits of one data set; features of different widths are an InputError."""
-    splits = [read_split(config, name) for name in names]
-    first = splits[0]
-    for other in splits[1:]:
-        if other.features.shape[-1] != first.features.shape[-1]:
-            raise InputError(
-                f"{other.source}: features are {other.features.shape[-1]} wide, "
-                f"those of {first.source} {first.features.shape[-1]}"
-            )
-    return splits
-
-
-def with_text(config, split: Split, text: TextInput) -> TextSplit:
-    """Tokenizes a split's captions and, for a frozen encoder, encodes them or finds their states.
-
-    Raises:
-        InputError: the split lacks boxes, labels or dependency edges that the model needs.
-    """
-    check_priors(config, split)
-    edges = split.edges if uses_edges(config.model) else None
-    table = tokenize(split.captions, text.tokenizer, edges=edges)
-    states = None
-    if not config.model.text.trainable:
-        directory, dtype = cache_dir(config.data.cache_dir), config.model.text.cache_dtype
-        states = frozen_states(text, table, usable_buckets(config), directory=directory, dtype=dtype)
-    return TextSplit(
-        split,
-        table,
-        states,
-        usable_buckets(config),
-        config.data.max_tokens,
-        labels=label_indices(config, split),
-        label_bank=label_bank(config, split, text),
-    )
 
 
 def usable_buckets(config) -> tuple[int, ...]:

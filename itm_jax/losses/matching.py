@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from itm_jax.config.plugins import load
 from itm_jax.losses.negatives import hardest_negative, mixup_negatives
 from itm_jax.losses.triplet import triplet_loss
 from itm_jax.modules.numerics import at_least_f32
-from itm_jax.plugins import load
 
 
 def soft_negatives(
@@ -74,7 +74,7 @@ def matching_loss(
         query of terms 3-4 (2·b·α for the hardest triplet alone, 3·b·α with terms 3-4).
     """
     if config.soft_negatives is None:
-        raise ValueError("loss.soft_negatives is not set: itm_jax.choices.resolve(config) fills it in")
+        raise ValueError("loss.soft_negatives is not set: itm_jax.config.derived.resolve(config) fills it in")
     scores = at_least_f32(scores)
     if config.function:
         own = load(config.function, "loss.function")

@@ -191,3 +191,6 @@ def chance_rsum(images: int, captions_per_image: int) -> float:
             missed *= max(0.0, (captions - captions_per_image - j) / max(1, captions - j))
         total += 100 * (1 - missed) + 100 * min(1.0, k / images)
     return total
+
+
+RECALL_KEYS = tuple(f"{d}_r{k}" for d in ("i2t", "t2i") for k in RECALLS)

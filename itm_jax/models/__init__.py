@@ -5,11 +5,11 @@ import dataclasses
 
 import flax.linen as nn
 
+from itm_jax.config.plugins import is_own, load
 from itm_jax.errors import InputError
 from itm_jax.models.afa import AFA
 from itm_jax.models.baselines import SCAN, VSE, LateInteraction
 from itm_jax.models.cpfean import CPFEAN
-from itm_jax.plugins import is_own, load
 from itm_jax.pretrained.huggingface import checkpoint_dir, read_config
 
 MODELS = {"afa": AFA, "cpfean": CPFEAN, "vsepp": VSE, "vseinf": VSE, "scan": SCAN, "late": LateInteraction}

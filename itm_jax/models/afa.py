@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from itm_jax.choices import decided
+from itm_jax.config.derived import decided
 from itm_jax.modules.aggregation import aggregate
 from itm_jax.modules.bert import BertConfig
 from itm_jax.modules.enhancement import Enhancement

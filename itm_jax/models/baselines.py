@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from itm_jax.choices import decided
+from itm_jax.config.derived import decided
 from itm_jax.models.afa import AFA
 from itm_jax.modules.alignment import cross_attention, late_interaction, over_captions
 from itm_jax.modules.bert import BertConfig

@@ -7,14 +7,14 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from itm_jax.choices import decided
+from itm_jax.config.derived import decided
 from itm_jax.modules.alignment import cross_attention, over_captions, prominent_alignment
 from itm_jax.modules.bert import BertConfig
 from itm_jax.modules.fusion import FeatureGate, Fused, RegionGate, fuse, fuse_features
-from itm_jax.modules.graph import VisualTransformer, WordGCN, dependency_graph, whole_words
+from itm_jax.modules.graph import VisualTransformer, WordGCN, dependency_graph, drop_lonely, neighbours, whole_words
 from itm_jax.modules.gru import GRUConfig
 from itm_jax.modules.numerics import at_least_f32, l2_normalize, zero_invalid
-from itm_jax.modules.regions import RegionEmbedding, drop_lonely, neighbours
+from itm_jax.modules.regions import RegionEmbedding
 from itm_jax.modules.text_encoder import encoder_config, make_text_encoder, text_states, word_mask
 from itm_jax.structs import Fragments, Regions, Tokens
 

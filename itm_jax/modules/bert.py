@@ -4,10 +4,10 @@ import dataclasses
 import functools
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from itm_jax.modules.dropout import Dropout
 from itm_jax.modules.numerics import NEG
 
 ACTIVATIONS = {
@@ -119,21 +119,6 @@ class Bert(nn.Module):
         for i in range(c.num_layers):
             x = through(Layer(c, self.dtype, name=f"layer_{i}"), x, mask)
         return x
-
-
-class Dropout(nn.Module):
-    """Dropout that draws 8 random bits per value, a quarter of what a float draw costs; the rate is kept to 1/256."""
-
-    rate: float
-
-    @nn.compact
-    def __call__(self, x: Array, *, train: bool) -> Array:
-        """Returns x with a fraction `rate` of its values zeroed and the others scaled up; x itself in evaluation."""
-        dropped = round(self.rate * 256)
-        if not train or not dropped:
-            return x
-        keep = jax.random.bits(self.make_rng("dropout"), x.shape, jnp.uint8) >= dropped
-        return jnp.where(keep, x / (1 - dropped / 256), jnp.zeros((), x.dtype))
 
 
 normal_init = nn.initializers.normal(0.02)

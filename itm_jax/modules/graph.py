@@ -5,8 +5,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from itm_jax.modules.bert import Dropout
-from itm_jax.modules.numerics import NEG, zero_invalid
+from itm_jax.modules.dropout import Dropout
+from itm_jax.modules.numerics import EPS, NEG, zero_invalid
+from itm_jax.structs import Regions
 
 
 class VisualLayer(nn.Module):
@@ -105,3 +106,30 @@ class WordGCN(nn.Module):
             mixed = jnp.einsum("blm,bmd->bld", weights.astype(self.dtype), h)
             h = zero_invalid(h + nn.relu(dense("weight")(mixed)), words)
         return h
+
+
+def iou(boxes: Float[Array, "b r 4"]) -> Float[Array, "b r s"]:
+    """Intersection over union of every two boxes of an image; 0 for two boxes without area."""
+    corner = jnp.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
+    opposite = jnp.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:])
+    inside = jnp.prod(jnp.maximum(opposite - corner, 0.0), axis=-1)
+    area = jnp.prod(boxes[..., 2:] - boxes[..., :2], axis=-1)
+    return inside / (area[:, :, None] + area[:, None, :] - inside + EPS)
+
+
+def neighbours(regions: Regions, threshold: float | None) -> Bool[Array, "b r s"]:
+    """Which regions may attend to which: those with IoU above the threshold, and each to itself; invalid ones never.
+
+    `threshold=None`, or regions without boxes: all pairs.
+    """
+    both = regions.mask[:, :, None] & regions.mask[:, None, :]
+    if threshold is None or regions.boxes is None:
+        return both
+    return both & ((iou(regions.boxes) > threshold) | jnp.eye(regions.mask.shape[1], dtype=bool)[None])
+
+
+def drop_lonely(mask: Bool[Array, "b r"], near: Bool[Array, "b r s"]) -> Bool[Array, "b r"]:
+    """The mask without regions that are nobody's neighbour; as it was where none would remain."""
+    others = near & ~jnp.eye(mask.shape[1], dtype=bool)[None]
+    kept = mask & jnp.any(others, axis=2)
+    return jnp.where(jnp.any(kept, axis=1, keepdims=True), kept, mask)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from itm_jax.modules.bert import Dropout
+from itm_jax.modules.dropout import Dropout
 from itm_jax.modules.numerics import zero_invalid
 
 

@@ -2,9 +2,9 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
-from itm_jax.modules.numerics import EPS, zero_invalid
+from itm_jax.modules.numerics import zero_invalid
 from itm_jax.structs import Regions
 
 
@@ -12,15 +12,6 @@ def box_code(boxes: Float[Array, "b r 4"]) -> Float[Array, "b r 7"]:
     """`φ(box) = (x1, y1, x2, y2, w, h, w·h)`, all as fractions of the image."""
     size = boxes[..., 2:] - boxes[..., :2]
     return jnp.concatenate([boxes, size, size[..., :1] * size[..., 1:]], axis=-1)
-
-
-def iou(boxes: Float[Array, "b r 4"]) -> Float[Array, "b r s"]:
-    """Intersection over union of every two boxes of an image; 0 for two boxes without area."""
-    corner = jnp.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
-    opposite = jnp.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:])
-    inside = jnp.prod(jnp.maximum(opposite - corner, 0.0), axis=-1)
-    area = jnp.prod(boxes[..., 2:] - boxes[..., :2], axis=-1)
-    return inside / (area[:, :, None] + area[:, None, :] - inside + EPS)
 
 
 class RegionEmbedding(nn.Module):
@@ -66,21 +57,3 @@ class RegionEmbedding(nn.Module):
                 bank = jnp.concatenate([jnp.zeros((1, self.width), known.dtype), known])
             v += dense("labels", use_bias=False)(bank.astype(self.dtype))[regions.labels]
         return zero_invalid(nn.LayerNorm(dtype=self.dtype, name="norm")(v), regions.mask)
-
-
-def neighbours(regions: Regions, threshold: float | None) -> Bool[Array, "b r s"]:
-    """Which regions may attend to which: those with IoU above the threshold, and each to itself; invalid ones never.
-
-    `threshold=None`, or regions without boxes: all pairs.
-    """
-    both = regions.mask[:, :, None] & regions.mask[:, None, :]
-    if threshold is None or regions.boxes is None:
-        return both
-    return both & ((iou(regions.boxes) > threshold) | jnp.eye(regions.mask.shape[1], dtype=bool)[None])
-
-
-def drop_lonely(mask: Bool[Array, "b r"], near: Bool[Array, "b r s"]) -> Bool[Array, "b r"]:
-    """The mask without regions that are nobody's neighbour; as it was where none would remain."""
-    others = near & ~jnp.eye(mask.shape[1], dtype=bool)[None]
-    kept = mask & jnp.any(others, axis=2)
-    return jnp.where(jnp.any(kept, axis=1, keepdims=True), kept, mask)

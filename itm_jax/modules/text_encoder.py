@@ -58,7 +58,7 @@ def text_states(encoder: nn.Module | None, tokens: Tokens, *, train: bool) -> Fl
     if tokens.states is not None:
         return tokens.states
     if encoder is None:
-        raise ValueError("this model has a frozen text encoder: give tokens.states (data.text_states)")
+        raise ValueError("this model has a frozen text encoder: give tokens.states (data.text.states)")
     return encoder(tokens.ids, tokens.mask, train=train)
 
 

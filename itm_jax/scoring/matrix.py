@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from itm_jax.mesh import replicated
+from itm_jax.devices.mesh import replicated
 from itm_jax.scoring.tiles import Tiles, compiled, rows_of
 
 AHEAD = 2  # tiles handed to the device before the oldest is fetched: it is never idle, and holds no more than these

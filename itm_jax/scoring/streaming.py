@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from itm_jax.mesh import put, replicated, split_batch
+from itm_jax.devices.mesh import put, replicated, split_batch
 from itm_jax.metrics.retrieval import best_right, check_owner, check_scores
 from itm_jax.scoring.tiles import Tiles, compiled, rows_of
 

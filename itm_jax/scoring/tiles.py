@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from itm_jax.mesh import make_mesh, put, replicated, split_batch
+from itm_jax.devices.mesh import make_mesh, put, replicated, split_batch
 
 RESIDENT_BYTES = 1 << 30  # encodings of images, per device, that stay there while the captions pass by
 

@@ -8,9 +8,10 @@ import shlex
 import sys
 from typing import Any
 
-from itm_jax import config as config_lib
+from itm_jax.config import default as config_lib
+from itm_jax.config.fields import FREE_FIELDS, flatten, read_json
 from itm_jax.errors import InputError
-from itm_jax.results import ranks_path
+from itm_jax.runs.results import ranks_path
 from itm_jax.tables.table import Row
 
 # Fields that a run fills in or changes itself: from a checkpoint, a vocabulary, or labels.
@@ -81,11 +82,11 @@ def address(config: Any) -> str:
 
     A field that a later version adds does not change it.
     """
-    default = config_lib.flatten(config_lib.default_config())
+    default = flatten(config_lib.default_config())
     ours = {
         name: value
-        for name, value in config_lib.flatten(config).items()
-        if name != "seed" and name not in config_lib.FREE_FIELDS and value != default.get(name)
+        for name, value in flatten(config).items()
+        if name != "seed" and name not in FREE_FIELDS and value != default.get(name)
     }
     return hashlib.sha256(json.dumps(ours, sort_keys=True).encode()).hexdigest()[:8]
 
@@ -98,11 +99,11 @@ def check_config_of(cell: Cell) -> None:
     path = cell.workdir / "config.json"
     if cell.needs or not path.exists():
         return
-    found = config_lib.flatten(config_lib.read_json(path))
-    filled = {*FILLED, *config_lib.FREE_FIELDS}
+    found = flatten(read_json(path))
+    filled = {*FILLED, *FREE_FIELDS}
     if cell.config.model.text.pretrained or cell.config.model.text.encoder == "gru":
         filled |= {f"model.text.{name}" for name in OF_CHECKPOINT}
-    for name, wanted in config_lib.flatten(cell.config).items():
+    for name, wanted in flatten(cell.config).items():
         if name not in filled and wanted is not None and found[name] != wanted:
             raise InputError(
                 f"{path}: {name} is {found[name]!r}, the table wants {wanted!r}: the run is of another version of the "

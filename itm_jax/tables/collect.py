@@ -10,11 +10,10 @@ from jaxtyping import Float
 from scipy import stats
 
 from itm_jax.metrics.retrieval import RECALLS
-from itm_jax.results import read_ranks
+from itm_jax.runs.results import read_ranks
 from itm_jax.tables.cell import Cell
 from itm_jax.tables.table import Row, Table
 
-RECALL_KEYS = tuple(f"{d}_r{k}" for d in ("i2t", "t2i") for k in RECALLS)
 RESAMPLES = 1000
 
 

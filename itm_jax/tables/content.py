@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from itm_jax.metrics.retrieval import RECALL_KEYS
 from itm_jax.tables.cell import Cell
-from itm_jax.tables.collect import RECALL_KEYS, Group, Line, by_objects
+from itm_jax.tables.collect import Group, Line, by_objects
 from itm_jax.tables.published import Published, place_of, published, published_beside
 from itm_jax.tables.table import Table
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from itm_jax.config import FREE_FIELDS, flatten
+from itm_jax.config.fields import FREE_FIELDS, flatten
 from itm_jax.errors import InputError
 from itm_jax.files import write_whole
 from itm_jax.tables.cell import Cell

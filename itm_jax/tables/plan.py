@@ -7,12 +7,14 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from itm_jax import config as config_lib
+from itm_jax.config import default as config_lib
+from itm_jax.config.fields import FREE_FIELDS, flatten, nearest_field, set_field
+from itm_jax.config.load import load_module
+from itm_jax.config.model_fields import idle_flags
+from itm_jax.config.validation import validate
 from itm_jax.errors import InputError
-from itm_jax.idle import idle_flags
 from itm_jax.tables.cell import Cell, address, check_config_of
 from itm_jax.tables.table import Row, Table
-from itm_jax.validation import validate
 
 START_SECONDS = 20.0  # imports, compilation and evaluation of a small run on a CPU, beside its training
 
@@ -79,26 +81,26 @@ def _trained(table: Table, row: Row, dataset: str, seed: int, given: Mapping, wo
     file = (table.file.parent / base.config).resolve()
     where = f"{table.file}: row {row.name!r}"
     try:
-        config = config_lib.load_module(file).get_config()
+        config = load_module(file).get_config()
     except Exception as e:  # the file is Python code
         raise InputError(f"{table.file}: base {base.config}: {type(e).__name__}: {e}") from None
-    known = config_lib.flatten(config_lib.default_config())
+    known = flatten(config_lib.default_config())
     fields = {**base.overrides, **row.overrides}
     fields = {**base.models.get(fields.get("model.name", config.model.name), {}), **fields}
     for name, value in {**fields, "seed": seed}.items():
         if name not in known:
-            raise InputError(f"{where}: {name}: no such field; the nearest is {config_lib.nearest_field(name, config)}")
-        if value is None and config_lib.flatten(config)[name] is not None:
+            raise InputError(f"{where}: {name}: no such field; the nearest is {nearest_field(name, config)}")
+        if value is None and flatten(config)[name] is not None:
             raise InputError(
                 f"{where}: {name}: None cannot be said on a command line; where the field has another value for it "
                 "(-1, an empty text) give that"
             )
-        config_lib.set_field(config, name, value)
+        set_field(config, name, value)
     for problem in idle_flags(config, row.overrides):
         raise InputError(f"{where}: {problem}")
     own = {name: value for name, value in given.items() if not list(idle_flags(config, [name]))}
     for name, value in own.items():
-        config_lib.set_field(config, name, value)
+        set_field(config, name, value)
     try:
         validate(config)
     except InputError as e:
@@ -111,7 +113,7 @@ def _trained(table: Table, row: Row, dataset: str, seed: int, given: Mapping, wo
 def _evaluated(row: Row, cell: Cell, given: Mapping[str, Any]) -> Cell:
     config = cell.config.copy_and_resolve_references()
     for name, value in row.overrides.items():
-        config_lib.set_field(config, name, value)
+        set_field(config, name, value)
     if config.data.name == cell.config.data.name and config.data.test_split == cell.config.data.test_split:
         raise InputError(
             f"row {row.name!r}: needs a data.name or data.test_split of its own, which its results are named by"
@@ -140,7 +142,7 @@ def _place(cell: Cell) -> dict[str, Any]:
 
 
 def _free(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in given.items() if name in config_lib.FREE_FIELDS}
+    return {name: value for name, value in given.items() if name in FREE_FIELDS}
 
 
 def _flags(fields: Mapping[str, Any]) -> tuple[str, ...]:
@@ -166,8 +168,8 @@ def check_finished(cells: Sequence[Cell]) -> None:
 
 def check_objects(config: Any) -> None:
     """Raises InputError where the test split does not tell how many objects an image shows."""
-    from itm_jax.data.objects import object_counts
-    from itm_jax.data.pipeline import read_split
+    from itm_jax.data.splits import read_split
+    from itm_jax.metrics.objects import object_counts
 
     split = read_split(config, config.data.test_split)
     if object_counts(split) is None:
@@ -181,8 +183,8 @@ def fingerprint_of(data: str, split: str) -> str:
     """`id` of a split of a `data` section, given as JSON."""
     import ml_collections
 
-    from itm_jax.data.pipeline import read_split
-    from itm_jax.provenance import fingerprint
+    from itm_jax.data.splits import read_split
+    from itm_jax.runs.provenance import fingerprint
 
     section = ml_collections.ConfigDict(json.loads(data))
     return fingerprint(read_split(ml_collections.ConfigDict({"data": section}), split))["id"]

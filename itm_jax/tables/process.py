@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-from itm_jax import distributed
+from itm_jax.devices import distributed
 from itm_jax.errors import InputError, TerminatedError
 from itm_jax.tables.cell import Cell
 

@@ -21,7 +21,7 @@ PROTOCOLS = {
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """A published result; recalls in percent in the order of `collect.RECALL_KEYS`, None where not given."""
+    """A published result; recalls in percent in the order of `metrics.retrieval.RECALL_KEYS`, None where not given."""
 
     method: str
     year: str

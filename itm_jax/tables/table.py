@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from itm_jax.config import load_module
+from itm_jax.config.load import load_module
 from itm_jax.errors import InputError
 
 KINDS = ("recalls", "objects", "cost")

@@ -5,7 +5,8 @@ import pathlib
 from collections.abc import Sequence
 
 from itm_jax.files import write_whole
-from itm_jax.tables import content, cost, picture, records, render
+from itm_jax.tables import content, cost, picture, render
+from itm_jax.tables import values as records
 from itm_jax.tables.cell import Cell
 from itm_jax.tables.collect import Line, collect
 from itm_jax.tables.published import REPORTING

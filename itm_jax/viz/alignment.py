@@ -12,8 +12,8 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from itm_jax.data import scenes
-from itm_jax.data.scenes_render import render
+from itm_jax.data.scenes import world as scenes
+from itm_jax.data.scenes.render import render
 from itm_jax.errors import InputError
 from itm_jax.structs import Split
 from itm_jax.viz import AS_WRITTEN

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from itm_jax.choices import decided
+from itm_jax.config.derived import decided
 from itm_jax.data.pipeline import TextSplit
-from itm_jax.data.text import TextInput
+from itm_jax.data.text.text_input import TextInput
 from itm_jax.errors import InputError
-from itm_jax.evaluate import OpenRun
+from itm_jax.evaluation.open_run import OpenRun
 from itm_jax.modules.aggregation import merged_pairs
 from itm_jax.modules.alignment import prominence, weigh
 from itm_jax.modules.enhancement import Enhancement

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from itm_jax.choices import uses_edges
-from itm_jax.data import pipeline
-from itm_jax.encode import make_encoders
+from itm_jax.config.model_fields import uses_edges
+from itm_jax.data.prepare import with_text
 from itm_jax.errors import InputError
-from itm_jax.evaluate import OpenRun, score_split
+from itm_jax.evaluation.encode import make_encoders
+from itm_jax.evaluation.open_run import OpenRun
+from itm_jax.evaluation.rank import score_split
 from itm_jax.viz.explain import Matching, Merging, explain
 
 
@@ -40,7 +41,7 @@ def with_captions(run: OpenRun, images: Sequence[int], captions: Sequence[str]) 
         edges=None,
         **part,
     )
-    return dataclasses.replace(run, data=pipeline.with_text(run.config, pairs, run.text))
+    return dataclasses.replace(run, data=with_text(run.config, pairs, run.text))
 
 
 def scores(run: OpenRun) -> Float[np.ndarray, "i t"]:

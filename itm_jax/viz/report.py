@@ -7,8 +7,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from itm_jax.metrics.retrieval import RECALLS
-from itm_jax.tables.collect import RECALL_KEYS
+from itm_jax.metrics.retrieval import RECALL_KEYS, RECALLS
 from itm_jax.tables.published import place_of, published
 
 TYPES = {".png": "image/png", ".svg": "image/svg+xml"}

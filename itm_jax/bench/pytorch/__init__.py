@@ -1,0 +1,1 @@
+"""The same models and steps in plain PyTorch, for comparison."""

@@ -1,0 +1,1 @@
+"""What `itm_jax.check` does."""

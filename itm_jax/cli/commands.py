@@ -1,0 +1,150 @@
+"""How every command starts and ends: flags, exit codes, one line for a user's mistake and no traceback."""
+
+import errno
+import logging
+import os
+import pathlib
+import re
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+
+import ml_collections
+from absl import flags
+from ml_collections import config_flags
+
+from itm_jax.config import of_run as config_of_run
+from itm_jax.config.default import default_config
+from itm_jax.config.fields import flatten, nearest_field
+from itm_jax.config.model_fields import idle_flags
+from itm_jax.devices.host_memory import keep_memory
+from itm_jax.errors import DivergedError, InputError, TerminatedError
+
+CONFIG_OF_RUN = pathlib.Path(config_of_run.__file__)
+
+
+def quiet_libraries() -> None:
+    """Keeps the libraries' own notices off the terminal; their errors still show."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    for name in ("absl", "orbax", "jax", "grain"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=UserWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+    """Parses flags; a mistake in them is an InputError that names the nearest known config field."""
+    try:
+        return flags.FLAGS(list(argv))
+    except InputError:
+        raise
+    except Exception as e:  # absl's errors, and whatever the config file raises: it is Python code
+        raise InputError(_flag_message(e, argv)) from None
+
+
+def config_of(flag: flags.FlagHolder) -> ml_collections.ConfigDict:
+    """The value of a config-file flag; a missing or broken file, or a field given for nothing, is an InputError."""
+    if flag.value is None:
+        raise InputError("--config: not given; pass --config=configs/quickstart.py, say")
+    try:
+        flag.value.items()  # ml_collections reports a file that it could not load at the first use
+    except OSError as e:
+        raise InputError(_flag_message(e, sys.argv)) from None
+    for problem in idle_flags(flag.value, config_flags.get_override_values(flags.FLAGS[flag.name])):
+        raise InputError(problem)
+    return flag.value
+
+
+def given(argv: Sequence[str]) -> dict[str, str]:
+    """The flags of a command line, `--name=value` or `--name value`, before absl has read them."""
+    flat = [part for a in argv[1:] for part in (a.split("=", 1) if a.startswith("-") else [a])]
+    return {name.lstrip("-"): value for name, value in zip(flat, [*flat[1:], ""], strict=False) if name.startswith("-")}
+
+
+def with_config_of_run(argv: Sequence[str], run: str | None) -> list[str]:
+    """The arguments, with the config of the run in place where none is given."""
+    if "config" in given(argv) or not run:
+        return list(argv)
+    return [argv[0], f"--config={CONFIG_OF_RUN}:{run}", *argv[1:]]
+
+
+def _flag_message(error: Exception, argv: Sequence[str]) -> str:
+    known = flatten(default_config())
+    for name in (m[1] for a in argv if (m := re.match(r"--?config\.([^=]+)", a))):
+        if name not in known:
+            near = nearest_field(name, known)
+            return f"config.{name}: no such field; the nearest known one is config.{near}"
+    path = next((a.split("=", 1)[1].split(".py:")[0] for a in argv if re.match(r"--?config=", a)), None)
+    if path and not isinstance(error, flags.Error):
+        if not pathlib.Path(path).exists():
+            return f"{path}: no such config file"
+        return f"{path}: {type(error).__name__}: {error}"
+    text = str(error).strip()
+    if path and "Traceback" in text:  # what the config file raised, as absl hands it on
+        return f"{path}: {text.splitlines()[-1]}"
+    return text
+
+
+def run(main: Callable[..., None], argv: Sequence[str] | None = None, *, words: Sequence[str] = ()) -> int:
+    """Runs a command and returns its exit code.
+
+    A command with `words` takes one of them as its first argument and hands it to `main`.
+
+    0 done; 2 wrong usage or bad input; 3 diverged; 130 Ctrl-C; 143 SIGTERM. Anything else is a defect of the
+    library and ends with its traceback.
+    """
+    keep_memory()
+    quiet_libraries()
+    argv = sys.argv if argv is None else argv
+    if any(a in ("--help", "-h", "-help", "--helpfull") for a in argv[1:]):
+        print((sys.modules[main.__module__].__doc__ or "").strip())
+        print("\nflags:\n" + _own_flags(main))
+        return 0
+    try:
+        rest = parse_flags(argv)[1:]
+        if words and (not rest or rest[0] not in words):
+            raise InputError(f"{rest[0] if rest else 'no word given'!r}: say one of {', '.join(words)}")
+        if rest[len(words[:1]) :]:
+            raise InputError(f"{rest[-1]!r}: not understood; arguments have the form --name=value")
+        main(*rest)
+    except (InputError, DivergedError, TerminatedError) as e:
+        print(f"error: {' '.join(str(e).split())}", file=sys.stderr, flush=True)
+        if isinstance(e, InputError):
+            _leave_others(e.exit_code)
+        return e.exit_code
+    except Exception as e:
+        if not _disk_is_full(e):
+            raise
+        where = f"{e.filename}: " if isinstance(e, OSError) and e.filename else ""
+        print(
+            f"error: {where}no space left on the disk; make room, the same command continues",
+            file=sys.stderr,
+            flush=True,
+        )
+        _leave_others(InputError.exit_code)
+        return InputError.exit_code
+    except KeyboardInterrupt:
+        print("error: interrupted; the same command continues from the last checkpoint", file=sys.stderr, flush=True)
+        return 128 + signal.SIGINT
+    return 0
+
+
+def _leave_others(code: int) -> None:
+    """Ends one of several processes at once: what only it found wrong must not leave the others waiting for it."""
+    distributed = sys.modules.get("itm_jax.devices.distributed")
+    if distributed and not distributed.alone():
+        os._exit(code)
+
+
+def _disk_is_full(error: BaseException) -> bool:
+    """Whether the disk, or the user's part of it, was full: said by the system, or in a library's words."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return "No space left on device" in str(error) or "Disk quota exceeded" in str(error)
+
+
+def _own_flags(main: Callable) -> str:
+    own = flags.FLAGS.get_key_flags_for_module(main.__module__) or flags.FLAGS.get_key_flags_for_module("__main__")
+    return "\n".join(f"  --{f.name}: {f.help}" for f in own)

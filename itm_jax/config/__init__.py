@@ -1,0 +1,5 @@
+"""The config of a run: its fields and defaults, its text forms, and the values that its fields may take."""
+
+from itm_jax.config.default import default_config
+
+__all__ = ["default_config"]

@@ -1,0 +1,90 @@
+"""The fields of a config by their dotted names, and the text forms of a config (config.json)."""
+
+import difflib
+import json
+import pathlib
+from typing import Any
+
+import ml_collections
+
+from itm_jax.config.default import default_config
+from itm_jax.errors import InputError
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """`{"data.dir": ..., "seed": ...}`: the leaves of a config by their dotted names."""
+    out = {}
+    for key, value in config.items():
+        if isinstance(value, dict | ml_collections.ConfigDict | ml_collections.FrozenConfigDict):
+            out |= flatten(value, f"{prefix}{key}.")
+        else:
+            out[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return out
+
+
+def nearest_field(name: str, config: Any) -> str:
+    """The known field whose dotted name is most like `name`."""
+    fields = list(flatten(config))
+    by_leaf = [f for f in fields if f.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
+    return (by_leaf or difflib.get_close_matches(name, fields, 1, 0.0))[0]
+
+
+def to_json(config: ml_collections.ConfigDict) -> str:
+    """The config as the text of config.json."""
+    return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
+
+
+def read_json(path: pathlib.Path) -> ml_collections.ConfigDict:
+    """A config.json as a ConfigDict with the default config's types (tuples, optional strings)."""
+    try:
+        values = flatten(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as e:
+        raise InputError(f"{path}: cannot be read ({e.strerror}); is this the workdir of a run?") from None
+    except ValueError as e:
+        raise InputError(f"{path}: not JSON ({e})") from None
+    return from_values(values, str(path))
+
+
+def from_values(values: dict[str, Any], source: str) -> ml_collections.ConfigDict:
+    """The default config with these values, by dotted names or nested; `source` is named where a field is unknown."""
+    config = default_config()
+    known = flatten(config)
+    for name, value in flatten(values).items():
+        if name not in known:
+            raise InputError(f"{source}: field {name} is unknown to this version of itm_jax")
+        set_field(config, name, tuple(value) if isinstance(value, list) else value)
+    return config
+
+
+def set_field(config: ml_collections.ConfigDict, name: str, value: Any) -> None:
+    """Sets a leaf by its dotted name; a value of another type is an InputError."""
+    *path, leaf = name.split(".")
+    node = config
+    for key in path:
+        node = node[key]
+    try:
+        node[leaf] = value
+    except TypeError as e:
+        raise InputError(f"config.{name}={value!r}: {e}") from None
+
+
+def differences(mine: ml_collections.ConfigDict, theirs: ml_collections.ConfigDict) -> list[str]:
+    """`field: theirs -> mine` for every field that decides a run's numbers and differs."""
+    a, b = flatten(mine), flatten(theirs)
+    return [f"{k}: {b.get(k)!r} -> {a.get(k)!r}" for k in a if k not in FREE_FIELDS and a[k] != b.get(k)]
+
+
+# Fields that change what a run prints or how fast it runs, not what it computes: a workdir accepts another value.
+FREE_FIELDS = (
+    "data.bank",
+    "data.cache_dir",
+    "data.dir",
+    "data.eval_batch_size",
+    "data.prefetch",
+    "eval.ground_truth",
+    "eval.matrix_gb",
+    "eval.tile",
+    "optim.sharded",
+    "train.log_every",
+    "train.max_skipped",
+)

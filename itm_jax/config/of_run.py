@@ -1,0 +1,12 @@
+"""A config file that reads the config of a run: `--config=itm_jax/config/of_run.py:WORKDIR`."""
+
+import pathlib
+
+import ml_collections
+
+from itm_jax.config.fields import read_json
+
+
+def get_config(workdir: str) -> ml_collections.ConfigDict:
+    """The config of the run in `workdir`."""
+    return read_json(pathlib.Path(workdir).expanduser() / "config.json")

@@ -1,0 +1,34 @@
+"""Configs that need no file and no download: those of configs/quickstart.py and configs/cpfean_quickstart.py."""
+
+import ml_collections
+
+from itm_jax.config.default import default_config
+
+
+def quickstart() -> ml_collections.ConfigDict:
+    """AFA on the built-in `scenes`, small enough for two CPU cores."""
+    config = default_config()
+    config.data.source = "scenes"
+    config.data.name = "scenes"
+    config.data.batch_size = 64
+    config.data.max_tokens = 32
+    config.data.token_buckets = (24, 32)
+    config.model.width = 256
+    config.model.text.hidden_size = 128
+    config.model.text.num_layers = 2
+    config.model.text.num_heads = 4
+    config.model.text.intermediate_size = 512
+    config.model.text.max_positions = 32
+    config.optim.lr = 1e-3
+    config.optim.text_lr_factor = 1.0
+    config.optim.decay_epochs = (4,)
+    config.train.epochs = 6
+    return config
+
+
+def cpfean_quickstart() -> ml_collections.ConfigDict:
+    """CPFEAN on the same data, without the visual Transformer (docs/measured.md: on so few images it costs recall)."""
+    config = quickstart()
+    config.model.name = "cpfean"
+    config.model.graph.layers = 0
+    return config

@@ -1,0 +1,247 @@
+"""Which values the fields of a config may take."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import ml_collections
+
+from itm_jax.config.default import default_config
+from itm_jax.config.derived import VARIANTS, decided
+from itm_jax.config.fields import flatten, nearest_field
+from itm_jax.config.model_fields import MODELS, SINGLE_VECTOR
+from itm_jax.config.plugins import is_own
+from itm_jax.errors import InputError
+
+ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu")  # the keys of modules.bert.ACTIVATIONS
+CHOICES = {
+    "data.bank": ("auto", "device", "host"),
+    "data.source": ("scenes", "precomp", "tfds"),
+    "model.name": MODELS,
+    "model.variant": ("paper", "official"),
+    "model.dtype": ("float32", "bfloat16"),
+    "model.selection": ("max", "mean", "gpo"),
+    "model.enhancement.text": ("mlp", "linear"),
+    "model.enhancement.statistics": ("valid", "all"),
+    "model.aggregation.variant": ("paper", "official"),
+    "model.aggregation.pairing": ("similarity", "random"),
+    "model.words.graph": ("dense", "sparse"),
+    "model.fusion.gate": ("region", "feature"),
+    "model.alignment.kind": ("prominent", "cross_attention"),
+    "model.alignment.sides": ("both", "words", "regions"),
+    "model.attention.direction": ("t2i", "i2t"),
+    "model.text.encoder": ("bert", "gru"),
+    "model.text.cache_dtype": ("float16", "float32"),
+    "loss.soft_negatives": ("mixup", "hardest", "none", "hinge"),
+    "loss.same_image": ("mask", "keep"),
+}
+OWN = ("data.source", "model.name")  # may also be MODULE:NAME
+# What a field that may be left out must be where it is given; a string, if it is not here.
+OPTIONAL = {
+    "model.text.dropout": 0.0,
+    "optim.text_lr_factor": 0.0,
+    "model.attention.temperature": 0.0,
+    "model.regions.boxes": True,
+    "model.regions.labels": True,
+}
+
+
+def validate(config: ml_collections.ConfigDict) -> None:
+    """Raises InputError on the first field whose name or value cannot be meant."""
+    for problem in problems(config):
+        raise InputError(problem)
+
+
+def problems(config: ml_collections.ConfigDict) -> Iterator[str]:
+    """Every field whose name or value cannot be meant; values are looked at where all names and types are right."""
+    known, given = flatten(default_config()), flatten(config)
+    sound = True
+    for problem in _structure_problems(known, given):
+        sound = False
+        yield problem
+    if sound:
+        yield from _value_problems(config, known, given)
+
+
+def _structure_problems(known: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:
+    for name in given:
+        if name not in known:
+            near = nearest_field(name, default_config())
+            yield f"config.{name}: no such field; the nearest known one is config.{near}"
+    for name, default in known.items():
+        if name not in given:
+            yield f"config.{name}: missing; start the config file from itm_jax.config.default_config()"
+            continue
+        if name == "model.graph.iou" and given[name] is None:  # all pairs
+            continue
+        if default is None:  # a field that may be left out
+            default = OPTIONAL.get(name, "")
+            if given[name] is None:
+                continue
+        if not _same_type(given[name], default):
+            yield f"config.{name}={given[name]!r}: must be {_type_name(default)}"
+        elif isinstance(default, list) and not all(_same_type(x, default[0] if default else "") for x in given[name]):
+            yield f"config.{name}={tuple(given[name])!r}: must be a tuple like {tuple(default) or ('name', 'name')}"
+
+
+def _same_type(value: Any, default: Any) -> bool:
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    if isinstance(default, int | float):
+        return isinstance(value, int | (float if isinstance(default, float) else int))
+    return isinstance(value, type(default))
+
+
+def _type_name(default: Any) -> str:
+    names = {bool: "True or False", int: "an integer", float: "a number", str: "a string", list: "a tuple"}
+    return names[type(default)]
+
+
+def _value_problems(config: ml_collections.ConfigDict, known: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:
+    for name, choices in CHOICES.items():
+        if name in OWN and is_own(given[name]):
+            continue
+        if given[name] not in choices and not (given[name] is None and known[name] is None):
+            yield f"config.{name}={given[name]!r}: must be one of {', '.join(choices)}"
+    positive = ("data.batch_size", "data.eval_batch_size", "data.max_tokens", "data.prefetch", "model.width")
+    positive += ("train.epochs", "train.eval_every_epochs", "train.log_every", "eval.tile", "loss.tau", "optim.lr")
+    positive += ("train.text_parts",)
+    positive += ("model.text.embed_size", "model.text.min_count")
+    for name in positive:
+        if not given[name] > 0:
+            yield f"config.{name}={given[name]!r}: must be greater than 0"
+    not_negative = ("loss.margin", "loss.warmup_epochs", "optim.weight_decay", "optim.clip", "optim.text_lr_factor")
+    for name in (*not_negative, "train.checkpoint_every", "train.max_skipped", "loss.num_negatives", "eval.matrix_gb"):
+        if given[name] is not None and given[name] < 0:
+            yield f"config.{name}={given[name]!r}: must not be negative"
+    augment = config.data.augment
+    for name in ("region_drop", "word_touch", "word_mask", "word_random", "word_delete"):
+        if not 0 <= augment[name] <= 1:
+            yield f"config.data.augment.{name}={augment[name]!r}: a probability, must lie in [0, 1]"
+    for name, value in (
+        ("train_share", config.data.train_share),
+        ("alter.permuted_labels", config.data.alter.permuted_labels),
+        ("alter.noisy_words", config.data.alter.noisy_words),
+    ):
+        if not 0 <= value <= 1 or (name == "train_share" and not value):
+            yield f"config.data.{name}={value!r}: a share, must lie in {'(' if name == 'train_share' else '['}0, 1]"
+    if config.data.alter.regions < 0:
+        yield f"config.data.alter.regions={config.data.alter.regions!r}: must not be negative; 0 takes all"
+    if abs(augment.word_mask + augment.word_random + augment.word_delete - 1) > 1e-6:
+        yield "config.data.augment: word_mask + word_random + word_delete must be 1"
+    if not 0 <= config.model.aggregation.ratio <= 0.5:
+        yield f"config.model.aggregation.ratio={config.model.aggregation.ratio!r}: must lie in [0, 0.5]"
+    afa = given["model.name"] == "afa" and given["model.variant"] in VARIANTS
+    if afa and decided(config.model)["aggregation.variant"] == "official":
+        for name in ("ratio", "pairing", "shuffle"):
+            if given[f"model.aggregation.{name}"] != known[f"model.aggregation.{name}"]:
+                yield (
+                    f"config.model.aggregation.{name}={given[f'model.aggregation.{name}']!r}: of no effect on the "
+                    "official aggregation; leave it out, or set config.model.aggregation.variant=paper"
+                )
+    yield from _model_problems(config, given)
+    if config.data.source == "tfds" and not config.data.dir:
+        yield "config.data.dir: not set; pass --config.data.dir=OUT, the directory that itm_jax.convert tfds built in"
+    if config.data.source == "precomp" and not config.data.dir:
+        yield ("config.data.dir: not set; pass --config.data.dir=DIR with {split}_ims.npy and {split}_caps.txt")
+    text = config.model.text
+    if text.dropout is not None and not 0 <= text.dropout < 1:
+        yield f"config.model.text.dropout={text.dropout!r}: must lie in [0, 1)"
+    if text.encoder == "gru" and text.pretrained:
+        yield (
+            f"config.model.text.pretrained={text.pretrained!r}: of no effect on config.model.text.encoder=gru; leave it "
+            "out, or pass --config.model.text.pretrained= (nothing) where the config file sets it"
+        )
+    for name in ("embed_size", "min_count"):
+        if text.encoder == "bert" and text[name] != known[f"model.text.{name}"]:
+            yield f"config.model.text.{name}={text[name]!r}: of no effect on config.model.text.encoder=bert; leave it out"
+    if not text.trainable and (text.encoder == "gru" or not text.pretrained):
+        yield (
+            "config.model.text.trainable=False needs config.model.text.encoder=bert and config.model.text.pretrained: "
+            "a random encoder is of no use"
+        )
+    yield from _shape_problems(config)
+    yield from _memory_problems(config)
+    buckets = list(config.data.token_buckets)
+    if buckets != sorted(set(buckets)) or any(b < 4 for b in buckets):
+        yield f"config.data.token_buckets={tuple(buckets)}: must be increasing lengths of at least 4"
+
+
+def _model_problems(config: ml_collections.ConfigDict, given: dict[str, Any]) -> Iterator[str]:
+    model, name = config.model, config.model.name
+    if model.variant == "official" and name != "afa":
+        yield f"config.model.variant='official': of AFA alone, config.model.name={name}; leave it out"
+    if config.loss.soft_negatives in ("mixup", "hardest") and name not in SINGLE_VECTOR and not is_own(name):
+        yield (
+            f"config.loss.soft_negatives={config.loss.soft_negatives!r}: needs one vector per item, which "
+            f"config.model.name={name} has not; none or hinge"
+        )
+    selections = {"vsepp": ("mean", "max"), "vseinf": ("gpo",)}.get(name)
+    if model.selection and selections and model.selection not in selections:
+        yield f"config.model.selection={model.selection!r}: config.model.name={name} takes {' or '.join(selections)}"
+    if config.loss.function and not is_own(config.loss.function):
+        yield f"config.loss.function={config.loss.function!r}: must be MODULE:FUNCTION"
+    if name == "cpfean" and model.regions.label_names and model.text.encoder == "bert" and model.text.pretrained:
+        yield "config.model.regions.label_names: the pretrained encoder reads the names of the data; leave it out"
+    if name == "cpfean":
+        if model.attention.direction != "t2i":
+            yield "config.model.attention.direction='i2t': of config.model.name=scan alone; cpfean attends t2i"
+        if model.graph.heads > 0 and model.graph.layers and model.width % model.graph.heads:
+            yield f"config.model.width={model.width}: not a multiple of config.model.graph.heads={model.graph.heads}"
+    for field, low, high in (
+        ("graph.layers", 0, 100),
+        ("graph.heads", 1, 1000),
+        ("words.layers", 0, 100),
+        ("fusion.rounds", 0, 100),
+        ("alignment.beta", 0, float("inf")),
+        ("alignment.gamma", 0, float("inf")),
+        ("attention.temperature", 0, float("inf")),
+        ("graph.iou", -1, 1),
+    ):
+        value = given[f"model.{field}"]
+        if value is not None and not low <= value <= high:
+            yield f"config.model.{field}={value!r}: must lie in [{low}, {high}]"
+    if not 0 <= model.graph.dropout < 1:
+        yield f"config.model.graph.dropout={model.graph.dropout!r}: must lie in [0, 1)"
+
+
+def _memory_problems(config: ml_collections.ConfigDict) -> Iterator[str]:
+    train, text, b = config.train, config.model.text, config.data.batch_size
+    for name, set_to in (("text_parts", train.text_parts > 1), ("remat", train.remat)):
+        if set_to and not text.trainable:
+            yield f"config.train.{name}={train[name]!r}: of no effect on config.model.text.trainable=False; leave it out"
+    if train.remat and text.encoder == "gru":
+        yield "config.train.remat=True: of no effect on config.model.text.encoder=gru; leave it out"
+    if b % max(1, train.text_parts):
+        yield f"config.train.text_parts={train.text_parts!r}: config.data.batch_size={b} is no multiple of it"
+
+
+def _shape_problems(config: ml_collections.ConfigDict) -> Iterator[str]:
+    text, data = config.model.text, config.data
+    if not 0 <= config.seed < 2**31:
+        yield f"config.seed={config.seed!r}: must lie in [0, 2^31)"
+    if data.dev_split in ("test", "testall"):
+        yield f"config.data.dev_split={data.dev_split!r}: a run must not be selected on a split that reports"
+    for name, value, least in (
+        ("data.batch_size", data.batch_size, 2),
+        ("data.max_tokens", data.max_tokens, 3),
+        ("model.width", config.model.width, 2),
+        *((f"data.scenes.{k}", data.scenes[k], 1) for k in ("train", "dev", "test", "regions", "features")),
+        *((f"model.text.{k}", text[k], 1) for k in ("hidden_size", "num_layers", "num_heads", "intermediate_size")),
+    ):
+        if value < least:
+            yield f"config.{name}={value!r}: must be at least {least}"
+    if text.num_heads > 0 and text.hidden_size % text.num_heads:
+        yield f"config.model.text.hidden_size={text.hidden_size}: not a multiple of num_heads={text.num_heads}"
+    if text.activation not in ACTIVATIONS:
+        yield f"config.model.text.activation={text.activation!r}: must be one of {', '.join(ACTIVATIONS)}"
+
+
+def split_problem(config: Any) -> str | None:
+    """What is wrong where train, dev and test are not three splits."""
+    used = (config.data.train_split, config.data.dev_split, config.data.test_split)
+    if len(set(used)) == 3:
+        return None
+    return (
+        f"config.data: train_split={used[0]}, dev_split={used[1]}, test_split={used[2]}: must be three different splits; "
+        "dev selects, test reports"
+    )

@@ -1,0 +1,1 @@
+"""SCAN's `precomp` directories: features, captions, ids and companions."""

@@ -1,0 +1,183 @@
+"""`scenes`: a generated, compositional world with known truth; needs no download and is a pure function of its seed.
+
+An image holds 2 to 6 objects with shape, colour, size and place on a background. A detector sees it as regions: noisy
+encodings of what each box covers. Images come in twins: the second has the objects of the first with the colours
+or the places of two of them swapped, so that every gallery holds hard distractors. About half of the captions are true
+of the twin too, as they do not say what was swapped: among 500 images, no model can rank the right one first for more
+than about 71% of the captions. Captions are in `captions.py`, pictures in `render.py`.
+
+All draws come from a counter-based integer hash (SplitMix64, Steele et al., 2014) and only additions and products
+follow, so that the data are the same on every machine and NumPy version.
+"""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from itm_jax.data.draws import noise, uniform
+from itm_jax.data.scenes.captions import BACKGROUNDS, COLOURS, SHAPES, SIZES, describe
+from itm_jax.errors import InputError
+from itm_jax.structs import Split
+
+MAX_OBJECTS = 6
+CAPTIONS_PER_IMAGE = 5
+HALF_EXTENT = np.array([0.07, 0.11, 0.15])  # of small, medium and large objects, as fractions of the image
+LABEL_NOISE = 0.1
+LABEL_NAMES = tuple(sorted({s[0] for s in SHAPES} | {b[0] for b in BACKGROUNDS}))
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+    """The truth of a split: [i, 6] attributes of objects, the first `count` of each row being there."""
+
+    count: Int[np.ndarray, " i"]
+    shape: Int[np.ndarray, "i o"]
+    colour: Int[np.ndarray, "i o"]
+    size: Int[np.ndarray, "i o"]
+    centre: Float[np.ndarray, "i o 2"]
+    background: Int[np.ndarray, " i"]
+
+    @property
+    def boxes(self) -> Float[np.ndarray, "i o 4"]:
+        """Boxes of the objects, fractions of the image."""
+        half = HALF_EXTENT[self.size][..., None]
+        return np.concatenate([self.centre - half, self.centre + half], axis=-1)
+
+
+def make_world(images: int, seed: int, split: str) -> World:
+    """The objects of all images of a split; image 2k + 1 is the twin of image 2k."""
+    pairs = -(-images // 2)
+
+    def choose(name: str, n: int, *shape: int) -> np.ndarray:
+        return (uniform(seed, f"{split}/{name}", pairs, *shape) * n).astype(np.int64)
+
+    count = 2 + choose("count", MAX_OBJECTS - 1)
+    shape, colour, size = (choose(n, len(c), MAX_OBJECTS) for n, c in (("s", SHAPES), ("c", COLOURS), ("z", SIZES)))
+    # Objects stand in different cells of a 3 x 3 grid, off its centres by up to 0.03.
+    cell = np.argsort(uniform(seed, f"{split}/cell", pairs, 9), axis=1, kind="stable")[:, :MAX_OBJECTS]
+    centre = (np.stack([cell % 3, cell // 3], axis=-1) * 2 + 1) / 6.0
+    centre = centre + (uniform(seed, f"{split}/place", pairs, MAX_OBJECTS, 2) - 0.5) * 0.06
+    background = choose("background", len(BACKGROUNDS))
+    # Twins swap the first two objects: were these alike in everything, the twins would be one image.
+    alike = (shape[:, 0] == shape[:, 1]) & (colour[:, 0] == colour[:, 1]) & (size[:, 0] == size[:, 1])
+    colour[:, 1] = (colour[:, 1] + alike) % len(COLOURS)
+
+    def twins(x: np.ndarray) -> np.ndarray:
+        return np.repeat(x, 2, axis=0)[:images]
+
+    colour, centre = twins(colour), twins(centre)
+    swap_colours = twins((choose("swap", 2) == 0)[:, None])[:, 0] & (colour[:, 0] != colour[:, 1])
+    odd = np.arange(images) % 2 == 1
+    swapped = np.r_[1, 0, 2:MAX_OBJECTS]
+    colour = np.where((odd & swap_colours)[:, None], colour[:, swapped], colour)
+    centre = np.where((odd & ~swap_colours)[:, None, None], centre[:, swapped], centre)
+    return World(twins(count), twins(shape), colour, twins(size), centre, twins(background))
+
+
+def grid_boxes() -> Float[np.ndarray, "g 4"]:
+    """The whole image, then its 2 x 2, 3 x 3, 4 x 4, ... 7 x 7 parts."""
+    boxes = []
+    for n in range(1, 8):
+        for k in range(n * n):
+            x, y = k % n, k // n
+            boxes.append([x / n, y / n, (x + 1) / n, (y + 1) / n])
+    return np.array(boxes)
+
+
+def detect(world: World, regions: int, seed: int, split: str) -> Float[np.ndarray, "i r 4"]:
+    """Boxes of a detector: every object once, objects again with looser boxes up to half the regions, then a grid."""
+    images = len(world.count)
+    again = (uniform(seed, f"{split}/again", images, regions) * world.count[:, None]).astype(np.int64)
+    slot = np.arange(regions)[None, :]
+    of = np.where(slot < world.count[:, None], np.minimum(slot, MAX_OBJECTS - 1), again)
+    tight = np.where(slot < world.count[:, None], 0.1, 0.35)[..., None]
+    box = np.take_along_axis(world.boxes, of[..., None], axis=1)
+    extent = (box[..., 2:] - box[..., :2])[..., [0, 1, 0, 1]]
+    box = box + (uniform(seed, f"{split}/jitter", images, regions, 4) - 0.5) * 2 * tight * extent
+    on_grid = slot >= np.maximum(world.count[:, None], regions // 2)
+    grid = grid_boxes()
+    grid_slot = np.clip(slot - np.maximum(world.count[:, None], regions // 2), 0, len(grid) - 1)
+    return np.clip(np.where(on_grid[..., None], grid[grid_slot], box), 0.0, 1.0)
+
+
+def coverage(world: World, boxes: Float[np.ndarray, "i r 4"]) -> Float[np.ndarray, "i r o"]:
+    """How much a box shows an object: the share of the object inside it times the object's share of the box."""
+    a, b = boxes[:, :, None, :], world.boxes[:, None, :, :]
+    side = np.maximum(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0.0)
+    inside = side[..., 0] * side[..., 1]
+    area = lambda x: (x[..., 2] - x[..., 0]) * (x[..., 3] - x[..., 1])  # noqa: E731
+    there = np.arange(MAX_OBJECTS)[None, None, :] < world.count[:, None, None]
+    return np.where(there, inside / area(b) * np.minimum(1.0, 2.0 * inside / np.maximum(area(a), 1e-9)), 0.0)
+
+
+def encode_regions(
+    world: World, boxes: np.ndarray, seen: np.ndarray, *, width: int, level: float, seed: int, split: str
+) -> Float[np.ndarray, "i r f"]:
+    """Region features: codes of the covered objects and of the background, a weak code of the place, and noise."""
+    images, regions, _ = boxes.shape
+    codes = {n: noise(seed, f"code/{n}", len(c), width) for n, c in _VOCABULARIES.items()}
+    objects = codes["shape"][world.shape] + codes["colour"][world.colour] + 0.7 * codes["size"][world.size]
+    free = np.maximum(0.0, 1.0 - np.sum(seen, axis=2))
+    out = level * noise(seed, f"{split}/noise", images, regions, width)
+    for o in range(MAX_OBJECTS):  # added one by one: the order of a matrix product is the library's, not ours
+        out += seen[:, :, o, None] * objects[:, None, o, :]
+    out += free[..., None] * codes["background"][world.background][:, None, :]
+    place = noise(seed, "code/place", 4, width)
+    for k in range(4):
+        out += 0.5 * (boxes[..., k, None] - 0.5) * place[k]
+    return out.astype(np.float32)
+
+
+def label_regions(world: World, seen: np.ndarray, seed: int, split: str) -> Int[np.ndarray, "i r"]:
+    """The shape of the object a region shows most, the background where it shows none; one in ten is wrong."""
+    index = {name: k for k, name in enumerate(LABEL_NAMES)}
+    shapes = np.array([index[s[0]] for s in SHAPES])[world.shape]
+    grounds = np.array([index[b[0]] for b in BACKGROUNDS])[world.background]
+    best = np.argmax(seen, axis=2)
+    label = np.take_along_axis(shapes, best, axis=1)
+    label = np.where(np.max(seen, axis=2) > 0.15, label, grounds[:, None])
+    wrong = uniform(seed, f"{split}/wrong", *label.shape) < LABEL_NOISE
+    other = (uniform(seed, f"{split}/other", *label.shape) * len(LABEL_NAMES)).astype(np.int64)
+    return np.where(wrong, other, label).astype(np.int32)
+
+
+def make_split(config, name: str) -> Split:
+    """Generates a split.
+
+    Args:
+        config: the `data.scenes` section: number of images per split, regions, feature width, noise level, seed.
+        name: train, dev or test.
+
+    Returns:
+        The split, with boxes, labels and dependency edges.
+    """
+    if name not in ("train", "dev", "test"):
+        raise InputError(f"scenes has no split {name!r}; its splits are train, dev and test")
+    if config[name] < 2 or not 1 <= config.regions <= 100:
+        raise InputError(
+            f"config.data.scenes: {name}={config[name]}, regions={config.regions}: needs 2 images, 1 to 100 regions"
+        )
+    world = make_world(config[name], config.seed, name)
+    boxes = detect(world, config.regions, config.seed, name)
+    seen = coverage(world, boxes)
+    features = encode_regions(
+        world, boxes, seen, width=config.features, level=config.noise, seed=config.seed, split=name
+    )
+    captions, edges = describe(world, uniform(config.seed, f"{name}/text", config[name], CAPTIONS_PER_IMAGE, 24))
+    return Split(
+        name=name,
+        features=features,
+        captions=captions,
+        captions_per_image=CAPTIONS_PER_IMAGE,
+        ids=[f"{name}-{i:06d}" for i in range(config[name])],
+        boxes=boxes.astype(np.float32),
+        labels=label_regions(world, seen, config.seed, name),
+        label_names=LABEL_NAMES,
+        edges=edges,
+        objects=world.count.astype(np.int32),
+        source=f"scenes {name}",
+    )
+
+
+_VOCABULARIES = {"shape": SHAPES, "colour": COLOURS, "size": SIZES, "background": BACKGROUNDS}

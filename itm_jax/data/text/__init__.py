@@ -1,0 +1,1 @@
+"""Captions as word pieces, vocabularies, and the states of frozen text encoders."""

@@ -1,0 +1,105 @@
+"""States of a frozen text encoder: computed once per (weights, captions), kept in a cache file, memory-mapped."""
+
+import hashlib
+import os
+import pathlib
+import tempfile
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from itm_jax.data.text.text_input import TextInput
+from itm_jax.data.text.tokens import TokenTable, gather_tokens, padded_length
+from itm_jax.errors import InputError
+from itm_jax.modules.bert import Bert
+
+BATCH = 256
+
+
+def fingerprint(text: TextInput, table: TokenTable, dtype: str) -> str:
+    """Hash of everything the states depend on: weights, architecture, token ids, stored dtype."""
+    digest = hashlib.sha256(f"{text.bert}{dtype}".encode())
+    for leaf in jax.tree.leaves(text.params):
+        digest.update(np.ascontiguousarray(leaf))
+    for array in (table.ids, table.offsets):
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()[:32]
+
+
+def encode_states(text: TextInput, table: TokenTable, buckets: Sequence[int], out: np.ndarray) -> None:
+    """Writes the last hidden state of every token of the table to `out` [sum of lengths, e], in order."""
+    encoder = Bert(text.bert)
+    apply = jax.jit(lambda params, ids, mask: encoder.apply({"params": params}, ids, mask))
+    params = jax.device_put(text.params)
+    by_length = np.argsort(table.lengths, kind="stable")
+    for start in range(0, len(by_length), BATCH):
+        rows = by_length[start : start + BATCH]
+        length = padded_length(int(table.lengths[rows].max()), buckets, text.bert.max_positions)
+        padded = np.resize(rows, BATCH)  # a whole batch again: one shape per length
+        tokens = gather_tokens(table, padded, length)
+        states = np.asarray(apply(params, tokens.ids, tokens.mask)).astype(out.dtype)
+        for state, row in zip(states, rows, strict=False):
+            out[table.offsets[row] : table.offsets[row + 1]] = state[: table.lengths[row]]
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _cached(path: pathlib.Path, shape: tuple[int, int]) -> np.ndarray | None:
+    """The states in a cache file; None where there is none, or one that is not whole and is to be written again."""
+    try:
+        states = np.load(path, mmap_mode="r")
+    except FileNotFoundError:
+        return None
+    except OSError as e:
+        raise InputError(
+            f"{path}: cannot be read ({e.strerror}); remove it, or set config.data.cache_dir to another place"
+        ) from None
+    except (ValueError, EOFError):
+        return None
+    return states if states.shape == shape else None
+
+
+def frozen_states(
+    text: TextInput, table: TokenTable, buckets: Sequence[int], *, directory: pathlib.Path, dtype: str
+) -> np.ndarray:
+    """The states of all tokens of a table, [sum of lengths, e], memory-mapped from the cache, encoded when not there.
+
+    Raises:
+        InputError: the cache cannot be written (full disk, no permission).
+    """
+    path = directory / f"states-{fingerprint(text, table, dtype)}.npy"
+    shape = (int(table.offsets[-1]), text.bert.hidden_size)
+    states = _cached(path, shape)
+    if states is not None:
+        return states
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=directory, prefix=path.stem, suffix=".tmp")
+        os.close(handle)
+        try:
+            out = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
+            encode_states(text, table, buckets, out)
+            out.flush()
+            os.chmod(temporary, 0o666 & ~_umask())  # as any new file, for others who share the cache
+            os.replace(temporary, path)
+        finally:
+            pathlib.Path(temporary).unlink(missing_ok=True)
+    except OSError as e:
+        raise InputError(
+            f"{directory}: the cache of text states ({np.prod(shape) * np.dtype(dtype).itemsize / 1e9:.1f} GB) cannot be "
+            f"written ({e.strerror}); set config.data.cache_dir to another place"
+        ) from None
+    return np.load(path, mmap_mode="r")
+
+
+def lone_mask_state(text: TextInput) -> jax.Array:
+    """[e] state of [MASK] in `[CLS] [MASK] [SEP]`: what a masked word looks like to a model with a frozen encoder."""
+    vocabulary = text.tokenizer.get_vocab()
+    ids = jnp.array([[vocabulary["[CLS]"], text.mask_id, vocabulary["[SEP]"]]], jnp.int32)
+    return Bert(text.bert).apply({"params": text.params}, ids, jnp.ones((1, 3), bool))[0, 1]

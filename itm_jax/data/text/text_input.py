@@ -1,0 +1,154 @@
+"""Captions as word pieces: tokenizers, and a compact table from which padded batches are gathered without a loop."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import ml_collections
+import numpy as np
+from tokenizers import Tokenizer
+from tokenizers.implementations import BertWordPieceTokenizer
+
+from itm_jax.config.default import default_config
+from itm_jax.config.fields import read_json
+from itm_jax.data import scenes
+from itm_jax.data.text.vocabulary import SPECIAL, VOCAB, build_vocabulary, read_vocabulary, word_tokenizer
+from itm_jax.errors import InputError
+from itm_jax.modules.bert import BertConfig
+
+SCENES_VOCAB = pathlib.Path(scenes.__file__).with_name("vocab.txt")
+
+
+@dataclasses.dataclass(frozen=True)
+class TextInput:
+    """What a run knows of its text side.
+
+    Attributes:
+        tokenizer: splits captions into word pieces, adds [CLS] and [SEP].
+        mask_id: id of [MASK].
+        replacements: ids that may stand in for a word in augmentation: no special and no unused ones.
+        params: parameters of the pretrained encoder, None from scratch.
+        bert: architecture of a BERT encoder.
+        words: vocabulary of a BiGRU encoder.
+    """
+
+    tokenizer: Tokenizer
+    mask_id: int
+    replacements: np.ndarray
+    bert: BertConfig | None
+    params: Any = None
+    words: tuple[str, ...] | None = None
+
+
+def load_text(
+    config: ml_collections.ConfigDict,
+    *,
+    source: str,
+    workdir: pathlib.Path | None = None,
+    captions: Sequence[str] | None = None,
+) -> TextInput:
+    """Tokenizer and encoder of `config.model.text`; fills in the fields that the checkpoint or vocabulary decides.
+
+    Args:
+        config: the whole config.
+        source: `config.data.source`.
+        workdir: of the run; once it has begun, a BiGRU's vocabulary is the one in there, whatever else has changed.
+        captions: of the train split, from which a BiGRU's vocabulary is built where no file is given.
+
+    Raises:
+        InputError: checkpoint, vocabulary or fields are not usable, or nothing says what the vocabulary is.
+    """
+    text = config.model.text
+    if text.encoder == "gru":
+        words = _words(text, workdir, captions)
+        text.vocab_size = len(words)
+        return _text_input(config, word_tokenizer(words), words=words)
+    if text.pretrained:
+        from itm_jax.pretrained.huggingface import load_bert
+
+        bert, params, wrapped = load_bert(text.pretrained)
+        tokenizer = wrapped.backend_tokenizer
+        fill_in(text, bert)
+    else:
+        path = pathlib.Path(text.vocab) if text.vocab else SCENES_VOCAB
+        if not text.vocab and source != "scenes":
+            raise InputError(
+                "config.model.text: neither pretrained (directory or hub name of a BERT) nor vocab (a vocab.txt) is set"
+            )
+        tokenizer, params = wordpiece_tokenizer(path), None
+        text.vocab_size = tokenizer.get_vocab_size()
+    bert = BertConfig.from_config(text)
+    if config.data.max_tokens > text.max_positions:
+        raise InputError(
+            f"config.data.max_tokens={config.data.max_tokens}: the text encoder has {text.max_positions} positions"
+        )
+    return _text_input(config, tokenizer, bert=bert, params=params)
+
+
+def _words(text, workdir: pathlib.Path | None, captions: Sequence[str] | None) -> tuple[str, ...]:
+    """Vocabulary of a BiGRU: the run's own, else `text.vocab`, else a new one."""
+    own = run_vocabulary(workdir) if workdir else None
+    if own:
+        return own
+    if text.vocab:
+        return read_vocabulary(pathlib.Path(text.vocab).expanduser())
+    if captions is None:
+        raise InputError("config.model.text.vocab: not set, and there are no train captions to build it from")
+    return build_vocabulary(captions, text.min_count)
+
+
+def run_vocabulary(workdir: pathlib.Path) -> tuple[str, ...] | None:
+    """The vocabulary of the BiGRU run in `workdir`; None where no run has begun, or one with another text encoder.
+
+    A vocab.txt without a config.json is what a start cut short has left, and counts for nothing.
+
+    Raises:
+        InputError: the run's vocab.txt is missing or damaged.
+    """
+    config = workdir / "config.json"
+    if not config.exists() or read_json(config).model.text.encoder != "gru":
+        return None
+    return read_vocabulary(workdir / VOCAB)
+
+
+def _text_input(config, tokenizer: Tokenizer, *, bert=None, params=None, words=None) -> TextInput:
+    text = config.model.text
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(config.data.max_tokens)
+    vocabulary = tokenizer.get_vocab()
+    if "[MASK]" not in vocabulary:
+        raise InputError(f"{text.pretrained or text.vocab}: the vocabulary has no [MASK] token")
+    usable = [
+        i for token, i in vocabulary.items() if not (token.startswith("[") and token.endswith("]") and len(token) > 1)
+    ]
+    return TextInput(tokenizer, vocabulary["[MASK]"], np.sort(np.array(usable, np.int32)), bert, params, words)
+
+
+def fill_in(text, checkpoint: BertConfig) -> None:
+    """Writes a checkpoint's architecture into a `model.text` section; a field set to something else is an InputError.
+
+    Dropout is no part of the weights: a value that is set stays.
+    """
+    defaults = default_config().model.text
+    for name, value in dataclasses.asdict(checkpoint).items():
+        if name == "dropout":
+            text.dropout = value if text.dropout is None else text.dropout
+        elif text[name] in (value, defaults[name]):
+            text[name] = value
+        else:
+            raise InputError(
+                f"config.model.text.{name}={text[name]!r}: {text.pretrained} has {value!r}; leave the field out"
+            )
+
+
+def wordpiece_tokenizer(path: pathlib.Path) -> Tokenizer:
+    """A lower-casing BERT tokenizer from a vocab.txt."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as e:
+        raise InputError(f"{path}: cannot be read as a vocabulary ({e})") from None
+    missing = [s for s in SPECIAL if s not in lines]
+    if missing:
+        raise InputError(f"{path}: not a BERT vocabulary: no {', '.join(missing)}")
+    return Tokenizer.from_str(BertWordPieceTokenizer(str(path), lowercase=True).to_str())

@@ -1,0 +1,76 @@
+"""Captions as word pieces: a compact table from which padded batches are gathered without a loop."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from itm_jax.structs import Tokens
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenTable:
+    """All captions of a split, concatenated: caption c is `ids[offsets[c] : offsets[c + 1]]`.
+
+    `edges`, where given, are the dependency edges of each caption, [t k 2], -1 after the last.
+    """
+
+    ids: np.ndarray
+    word_ids: np.ndarray
+    offsets: np.ndarray
+    edges: np.ndarray | None = None
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """[t] number of tokens of each caption."""
+        return np.diff(self.offsets)
+
+
+def pad_edges(edges: Sequence[Sequence[tuple[int, int]]]) -> np.ndarray:
+    """[t k 2] int16, -1 after a caption's last edge."""
+    out = np.full((len(edges), max((len(e) for e in edges), default=0) or 1, 2), -1, np.int16)
+    for row, own in zip(out, edges, strict=True):
+        row[: len(own)] = np.array(own, np.int16).reshape(-1, 2)
+    return out
+
+
+def tokenize(
+    captions: Sequence[str],
+    tokenizer: Tokenizer,
+    chunk: int = 10_000,
+    edges: Sequence[Sequence[tuple[int, int]]] | None = None,
+) -> TokenTable:
+    """Tokenizes whitespace words, so that `word_ids` are indices of whitespace words (-1: [CLS], [SEP])."""
+    ids, words, lengths = [], [], []
+    for start in range(0, len(captions), chunk):
+        split = [c.split() for c in captions[start : start + chunk]]
+        for encoding in tokenizer.encode_batch(split, is_pretokenized=True):
+            ids.append(np.array(encoding.ids, np.int32))
+            words.append(np.array([-1 if w is None else w for w in encoding.word_ids], np.int32))
+            lengths.append(len(ids[-1]))
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return TokenTable(np.concatenate(ids), np.concatenate(words), offsets, None if edges is None else pad_edges(edges))
+
+
+def padded_length(longest: int, buckets: Sequence[int], limit: int) -> int:
+    """The smallest bucket that holds `longest` tokens, else `limit`."""
+    return min(next((b for b in buckets if b >= longest), limit), limit)
+
+
+def gather_tokens(table: TokenTable, rows: np.ndarray, length: int, states: np.ndarray | None = None) -> Tokens:
+    """Captions `rows` padded to `length`; `states` are the frozen encoder's states of the whole table, [sum l, e]."""
+    position = np.arange(length)[None, :]
+    mask = position < table.lengths[rows][:, None]
+    index = np.minimum(table.offsets[rows][:, None] + position, len(table.ids) - 1)
+    gathered = None
+    if states is not None:
+        gathered = np.zeros((*mask.shape, states.shape[1]), states.dtype)
+        gathered[mask] = states[index[mask]]
+    return Tokens(
+        ids=np.where(mask, table.ids[index], 0).astype(np.int32),
+        mask=mask,
+        word_ids=np.where(mask, table.word_ids[index], -1).astype(np.int32),
+        edges=None if table.edges is None else table.edges[rows].astype(np.int32),
+        states=gathered,
+    )

@@ -1,0 +1,1 @@
+"""TFDS data sets of ArrayRecord files, without TensorFlow."""

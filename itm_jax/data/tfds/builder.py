@@ -1,0 +1,214 @@
+"""Converts a SCAN `precomp` directory to a TFDS data set in ArrayRecord, without TensorFlow (`itm_jax.convert tfds`).
+
+Records are in the images' order. A build that is interrupted leaves nothing that could be read.
+"""
+
+import contextlib
+import io
+import mmap
+import os
+import pathlib
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+import tensorflow_datasets as tfds
+from array_record.python import array_record_module
+from etils import epath
+
+from itm_jax.data.precomp import reader as precomp
+from itm_jax.data.tfds.reader import ANNOTATIONS, VERSION
+from itm_jax.errors import InputError
+from itm_jax.structs import Split
+
+SHARD_BYTES = 256 << 20
+ANNOTATIONS_PER_SHARD = 1 << 14
+SAY_EVERY = 10.0  # seconds between lines of progress
+
+
+class UncompressedWriter(tfds.core.ExampleWriter):
+    """Writes ArrayRecord without compression: features hardly shrink, and are read several times as fast."""
+
+    def write(self, path: epath.PathLike, examples: Iterable[tuple[int, bytes]]) -> None:
+        """Writes the records to one file; what the file system refuses is an InputError."""
+        try:
+            writer = array_record_module.ArrayRecordWriter(os.fspath(path), "group_size:1,uncompressed")
+            for _, record in examples:
+                writer.write(record)
+            writer.close()
+        except RuntimeError as e:  # array_record's only one
+            raise InputError(f"cannot be written: {e}") from None
+
+
+class PrecompBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
+    """The TFDS builder. Shards are written one after the other as the source is read.
+
+    Not a `GeneratorBasedBuilder`: from 1,000 MiB on, that one goes through temporary files that need TensorFlow, and
+    sorts a whole split in memory.
+    """
+
+    VERSION = tfds.core.Version(VERSION)
+
+    def __init__(self, *, name: str, splits: Sequence[Split], data_dir: epath.PathLike):
+        """`splits` as `precomp.read_split` gives them; their features must be of one width and dtype."""
+        self.name = name
+        self._sources = splits
+        super().__init__(data_dir=data_dir, file_format="array_record")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        tensor, encoding = tfds.features.Tensor, tfds.features.Encoding.BYTES
+        features = self._sources[0].features
+        about = {
+            s.name: {
+                "regions": s.features.shape[1],
+                "captions_per_image": s.captions_per_image,
+                "fields": [
+                    k for k, v in (("boxes", s.boxes), ("labels", s.labels), ("dependencies", s.edges)) if v is not None
+                ],
+            }
+            for s in self._sources
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Region features and captions of images, converted from SCAN's precomp layout by itm_jax.",
+            disable_shuffling=True,
+            metadata=tfds.core.MetadataDict(itm_jax=about),
+            features=tfds.features.FeaturesDict(
+                {
+                    "features": tensor(shape=(None, features.shape[2]), dtype=features.dtype, encoding=encoding),
+                    "captions": tensor(shape=(None,), dtype=np.str_),
+                    "id": tfds.features.Text(),
+                    "boxes": tensor(shape=(None, 4), dtype=np.float32, encoding=encoding),
+                    "labels": tensor(shape=(None,), dtype=np.str_),
+                    "dependencies": tensor(shape=(None, 3), dtype=np.int32, encoding=encoding),
+                }
+            ),
+        )
+
+    def _example_writer(self) -> tfds.core.ExampleWriter:
+        return UncompressedWriter(self.info.file_format)
+
+    def _shard_iterators_per_split(self, dl_manager):
+        del dl_manager  # nothing is downloaded
+        shards = {}
+        for split in self._sources:
+            images, say = range(split.num_images), progress(split)
+            size = max(1, SHARD_BYTES // split.features[0].nbytes)
+            shards[split.name] = [partial(examples, split, images[i : i + size], True, say) for i in images[::size]]
+            size, name = ANNOTATIONS_PER_SHARD, split.name + ANNOTATIONS
+            shards[name] = [partial(examples, split, images[i : i + size], False, say) for i in images[::size]]
+        return shards
+
+
+def examples(split: Split, rows: range, with_features: bool, say: Callable[[int], None]) -> Iterator[tuple[int, dict]]:
+    """(row, record) of the images `rows`; one with NaN or Inf is an InputError that names its row."""
+    sequential(split.features)
+    each = split.captions_per_image
+    for i in rows:
+        features = split.features[i]
+        if with_features:
+            precomp.check_finite(features[None], np.array([i * split.rows_per_image]), split.source)
+        captions = range(i * each, (i + 1) * each)
+        edges = [] if split.edges is None else [(k, *edge) for k, c in enumerate(captions) for edge in split.edges[c]]
+        yield (
+            i,
+            {
+                "features": features if with_features else features[:0],
+                "captions": [split.captions[c] for c in captions],
+                "id": split.ids[i],
+                "boxes": np.zeros((0, 4), np.float32) if split.boxes is None else split.boxes[i],
+                "labels": [] if split.labels is None else [split.label_names[k] for k in split.labels[i]],
+                "dependencies": np.array(edges, np.int32).reshape(-1, 3),
+            },
+        )
+        if with_features:
+            say(i + 1)
+
+
+def sequential(features: np.ndarray) -> None:
+    """Lets the system read ahead in a mapped file, which a training run does not want."""
+    mapped = getattr(features, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_SEQUENTIAL"):
+        mapped.madvise(mmap.MADV_SEQUENTIAL)
+
+
+def progress(split: Split) -> Callable[[int], None]:
+    """A function that takes the number of images written and now and then prints it on stderr."""
+    last = time.monotonic()
+
+    def say(done: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > SAY_EVERY or done == split.num_images:
+            last = time.monotonic()
+            print(f"{split.name}: {done:,} of {split.num_images:,} images", file=sys.stderr, flush=True)
+
+    return say
+
+
+def read_sources(directory: str, names: Sequence[str] | None) -> list[Split]:
+    """Opens the splits `names`, or all that are in the directory; widths or dtypes that differ are an InputError."""
+    if not names:  # read_split says what is missing
+        names = precomp.splits_in(pathlib.Path(directory).expanduser()) or ["train"]
+    for name in names:
+        if not re.fullmatch(r"\w+", name) or name.endswith(ANNOTATIONS) or name.lower() == "all":
+            raise InputError(f"--splits: {name!r} is no name that a TFDS split can have; rename its files")
+    splits = [precomp.read_split(directory, name) for name in dict.fromkeys(names)]
+    first = splits[0]
+    for other in splits[1:]:
+        kinds = [f"{s.source}: {s.features.dtype}, {s.features.shape[-1]} wide" for s in (first, other)]
+        if kinds[0].split(": ")[-1] != kinds[1].split(": ")[-1]:
+            raise InputError(f"{kinds[1]}, but {kinds[0]}; a data set has one width and dtype")
+    return splits
+
+
+def default_name(directory: str) -> str:
+    """The directory's name as TFDS can take it: `data/f30k_precomp` gives `f30k`."""
+    name = re.sub(r"\W+", "_", pathlib.Path(directory).expanduser().resolve().name.lower())
+    return name.removesuffix("precomp").strip("_")
+
+
+def build(directory: str, out: epath.PathLike, *, splits: Sequence[str] | None = None, name: str = "") -> epath.Path:
+    """Converts a `precomp` directory.
+
+    Args:
+        directory: the source, as `precomp.read_split` takes it.
+        out: directory to write to; may be a bucket path.
+        splits: which splits; None: all that are there.
+        name: of the data set; empty: the source directory's.
+
+    Returns:
+        The data set's folder, `out/name/version`. It appears under this name only when it is whole.
+
+    Raises:
+        InputError: the source has a defect, the data set exists already, or it cannot be written.
+    """
+    name = name or default_name(directory)
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise InputError(f"--name={name!r}: give the data set a name of small letters, digits and _ (f30k, say)")
+    root = epath.Path(out).expanduser()
+    path = root / name / VERSION
+    try:
+        if path.exists():
+            raise InputError(f"{path}: exists already and is left as it is; delete it, or give another --out or --name")
+        sources = read_sources(directory, splits)
+        check_space(root, sum(s.num_images * s.features[0].nbytes for s in sources))
+        said = io.StringIO()  # TFDS announces downloads on stdout; there are none
+        with tempfile.TemporaryDirectory() as downloads, contextlib.redirect_stdout(said):
+            PrecompBuilder(name=name, splits=sources, data_dir=root).download_and_prepare(download_dir=downloads)
+    except (OSError, ImportError) as e:  # ImportError: a file system of which etils lacks the package
+        raise InputError(f"{path}: cannot be written ({getattr(e, 'strerror', None) or e})") from None
+    return path
+
+
+def check_space(root: epath.Path, needed: int) -> None:
+    """Raises InputError where a local disk has less than `needed` bytes free."""
+    if "://" in os.fspath(root):
+        return
+    free = shutil.disk_usage(next(p for p in (root, *root.absolute().parents) if p.exists())).free
+    if free < needed:
+        raise InputError(f"{root}: {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free")

@@ -1,0 +1,181 @@
+"""Several processes, one run: how they find each other, what the first does for all, and what they agree on.
+
+Every process reads its own part of each batch and computes its devices' part of each step. The first alone reads and
+writes the workdir. Where one ends, the others end too, within the heartbeat's time.
+"""
+
+import glob
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from itm_jax.devices.mesh import put
+from itm_jax.errors import InputError
+
+WAIT = "ITM_JAX_WAIT_SECONDS"  # how long the processes of a run wait for one another to come, by default as JAX
+WAIT_SECONDS = 300
+HEARTBEAT_SECONDS = 60  # after which a process that says nothing is taken for dead
+TPU_DEVICES = ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*")
+PLAIN = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+
+
+def start() -> None:
+    """Joins the other processes of this run, where the environment says that there are any.
+
+    Plain variables: JAX_COORDINATOR_ADDRESS (host:port of the first process), JAX_NUM_PROCESSES, JAX_PROCESS_ID. Of
+    SLURM and TPU pods JAX knows the variables, and the metadata server, itself. To be called before anything else of JAX.
+    Where the first process waits in vain for others JAX aborts it (exit code 134), after ITM_JAX_WAIT_SECONDS.
+
+    Raises:
+        InputError: some of the plain variables are missing or wrong, or the first process did not come.
+    """
+    seconds = wait_seconds(os.environ)
+    slurm = "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
+    arguments = plain_variables(os.environ) or (slurm_devices(os.environ) if slurm else {})
+    if not arguments and not slurm and not on_tpu():
+        return
+    if arguments.get("process_id"):
+        wait_for(arguments["coordinator_address"], seconds)
+    try:
+        jax.distributed.initialize(
+            **arguments,
+            initialization_timeout=seconds,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            shutdown_timeout_seconds=HEARTBEAT_SECONDS,
+        )
+    except (RuntimeError, ValueError) as e:
+        if not arguments and not slurm and "coordinator_address should be defined" in str(e):
+            return  # a TPU that is no part of a pod
+        raise InputError(
+            f"the processes of this run did not find each other: {' '.join(str(e).split())[:300]}"
+        ) from None
+    if jax.default_backend() == "cpu":
+        # With a cache, runs of two processes and optim.sharded died of messages of the wrong size (4 of 4; without it 5 of 5
+        # went through; jax 0.10). Likely a program read from it and one just compiled send in different orders.
+        jax.config.update("jax_enable_compilation_cache", False)
+
+
+def plain_variables(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Arguments of `jax.distributed.initialize` from the plain variables; empty where none is set."""
+    given = [name for name in PLAIN if environment.get(name)]
+    if not given:
+        return {}
+    missing = [name for name in PLAIN if name not in given]
+    if missing:
+        raise InputError(f"{', '.join(missing)}: not set, but {given[0]} is; several processes need all three")
+    address, count, index = (environment[name] for name in PLAIN)
+    if not (count.isdecimal() and index.isdecimal() and int(index) < int(count)):
+        raise InputError(f"JAX_PROCESS_ID={index}, JAX_NUM_PROCESSES={count}: must be numbers, the first the smaller")
+    arguments = {"coordinator_address": address, "num_processes": int(count), "process_id": int(index)}
+    return arguments | {"cluster_detection_method": "deactivate"}
+
+
+def wait_seconds(environment: Mapping[str, str]) -> int:
+    """Seconds of ITM_JAX_WAIT_SECONDS."""
+    text = environment.get(WAIT) or str(WAIT_SECONDS)
+    if not text.isdecimal():
+        raise InputError(f"{WAIT}={text}: must be a whole number of seconds")
+    return int(text)
+
+
+def wait_for(address: str, seconds: float) -> None:
+    """Waits until the first process listens; JAX would abort without a word that helps.
+
+    Raises:
+        InputError: the address cannot be meant, or nothing listened there in time.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise InputError(f"JAX_COORDINATOR_ADDRESS={address}: must be HOST:PORT")
+    end, why = time.monotonic() + seconds, ""
+    while time.monotonic() < end:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+            return
+        except (OSError, UnicodeError) as e:
+            why = getattr(e, "strerror", None) or str(e)
+            time.sleep(min(1.0, seconds / 10))
+    raise InputError(f"JAX_COORDINATOR_ADDRESS={address}: the first process did not answer in {seconds:.0f} s ({why})")
+
+
+def on_tpu() -> bool:
+    """Whether this machine has TPUs that JAX may use."""
+    if os.environ.get("JAX_PLATFORMS", "tpu").split(",")[0] not in ("", "tpu") or not find_spec("libtpu"):
+        return False
+    return any(map(glob.glob, TPU_DEVICES))
+
+
+def slurm_devices(environment: Mapping[str, str]) -> dict[str, Any]:
+    """`local_device_ids` where SLURM started one task on a node of several GPUs: JAX would give it the first GPU alone."""
+    tasks = environment.get("SLURM_STEP_TASKS_PER_NODE") or environment.get("SLURM_TASKS_PER_NODE") or ""
+    gpus = environment.get("SLURM_GPUS_ON_NODE", "")
+    if tasks.split("(")[0] == "1" and gpus.isdecimal() and int(gpus) > 1:
+        return {"local_device_ids": list(range(int(gpus)))}
+    return {}
+
+
+def first() -> bool:
+    """Whether this process reads and writes the workdir."""
+    return jax.process_index() == 0
+
+
+def alone() -> bool:
+    """Whether it is the only one."""
+    return jax.process_count() == 1
+
+
+def any_of_them(flag: bool) -> bool:
+    """Whether the flag is set in any process; all must ask."""
+    return flag if alone() else bool(np.any(multihost_utils.process_allgather(np.array(flag))))
+
+
+def near(tree: Any) -> Any:
+    """A tree on the host of the first process, arrays in parts put together; alone, as it is. All must call it."""
+    if alone():
+        return tree
+
+    def whole(x):
+        if not x.is_fully_replicated:
+            return multihost_utils.process_allgather(x, tiled=True)
+        return np.asarray(x) if first() else x
+
+    return jax.tree.map(whole, tree)
+
+
+def by_first(read: Callable[[Any], tuple[Any, Any] | None], like: Any) -> tuple[Any, Any] | None:
+    """What the first process reads, for all of them.
+
+    Args:
+        read: takes a tree of the wanted layout (of several processes: zeros on the host) and returns (the tree, a JSON
+            value) or None.
+        like: arrays or shape structs, laid out over the mesh.
+    """
+    if alone():
+        return read(like)
+    mine = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
+    found = read(mine) if first() else None
+    note = _text_of_first(json.dumps([found[1]] if found else []))
+    if not note:
+        return None
+    tree = jax.tree.map(np.asarray, found[0]) if found else mine
+
+    def send(mine, wanted):  # one at a time: what is in parts need never be whole on a device beside all the rest
+        return put(np.asarray(multihost_utils.broadcast_one_to_all(mine, is_source=first())), wanted.sharding)
+
+    return jax.tree.map(send, tree, like), note[0]
+
+
+def _text_of_first(text: str) -> Any:
+    """The JSON value of the first process."""
+    data = np.frombuffer(text.encode(), np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.array(len(data)), is_source=first()))
+    data = data if first() else np.zeros(size, np.uint8)
+    return json.loads(bytes(np.asarray(multihost_utils.broadcast_one_to_all(data, is_source=first()))))

@@ -1,0 +1,1 @@
+"""Evaluation of a run: encode, score, rank, and write the results."""

@@ -1,0 +1,86 @@
+"""What a number came from: fingerprints of the config, the data and the code, written into results.json."""
+
+import functools
+import hashlib
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+import itm_jax
+from itm_jax.config.fields import FREE_FIELDS, flatten
+from itm_jax.structs import Split
+
+SAMPLED = 64  # images whose features enter the fingerprint
+
+
+def _short_hash(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.hexdigest()[:16]
+
+
+def config_hash(config: Any) -> str:
+    """16 hexadecimal digits over every field that decides a run's numbers, the seed included."""
+    fields = {k: v for k, v in flatten(config).items() if k not in FREE_FIELDS}
+    return _short_hash(json.dumps(fields, sort_keys=True).encode())
+
+
+@functools.cache
+def code_version() -> dict[str, str]:
+    """The package's version, and a hash of its sources that changes with any edit."""
+    root = pathlib.Path(itm_jax.__file__).parent
+    files = sorted(p for p in root.rglob("*.py"))
+    parts = [part for p in files for part in (p.relative_to(root).as_posix().encode(), p.read_bytes())]
+    return {"version": itm_jax.__version__, "source": _short_hash(*parts)}
+
+
+def _plain(edges: Sequence[Sequence[int]]) -> list[list[int]]:
+    return [[int(word) for word in edge] for edge in edges]
+
+
+def fingerprint(split: Split) -> dict[str, Any]:
+    """What identifies a split's content wherever and in whatever form it is stored.
+
+    `captions` is a hash of all captions, `features` of the features of 64 images spread over the split, `companions` of
+    the boxes, labels and edges of the same images; `id` is one over all of that and the sizes.
+    """
+    rows = np.unique(np.linspace(0, split.num_images - 1, SAMPLED).astype(int))
+    sample = np.ascontiguousarray(split.features[rows])
+    companions = [
+        b"" if split.boxes is None else np.ascontiguousarray(split.boxes[rows], np.float32).tobytes(),
+        b"" if split.labels is None else json.dumps(np.array(split.label_names)[split.labels[rows]].tolist()).encode(),
+        b""
+        if split.edges is None
+        else json.dumps([_plain(split.edges[r * split.captions_per_image]) for r in rows]).encode(),
+    ]
+    out = {
+        "images": split.num_images,
+        "captions_per_image": split.captions_per_image,
+        "features_shape": [int(n) for n in split.features.shape[1:]],
+        "features_dtype": str(split.features.dtype),
+        "captions": _short_hash("\n".join(split.captions).encode()),
+        "features": _short_hash(sample.tobytes()),
+        "companions": _short_hash(*companions),
+    }
+    return out | {"id": _short_hash(json.dumps(out, sort_keys=True).encode())}
+
+
+def files_of(split: Split) -> dict[str, int]:
+    """Names and sizes in bytes of the files that the split was read from."""
+    source = pathlib.Path(split.source.removesuffix(f": {split.name}"))
+    if source.is_dir():  # tfds
+        files = source.glob(f"*-{split.name}.*")
+    elif source.is_file():
+        files = source.parent.glob(f"{split.name}_*")
+    else:
+        return {}
+    return {p.name: p.stat().st_size for p in sorted(files) if p.is_file()}
+
+
+def describe_split(split: Split) -> dict[str, Any]:
+    """The fingerprint of a split and the files it came from."""
+    return fingerprint(split) | {"files": files_of(split)}

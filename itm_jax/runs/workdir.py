@@ -1,0 +1,71 @@
+"""The files of a workdir that say which run it belongs to."""
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from itm_jax.config.fields import differences, read_json, to_json
+from itm_jax.data.text.text_input import TextInput, run_vocabulary
+from itm_jax.data.text.vocabulary import VOCAB, to_text
+from itm_jax.errors import InputError
+from itm_jax.files import write_whole
+from itm_jax.runs.provenance import describe_split, fingerprint
+from itm_jax.structs import Split
+
+DATA = "data.json"
+
+
+def read_data(workdir: pathlib.Path) -> dict[str, Any]:
+    """The fingerprints that a run recorded of its train and dev splits; empty where there is no run yet."""
+    path = workdir / DATA
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise InputError(f"{path}: cannot be read ({e}); remove it to record the data anew") from None
+
+
+def check_data(recorded: Mapping[str, Any], splits: Mapping[str, Split], workdir: pathlib.Path) -> None:
+    """Raises InputError where a split is not the one that the run of `workdir` began with."""
+    for name, split in splits.items():
+        before, now = recorded.get(name, {}), fingerprint(split)
+        changed = [k for k in now if k != "id" and k in before and now[k] != before[k]]
+        if changed:
+            raise InputError(
+                f"{split.source}: its {', '.join(changed)} changed since the run in {workdir} began; put the old data "
+                "back, or take another --workdir"
+            )
+
+
+def check_workdir(config, workdir: pathlib.Path) -> None:
+    """Raises InputError where the workdir belongs to a run with another config."""
+    path = workdir / "config.json"
+    changed = differences(config, read_json(path)) if path.exists() else []
+    if changed:
+        raise InputError(
+            f"{workdir}: belongs to a run with another config ({'; '.join(changed[:4])}); "
+            "take another --workdir, or the same config to continue"
+        )
+
+
+def check_vocabulary(text: TextInput, other: pathlib.Path) -> None:
+    """Raises InputError where the run `other`, whose parameters are to be taken over, has another word vocabulary.
+
+    One whose own vocab.txt is gone is refused too: nothing says which words its embeddings are of.
+    """
+    path = other / VOCAB
+    theirs = run_vocabulary(other) if text.words else None
+    if theirs and theirs != text.words:
+        raise InputError(f"{path}: not the vocabulary of this run; set config.model.text.vocab={path} to take it over")
+
+
+def write_files(config, text: TextInput, workdir: pathlib.Path, splits) -> None:
+    """config.json, the vocabulary where it is the run's own, and for a new run the fingerprints of its splits."""
+    if splits:
+        data = {s.name: describe_split(s) for s in splits}
+        write_whole(workdir / DATA, json.dumps(data, indent=2) + "\n")
+    if text.words:
+        write_whole(workdir / VOCAB, to_text(text.words))
+    write_whole(workdir / "config.json", to_json(config))

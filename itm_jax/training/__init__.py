@@ -1,0 +1,1 @@
+"""Training: build the run, restore it, and repeat the step."""
