@@ -6,6 +6,8 @@
 Reads every byte of the features once. Exit code 0: no defects; 2: there are some.
 """
 
+import dataclasses
+import json
 import pathlib
 import sys
 
@@ -15,23 +17,32 @@ from ml_collections import config_flags
 from itm_jax.cli import commands
 from itm_jax.errors import InputError
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "config file (Python with get_config())", lock_config=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "directory of the run, checked too where it is given")
+FLAGS = flags.FlagValues()
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "config file (Python with get_config())", lock_config=True, flag_values=FLAGS
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "directory of the run, checked too where it is given", flag_values=FLAGS
+)
+_JSON = flags.DEFINE_bool(
+    "json", False, "print each defect as a JSON object: path, where, kind, text", flag_values=FLAGS
+)
 
 
 def main() -> None:
     """Flags -> the list of defects."""
-    config = commands.config_of(_CONFIG)
+    config = commands.config_of(_CONFIG, FLAGS)
     from itm_jax.checks.run import check, describe
 
     defects, splits = check(config, pathlib.Path(_WORKDIR.value).expanduser() if _WORKDIR.value else None)
-    for line in defects.lines:
-        print(line)
+    if _JSON.value:
+        for defect in defects.records:
+            print(json.dumps(dataclasses.asdict(defect)))
+    else:
+        print("\n".join(defects.lines or [describe(split) for split in splits]))
     if defects.count:
-        raise InputError(f"{defects.count} defects")
-    for split in splits:
-        print(describe(split))
+        raise InputError(f"{defects.count} defect{'s' * (defects.count > 1)}")
 
 
 if __name__ == "__main__":
-    sys.exit(commands.run(main))
+    sys.exit(commands.start(sys.modules[__name__], sys.argv))

@@ -19,11 +19,20 @@ from itm_jax.cli import commands
 from itm_jax.errors import InputError, TerminatedError
 
 WORDS = ("tfds", "dependencies")
-_PRECOMP = flags.DEFINE_string("precomp", None, "directory with {split}_ims.npy, or the one above its precomp/")
-_OUT = flags.DEFINE_string("out", None, "tfds: directory to write the data set to, as OUT/name/1.0.0")
-_SPLITS = flags.DEFINE_list("splits", None, "splits to convert, default: all that are there")
-_PARSER = flags.DEFINE_string("parser", "en_core_web_sm", "dependencies: name or directory of a spaCy pipeline")
-_NAME = flags.DEFINE_string("name", None, "tfds: name of the data set, default: the one of the --precomp directory")
+FLAGS = flags.FlagValues()
+_PRECOMP = flags.DEFINE_string(
+    "precomp", None, "directory with {split}_ims.npy, or the one above its precomp/", flag_values=FLAGS
+)
+_OUT = flags.DEFINE_string(
+    "out", None, "tfds: directory to write the data set to, as OUT/name/1.0.0", flag_values=FLAGS
+)
+_SPLITS = flags.DEFINE_list("splits", None, "splits to convert, default: all that are there", flag_values=FLAGS)
+_PARSER = flags.DEFINE_string(
+    "parser", "en_core_web_sm", "dependencies: name or directory of a spaCy pipeline", flag_values=FLAGS
+)
+_NAME = flags.DEFINE_string(
+    "name", None, "tfds: name of the data set, default: the one of the --precomp directory", flag_values=FLAGS
+)
 
 
 def main(word: str) -> None:
@@ -50,4 +59,4 @@ def _terminate(*_):
 
 
 if __name__ == "__main__":
-    sys.exit(commands.run(main, words=WORDS))
+    sys.exit(commands.start(sys.modules[__name__], sys.argv))

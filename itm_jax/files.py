@@ -1,19 +1,59 @@
-"""Writing files so that nothing half written is left."""
+"""Files that are read and written whole, the room on a disk, and the cache."""
 
+import json
 import os
 import pathlib
+import shutil
+from typing import Any
 
 from itm_jax.errors import InputError
 
 
-def write_whole(path: pathlib.Path, text: str) -> None:
-    """Writes a text file whole or not at all; one that cannot be written is an InputError."""
+def write_whole(path: pathlib.Path, content: str | bytes) -> None:
+    """Writes a file whole or not at all; one that cannot be written is an InputError."""
+    data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(path.name + ".tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(data)
         temporary.replace(path)
     except OSError as e:
         raise InputError(f"{path}: cannot be written ({e.strerror})") from None
+
+
+def read_json(path: Any, hint: str = "") -> Any:
+    """The value in a JSON file.
+
+    Args:
+        path: of the file; anything with `read_text`.
+        hint: what to do where it cannot be read, for the message.
+
+    Raises:
+        InputError: it cannot be read, or is no JSON.
+    """
+    do = f"; {hint}" if hint else ""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise InputError(f"{path}: cannot be read ({e.strerror or e}){do}") from None
+    except (ValueError, RecursionError) as e:
+        raise InputError(f"{path}: not JSON ({e}){do}") from None
+
+
+def free_space(path: pathlib.Path) -> int:
+    """Bytes that are free on the disk of a path, which need not exist yet."""
+    return shutil.disk_usage(existing(path)).free
+
+
+def existing(path: pathlib.Path) -> pathlib.Path:
+    """The path itself where it exists, else the nearest directory above it that does."""
+    return next(p for p in (path, *path.absolute().parents) if p.exists())
+
+
+def check_space(path: pathlib.Path, needed: int) -> None:
+    """Raises InputError where the disk of a path has less than `needed` bytes free."""
+    free = free_space(path)
+    if free < needed:
+        raise InputError(f"{path}: {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free; make room")
 
 
 def cache_dir(configured: str | None) -> pathlib.Path:

@@ -23,19 +23,23 @@ from itm_jax.cli import commands
 from itm_jax.config.validation import validate
 from itm_jax.errors import InputError
 
-FLAGS = flags.FLAGS
 MODES = ("all", "train", "evaluate")
-_CONFIG = config_flags.DEFINE_config_file("config", None, "config file (Python with get_config())", lock_config=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "directory for everything the run writes")
-_MODE = flags.DEFINE_enum("mode", "all", MODES, "all: train, then evaluate; or one half")
-_ENSEMBLE = flags.DEFINE_list("ensemble", [], "with --mode=evaluate: average the scores of these runs, RUN1,RUN2,...")
+FLAGS = flags.FlagValues()
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "config file (Python with get_config())", lock_config=True, flag_values=FLAGS
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "directory for everything the run writes", flag_values=FLAGS)
+_MODE = flags.DEFINE_enum("mode", "all", MODES, "all: train, then evaluate; or one half", flag_values=FLAGS)
+_ENSEMBLE = flags.DEFINE_list(
+    "ensemble", [], "with --mode=evaluate: average the scores of these runs, RUN1,RUN2,...", flag_values=FLAGS
+)
 
 
 def main() -> None:
     """Flags -> training and evaluation."""
     if not _WORKDIR.value:
         raise InputError("--workdir: not given; pass --workdir=DIR, the directory the run writes to")
-    config, workdir = commands.config_of(_CONFIG), pathlib.Path(_WORKDIR.value).expanduser()
+    config, workdir = commands.config_of(_CONFIG, FLAGS), pathlib.Path(_WORKDIR.value).expanduser()
     validate(config)
     if _ENSEMBLE.value and _MODE.value != "evaluate":
         raise InputError("--ensemble: averages runs that are trained already; add --mode=evaluate")
@@ -68,4 +72,4 @@ def arguments(argv: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(commands.run(main, arguments(sys.argv)))
+    sys.exit(commands.start(sys.modules[__name__], sys.argv))

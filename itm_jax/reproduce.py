@@ -20,19 +20,29 @@ from itm_jax.cli import commands
 from itm_jax.config import default
 from itm_jax.errors import DivergedError, InputError
 
-FLAGS = flags.FLAGS
 COST_REPEATS = 20  # timed repetitions of a table of costs
 DEFAULT = pathlib.Path(default.__file__)
-_CONFIG = config_flags.DEFINE_config_file("config", None, "--config.FIELD=VALUE: for all rows", lock_config=True)
-_TABLE = flags.DEFINE_string("table", None, "file with get_table(), configs/tables/NAME.py")
-_WORKDIR = flags.DEFINE_string("workdir", None, "directory for the runs and the rendered table")
-_DATASET = flags.DEFINE_string("dataset", None, "data set to make it on, default: the table's first")
-_SEEDS = flags.DEFINE_list("seeds", [], "seeds of every trained row, default: the table's")
-_SHARD = flags.DEFINE_string("shard", "0/1", "i/n: run the i-th of n parts only, and render what is finished")
-_JOBS = flags.DEFINE_integer("jobs", 1, "runs at a time; each has its share of the cores and GPUs", lower_bound=1)
-_DRY_RUN = flags.DEFINE_bool("dry_run", False, "print the plan, with the time it may take, and do nothing")
-_ON = flags.DEFINE_list("on", [], "NAME:DIR,...: other data in SCAN's form that every trained row is evaluated on too")
-_COMMANDS = flags.DEFINE_bool("commands", False, "print the command of every run, and do nothing")
+FLAGS = flags.FlagValues()
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "--config.FIELD=VALUE: for all rows", lock_config=True, flag_values=FLAGS
+)
+_TABLE = flags.DEFINE_string("table", None, "file with get_table(), configs/tables/NAME.py", flag_values=FLAGS)
+_WORKDIR = flags.DEFINE_string("workdir", None, "directory for the runs and the rendered table", flag_values=FLAGS)
+_DATASET = flags.DEFINE_string("dataset", None, "data set to make it on, default: the table's first", flag_values=FLAGS)
+_SEEDS = flags.DEFINE_list("seeds", [], "seeds of every trained row, default: the table's", flag_values=FLAGS)
+_SHARD = flags.DEFINE_string(
+    "shard", "0/1", "i/n: run the i-th of n parts only, and render what is finished", flag_values=FLAGS
+)
+_JOBS = flags.DEFINE_integer(
+    "jobs", 1, "runs at a time; each has its share of the cores and GPUs", lower_bound=1, flag_values=FLAGS
+)
+_DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "print the plan, with the time it may take, and do nothing", flag_values=FLAGS
+)
+_ON = flags.DEFINE_list(
+    "on", [], "NAME:DIR,...: other data in SCAN's form that every trained row is evaluated on too", flag_values=FLAGS
+)
+_COMMANDS = flags.DEFINE_bool("commands", False, "print the command of every run, and do nothing", flag_values=FLAGS)
 
 
 def main() -> None:
@@ -141,4 +151,4 @@ def arguments(argv: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(commands.run(main, arguments(sys.argv)))
+    sys.exit(commands.start(sys.modules[__name__], sys.argv))

@@ -16,15 +16,25 @@ import flax.struct
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+AnyArray = Array | np.ndarray  # on the devices, or on the host
+# Collections of a model's variables that come with the data and are not learned, and what is in them.
+Constants = Mapping[str, Mapping[str, Any]]
+CONSTANTS = "constants"
+LABEL_BANK = "label_bank"  # in `constants`: [n e], the label names of a split as the text encoder reads them
+WORD_PRIOR = "word_prior"  # in `batch_stats`: [v], a statistic of the train captions, kept by checkpoints
+
 
 @flax.struct.dataclass
 class Regions:
-    """Regions of a batch of images. `boxes` are (x1, y1, x2, y2) as fractions of the image size."""
+    """Regions of a batch of images. `boxes` are (x1, y1, x2, y2) as fractions of the image size.
 
-    features: Float[Array, "b r f"]
-    mask: Bool[Array, "b r"]
-    boxes: Float[Array, "b r 4"] | None = None
-    labels: Int[Array, "b r"] | None = None
+    `features` is None only where features and the rest are read apart (`TextSplit.companions`).
+    """
+
+    features: Float[AnyArray, "b r f"] | None
+    mask: Bool[AnyArray, "b r"]
+    boxes: Float[AnyArray, "b r 4"] | None = None
+    labels: Int[AnyArray, "b r"] | None = None
 
 
 @flax.struct.dataclass
@@ -36,11 +46,11 @@ class Tokens:
     `states`, where given, are the frozen text encoder's last hidden states, and the model does not run its encoder.
     """
 
-    ids: Int[Array, "b l"]
-    mask: Bool[Array, "b l"]
-    word_ids: Int[Array, "b l"] | None = None
-    edges: Int[Array, "b k 2"] | None = None
-    states: Float[Array, "b l e"] | None = None
+    ids: Int[AnyArray, "b l"]
+    mask: Bool[AnyArray, "b l"]
+    word_ids: Int[AnyArray, "b l"] | None = None
+    edges: Int[AnyArray, "b k 2"] | None = None
+    states: Float[AnyArray, "b l e"] | None = None
 
 
 @flax.struct.dataclass
@@ -50,9 +60,9 @@ class Fragments:
     `weight` is the prior weight of a word (CPFEAN's corpus prior), None for regions and without that prior.
     """
 
-    rows: Float[Array, "b n d"]
-    mask: Bool[Array, "b n"]
-    weight: Float[Array, "b n"] | None = None
+    rows: Float[AnyArray, "b n d"]
+    mask: Bool[AnyArray, "b n"]
+    weight: Float[AnyArray, "b n"] | None = None
 
 
 @flax.struct.dataclass
@@ -64,7 +74,7 @@ class Batch:
 
     regions: Regions | None
     tokens: Tokens
-    image: Int[Array, " b"]
+    image: Int[AnyArray, " b"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +104,7 @@ class Split:
     boxes: np.ndarray | None = None
     labels: np.ndarray | None = None
     label_names: tuple[str, ...] = ()
-    edges: Sequence[Sequence[tuple[int, int]]] | None = None
+    edges: Sequence[Sequence[Sequence[int]]] | None = None
     objects: np.ndarray | None = None
     source: str = ""
     rows_per_image: int = 1
@@ -127,6 +137,3 @@ class TrainState:
     batch_stats: Any
     opt_state: Any
     skipped: Int[Array, ""]
-
-
-Constants = Mapping[str, Mapping[str, Any]]

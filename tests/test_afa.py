@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.models import small
 
 from itm_jax.config.default import default_config
 from itm_jax.errors import InputError
@@ -11,26 +12,6 @@ from itm_jax.models import build
 from itm_jax.modules.enhancement import Enhancement
 from itm_jax.modules.selection import GPO, select_max, select_mean
 from itm_jax.structs import Regions, Tokens
-
-
-def small(**changes):
-    """The default model, shrunk; changes by dotted field name."""
-    config = default_config().model
-    config.width = 16
-    config.text.update(
-        {
-            "vocab_size": 40,
-            "hidden_size": 8,
-            "num_layers": 1,
-            "num_heads": 2,
-            "intermediate_size": 16,
-            "max_positions": 40,
-        }
-    )
-    for name, value in changes.items():
-        node, leaf = (config, name) if "__" not in name else (config[name.split("__")[0]], name.split("__")[1])
-        node[leaf] = value
-    return config
 
 
 def inputs(rng, b=4, r=12, length=24, f=10):

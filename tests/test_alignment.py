@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_fusion import fragments, region_gate
+from support.models import fragments, region_gate
 
 from itm_jax.modules.alignment import (
     cross_attention,
@@ -93,7 +93,7 @@ def test_cross_attention_to_fused_regions_equals_the_slow_reference(rng):
     gate = region_gate(rng, 8, np.float32)
     fused = fuse(images, captions, gate, rounds=2, gram=True)
     scores = cross_attention(fused.products, fused.gram, images.mask, captions.mask, direction="t2i", temperature=9.0)
-    from test_fusion import direct_rows
+    from support.models import direct_rows
 
     for i in range(2):
         for t in range(2):

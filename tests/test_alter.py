@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from test_train import shrunk
+from support.runs import shrunk
 
 from itm_jax.config.validation import validate
 from itm_jax.data.alter import FirstRegions, alter, noisy_words, permute_labels

@@ -6,21 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_train import lines, one_device, shrunk  # noqa: F401
+from support.runs import data_of, lines, shrunk
 
 from itm_jax.data import bank
-from itm_jax.data.prepare import with_text
-from itm_jax.data.splits import read_split
-from itm_jax.data.text.text_input import load_text
 from itm_jax.devices.mesh import make_mesh
 from itm_jax.errors import InputError
 from itm_jax.training import build as run_lib
 from itm_jax.training import loop as training
 
-
-def data_of(config, split="train"):
-    text = load_text(config, source="scenes")
-    return with_text(config, read_split(config, split), text)
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
 @pytest.mark.parametrize("devices", [1, 4])

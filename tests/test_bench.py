@@ -7,15 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import ROOT
-from test_configs import load
-from test_train import one_device, shrunk  # noqa: F401
+from support.paths import ROOT
+from support.runs import load, shrunk
 
 from itm_jax.bench import flops, measure
 from itm_jax.bench.growth import bench_growth
 from itm_jax.bench.random_data import random_data
 from itm_jax.bench.shortlist import bench_shortlist, two_stage
-from itm_jax.bench.train import Step, bench_train
+from itm_jax.bench.train import StepOnRandomBatch, bench_train
 from itm_jax.config.fields import set_field
 from itm_jax.errors import InputError
 from itm_jax.losses.negatives import excluded_pairs
@@ -23,6 +22,8 @@ from itm_jax.losses.triplet import triplet_loss
 from itm_jax.modules import alignment
 from itm_jax.runs.checksums import leaf_names
 from itm_jax.training.build import build_run
+
+pytestmark = pytest.mark.usefixtures("one_device")
 
 SHAPES = {"regions": 5, "width": 12, "tokens": 16}
 
@@ -56,12 +57,12 @@ def test_flops_counted_by_hand_are_most_of_those_that_xla_counts(name):
     """XLA counts the body of a loop once: of CPFEAN's pairs in several blocks only those of one."""
     config = small(name, model__width=128, data__batch_size=32, model__text__hidden_size=64)
     config.model.text.intermediate_size = 256
-    step = Step(config, regions=12, width=64, tokens=24)
-    by_hand = flops.step_flops(config, regions=12, width=64, tokens=24)
+    step = StepOnRandomBatch(config, regions=12, width=64, tokens=24)
+    by_hand = flops.step_flops(step.config, regions=12, width=64, tokens=24)
     assert 0.7 < by_hand / measure.cost(step.compiled)[0] < 1.0
     with pytest.MonkeyPatch.context() as m:
         m.setattr(alignment, "BLOCK", {"cpu": 32 * 12 * 24})
-        looped = Step(config, regions=12, width=64, tokens=24)
+        looped = StepOnRandomBatch(config, regions=12, width=64, tokens=24)
     if name == "cpfean":
         assert measure.cost(looped.compiled)[0] < by_hand
 
@@ -142,7 +143,7 @@ def test_the_pytorch_models_compute_what_ours_do(name, changes):
     from itm_jax.bench.pytorch.step import TorchStep, torch_name, triplet
 
     config = small(name, **changes)
-    text, data = random_data(config, images=8, **SHAPES)
+    config, text, data = random_data(config, images=8, **SHAPES)
     run = build_run(config, text, data)
     leaves, tree = jax.tree.flatten(run.state.params)
     keys = jax.random.split(jax.random.key(1), len(leaves))

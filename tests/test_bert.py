@@ -1,8 +1,6 @@
 """BERT: strict loading of checkpoints, and equality with PyTorch on real weights (extra `parity`)."""
 
-import json
 import pathlib
-import shutil
 
 import jax
 import jax.numpy as jnp
@@ -13,30 +11,9 @@ from safetensors.numpy import load_file, save_file
 from itm_jax.data.text.text_input import SCENES_VOCAB
 from itm_jax.errors import InputError
 from itm_jax.modules.bert import Bert, BertConfig
-from itm_jax.pretrained.huggingface import convert, expected_tensors, load_bert, read_config
+from itm_jax.pretrained.huggingface import convert, load_bert
 
 VOCAB = len(SCENES_VOCAB.read_text().splitlines())
-
-
-@pytest.fixture
-def checkpoint(tmp_path, rng):
-    """A random tiny checkpoint in Hugging Face form."""
-    config = {
-        "model_type": "bert", "vocab_size": VOCAB, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2,
-        "intermediate_size": 16, "max_position_embeddings": 12, "type_vocab_size": 2, "hidden_act": "gelu",
-    }  # fmt: skip
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    shutil.copy(SCENES_VOCAB, tmp_path / "vocab.txt")
-    tensors = {}
-    for name, (_, shape, transposed) in expected_tensors(read_config(tmp_path)).items():
-        flat = {3: (shape[0], -1) if "output" not in name else (-1, shape[-1])}.get(len(shape))
-        value = (
-            rng.standard_normal(shape).astype(np.float32).reshape(flat or (np.prod(shape) if "self" in name else shape))
-        )
-        tensors["bert." + name] = np.ascontiguousarray(value.T if transposed else value)
-    tensors["cls.predictions.bias"] = np.zeros(VOCAB, np.float32)
-    save_file(tensors, tmp_path / "model.safetensors")
-    return tmp_path
 
 
 def rewrite(directory: pathlib.Path, change) -> None:

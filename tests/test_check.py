@@ -10,57 +10,22 @@ import shutil
 import ml_collections
 import numpy as np
 import pytest
-from conftest import ROOT
-from test_bert import checkpoint  # noqa: F401
-from test_commands import command
-from test_precomp import Bytes, at, damage, line, pickled
-from test_train import one_device  # noqa: F401
+from absl import flags
+from support.commands import command
+from support.data_sets import SPLITS, config_for, write_all
+from support.paths import ROOT
+from support.precomp import Bytes, at, damage, line, pickled
 
 from itm_jax.checks import run as check_run
 from itm_jax.checks.run import check
 from itm_jax.cli import commands
 from itm_jax.config.default import default_config
-from itm_jax.config.fields import set_field
 from itm_jax.data.defects import SHOWN
 from itm_jax.data.text.text_input import SCENES_VOCAB
 from itm_jax.errors import InputError
 from itm_jax.training import loop as training
 
-IMAGES, REGIONS, WIDTH, EACH = 6, 3, 6, 5
-SPLITS = ("train", "dev", "test")
-
-
-def write_all(directory, repeats=1):
-    """A good data set of three splits with all companions; dev and test rows repeated, as SCAN has them."""
-    directory.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(3)
-    for split in SPLITS:
-        times = 1 if split == "train" else repeats
-        rows = lambda x, times=times: np.repeat(x, times, axis=0)  # noqa: E731
-        features = rng.standard_normal((IMAGES, REGIONS, WIDTH)).astype(np.float32)
-        np.save(directory / f"{split}_ims.npy", rows(features))
-        captions = [f"a {split} caption {c} of image {i}" for i in range(IMAGES) for c in range(EACH)]
-        (directory / f"{split}_caps.txt").write_text("\n".join(captions) + "\n")
-        names = [f"{split}{i}.jpg" for i in range(IMAGES) for _ in range(times)]
-        (directory / f"{split}_ids.txt").write_text("\n".join(names) + "\n")
-        corners = np.sort(rng.uniform(0, 1, (IMAGES, REGIONS, 2, 2)), axis=2).reshape(IMAGES, REGIONS, 4)
-        np.save(directory / f"{split}_boxes.npy", rows(corners.astype(np.float32)))
-        labels = [[f"label{(i + r) % 3}" for r in range(REGIONS)] for i in range(IMAGES) for _ in range(times)]
-        (directory / f"{split}_labels.json").write_text(json.dumps(labels))
-        (directory / f"{split}_dependencies.json").write_text(json.dumps([[[0, 1], [4, 3]]] * len(captions)))
-
-
-def config_for(directory, **changes):
-    """A small model on that data, its text encoder from scratch; changes by dotted name with `__` for the dot."""
-    config = default_config()
-    values = {
-        "data.dir": str(directory), "data.batch_size": 8, "model.width": 16, "model.text.vocab": str(SCENES_VOCAB),
-        "model.text.hidden_size": 16, "model.text.num_layers": 1, "model.text.num_heads": 2,
-        "model.text.intermediate_size": 16,
-    }  # fmt: skip
-    for name, value in (values | {k.replace("__", "."): v for k, v in changes.items()}).items():
-        set_field(config, name, value)
-    return config
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
 def header(old, new):
@@ -69,66 +34,63 @@ def header(old, new):
 
 
 words = " ".join(["word"] * 301).encode()
-# file, what is done to it, the line about it after `file: ` (a regular expression)
+# file, what is done to it, where the defect is, of what kind it is
 FILES = [
-    ("train_ims.npy", None, r"no such file; splits found there: dev, test"),
-    ("train_ims.npy", Bytes(lambda _: b""), r"not a whole \.npy file .*; fetch or write it again"),
-    ("train_ims.npy", Bytes(lambda x: x[:-4]), r"not a whole \.npy file .*"),
-    ("train_ims.npy", Bytes(lambda x: x + b"1234"), r"4 bytes more than its header says \(float32 \(6, 3, 6\)\); fetch or .*"),
-    ("train_ims.npy", header(b"(6, 3, 6), }        ", b"(7, 3, 6), }"), r"not a whole \.npy file .*"),
-    ("train_ims.npy", header(b"(6, 3, 6), }               ", b"(1000000000000000, 3, 6), }"), r"not a whole \.npy file .*"),
-    ("train_ims.npy", header(b"(6, 3, 6)", b"(6,-3, 6)"), r"not a whole \.npy file .*"),
-    ("train_ims.npy", pickled, r"holds pickled Python objects, never loaded; save a plain numeric array"),
-    ("train_ims.npy", Bytes(lambda _: pickle.dumps([1])), r"not a whole \.npy file .*"),
-    ("train_ims.npy", np.asfortranarray, r"stored column by column \(Fortran order\).*np\.ascontiguousarray\(array\)"),
-    ("train_ims.npy", lambda x: x[:, 0], r"float32 \(6, 6\); expected float16 or float32 \[rows, regions, width\]"),
-    ("train_ims.npy", lambda x: x.astype(np.float64), r"float64 \(6, 3, 6\); expected .*"),
-    ("train_ims.npy", lambda x: x.astype(">f4"), r">f4 \(6, 3, 6\); expected .*"),
-    ("train_ims.npy", lambda x: x[:, :0], r"shape \(6, 0, 6\) holds nothing"),
-    ("train_ims.npy", at((2, 0, 1), np.nan), r"row 2: NaN or Inf; extract it again"),
-    ("train_ims.npy", lambda x: at((5, 2, 5), -np.inf)(x.astype(np.float16)), r"row 5: NaN or Inf; extract it again"),
-    ("train_ims.npy", at(4, 0.0), r"row 4: all features are zero; extract it again"),
-    ("test_ims.npy", lambda x: np.concatenate([x, x], axis=2), r"12 features wide, 6 in .*train_ims\.npy; are they of one data set\?"),
-    ("test_ims.npy", lambda x: x[:, :2], r"2 regions per image, 3 in .*train_ims\.npy; are they of one data set\?"),
-    ("train_caps.txt", None, r"cannot be read \(No such file or directory\)"),
-    ("train_caps.txt", Bytes(lambda _: b""), r"empty"),
-    ("train_caps.txt", line(29), r"29 captions for 6 images in train_ims\.npy; the captions must be a constant multiple.*"),
-    ("train_caps.txt", lambda x: x[:3], r"3 captions for 6 images .*"),
-    ("train_caps.txt", line(6, b" \t"), r"line 7: blank; every line must be a caption"),
-    ("train_caps.txt", line(2, b"caf\xe9 a b c d e"), r"line 3: not UTF-8 \(byte 0xe9\)"),
-    ("train_caps.txt", line(4, words), r"line 5: more than 300 words; are line ends missing\?"),
-    ("train_caps.txt", line(4, "a \ufffd is lost in here".encode()), r"line 5: holds U\+FFFD, a character lost in decoding"),
-    ("train_caps.txt", line(4, b"zero \0 is in this one"), r"line 5: holds control characters; are line ends those of another system\?"),
-    ("train_caps.txt", line(4, b"two\rlines are here in one"), r"line 5: holds control characters; .*"),
-    ("train_ids.txt", line(5), r"5 ids for 6 images \(6 rows in train_ims\.npy\)"),
-    ("train_ids.txt", line(3, b"train1.jpg"), r"line 4: train1\.jpg is already the image of line 2"),
-    ("train_ids.txt", line(3, b""), r"line 4: blank"),
-    ("train_ids.txt", line(0, b"\xffa.jpg"), r"line 1: not UTF-8 \(byte 0xff\)"),
-    ("test_ids.txt", line(0, b"train2.jpg"), None),
-    ("train_boxes.npy", lambda x: x[:3], r"float32 \(3, 3, 4\); expected numbers \(6, 3, 4\), to go with the features"),
-    ("train_boxes.npy", lambda x: x[0], r"float32 \(3, 4\); expected .*"),
-    ("train_boxes.npy", lambda x: x.astype(str), r"<U\d+ \(6, 3, 4\); expected .*"),
-    ("train_boxes.npy", at((1, 2, 3), 1.2), r"row 1: values outside \[0, 1\.001\]; boxes in pixels need train_img_sizes\.npy .*"),
-    ("train_boxes.npy", at((2, 0, 0), np.nan), r"row 2: NaN or Inf"),
-    ("train_boxes.npy", lambda x: at(3, x[3][:, [2, 1, 0, 3]])(x), r"row 3: a box with x2 < x1 or y2 < y1"),
-    ("train_img_sizes.npy", lambda _: np.full((4, 2), 500), r"int64 \(4, 2\); expected numbers \(6, 2\), .*"),
-    ("train_img_sizes.npy", lambda _: np.array([[5, 5], [0, 5]] * 3)[[0, 1, 0, 0, 0, 0]], r"row 1: width and height must be greater than 0"),
-    ("train_img_sizes.npy", pickled, r"holds pickled Python objects, never loaded; .*"),
-    ("train_labels.json", lambda x: x[1:], r"5 rows, expected 6 lists of 3 label names"),
-    ("train_labels.json", lambda x: [*x[:3], x[3][:2], *x[4:]], r"row 3: expected a list of 3 label names"),
-    ("train_labels.json", lambda x: [x[0], ["a", 3, "b"], *x[2:]], r"row 1: expected a list of 3 label names"),
-    ("train_labels.json", lambda x: [x[0], ["a", "", "b"], *x[2:]], r"row 1: expected a list of 3 label names"),
-    ("train_labels.json", lambda x: {"0": x}, r"holds a dict, expected a list"),
-    ("train_labels.json", Bytes(lambda x: x[:-5]), r"not JSON .*"),
-    ("train_dependencies.json", lambda x: [x[0], [[0, 7]], *x[2:]], r"entry 1: expected \[head, dependent\] indices below the number .*"),
-    ("train_dependencies.json", lambda x: x[1:], r"29 entries, expected 30, one per caption"),
-    ("train_dependencies.json", lambda x: [*x[:-1], [[0, 1, 2]]], r"entry 29: expected \[head, dependent\] .*"),
-    ("train_box.npy", Bytes(lambda _: b"x"), None),
+    ("train_ims.npy", None, "", "input"),
+    ("train_ims.npy", Bytes(lambda _: b""), "", "damaged"),
+    ("train_ims.npy", Bytes(lambda x: x[:-4]), "", "damaged"),
+    ("train_ims.npy", Bytes(lambda x: x + b"1234"), "", "damaged"),
+    ("train_ims.npy", header(b"(6, 3, 6), }        ", b"(7, 3, 6), }"), "", "damaged"),
+    ("train_ims.npy", header(b"(6, 3, 6), }               ", b"(1000000000000000, 3, 6), }"), "", "damaged"),
+    ("train_ims.npy", header(b"(6, 3, 6)", b"(6,-3, 6)"), "", "damaged"),
+    ("train_ims.npy", pickled, "", "pickled"),
+    ("train_ims.npy", Bytes(lambda _: pickle.dumps([1])), "", "damaged"),
+    ("train_ims.npy", np.asfortranarray, "", "order"),
+    ("train_ims.npy", lambda x: x[:, 0], "", "shape"),
+    ("train_ims.npy", lambda x: x.astype(np.float64), "", "shape"),
+    ("train_ims.npy", lambda x: x.astype(">f4"), "", "shape"),
+    ("train_ims.npy", lambda x: x[:, :0], "", "shape"),
+    ("train_ims.npy", at((2, 0, 1), np.nan), "row 2", "not-finite"),
+    ("train_ims.npy", lambda x: at((5, 2, 5), -np.inf)(x.astype(np.float16)), "row 5", "not-finite"),
+    ("train_ims.npy", at(4, 0.0), "row 4", "zero"),
+    ("test_ims.npy", lambda x: np.concatenate([x, x], axis=2), "", "differs"),
+    ("test_ims.npy", lambda x: x[:, :2], "", "differs"),
+    ("train_caps.txt", None, "", "unreadable"),
+    ("train_caps.txt", Bytes(lambda _: b""), "", "empty"),
+    ("train_caps.txt", line(29), "", "count"),
+    ("train_caps.txt", lambda x: x[:3], "", "count"),
+    ("train_caps.txt", line(6, b" \t"), "line 7", "blank"),
+    ("train_caps.txt", line(2, b"caf\xe9 a b c d e"), "line 3", "encoding"),
+    ("train_caps.txt", line(4, words), "line 5", "too-long"),
+    ("train_caps.txt", line(4, "a \ufffd is lost in here".encode()), "line 5", "characters"),
+    ("train_caps.txt", line(4, b"zero \0 is in this one"), "line 5", "characters"),
+    ("train_caps.txt", line(4, b"two\rlines are here in one"), "line 5", "characters"),
+    ("train_ids.txt", line(5), "", "count"),
+    ("train_ids.txt", line(3, b"train1.jpg"), "line 4", "duplicate"),
+    ("train_ids.txt", line(3, b""), "line 4", "blank"),
+    ("train_ids.txt", line(0, b"\xffa.jpg"), "line 1", "encoding"),
+    ("test_ids.txt", line(0, b"train2.jpg"), "", "leak"),
+    ("train_boxes.npy", lambda x: x[:3], "", "shape"),
+    ("train_boxes.npy", lambda x: x[0], "", "shape"),
+    ("train_boxes.npy", lambda x: x.astype(str), "", "shape"),
+    ("train_boxes.npy", at((1, 2, 3), 1.2), "row 1", "value"),
+    ("train_boxes.npy", at((2, 0, 0), np.nan), "row 2", "not-finite"),
+    ("train_boxes.npy", lambda x: at(3, x[3][:, [2, 1, 0, 3]])(x), "row 3", "value"),
+    ("train_img_sizes.npy", lambda _: np.full((4, 2), 500), "", "shape"),
+    ("train_img_sizes.npy", lambda _: np.array([[5, 5], [0, 5]] * 3)[[0, 1, 0, 0, 0, 0]], "row 1", "value"),
+    ("train_img_sizes.npy", pickled, "", "pickled"),
+    ("train_labels.json", lambda x: x[1:], "", "count"),
+    ("train_labels.json", lambda x: [*x[:3], x[3][:2], *x[4:]], "row 3", "value"),
+    ("train_labels.json", lambda x: [x[0], ["a", 3, "b"], *x[2:]], "row 1", "value"),
+    ("train_labels.json", lambda x: [x[0], ["a", "", "b"], *x[2:]], "row 1", "value"),
+    ("train_labels.json", lambda x: {"0": x}, "", "value"),
+    ("train_labels.json", Bytes(lambda x: x[:-5]), "", "damaged"),
+    ("train_dependencies.json", lambda x: [x[0], [[0, 7]], *x[2:]], "entry 1", "value"),
+    ("train_dependencies.json", lambda x: x[1:], "", "count"),
+    ("train_dependencies.json", lambda x: [*x[:-1], [[0, 1, 2]]], "entry 29", "value"),
+    ("train_box.npy", Bytes(lambda _: b"x"), "", "not-read"),
 ]  # fmt: skip
-ELSEWHERE = {
-    "test_ids.txt": r"{dir}/test_ims\.npy: 1 images are in split train too \(first: id train2\.jpg\); numbers on test .*",
-    "train_box.npy": r"{dir}/train_box\.npy: not read; should its name be train_boxes\.npy\?",
-}
+ELSEWHERE = {"test_ids.txt": "test_ims.npy"}  # a defect that is reported at another file
 
 
 def prepare(path, change):
@@ -146,19 +108,17 @@ def prepare(path, change):
     damage(path, change)
 
 
-@pytest.mark.parametrize(("file", "change", "expected"), FILES, ids=[f"{i}-{f[0]}" for i, f in enumerate(FILES)])
-def test_one_defect_of_a_file_gives_one_line(tmp_path, monkeypatch, file, change, expected):
+@pytest.mark.parametrize(("file", "change", "where", "kind"), FILES, ids=[f"{i}-{f[0]}" for i, f in enumerate(FILES)])
+def test_one_defect_of_a_file_is_one_record(tmp_path, monkeypatch, file, change, where, kind):
     monkeypatch.chdir(tmp_path)  # a pickle that is loaded leaves a trace here
     data = tmp_path / "data"
     write_all(data)
     prepare(data / file, change)
     defects, _ = check(config_for(data))
-    pattern = (
-        f"{re.escape(str(data / file))}: {expected}" if expected else ELSEWHERE[file].format(dir=re.escape(str(data)))
-    )
-    print(*defects.lines, sep="\n")
-    assert defects.count == len(defects.lines) == 1, defects.lines
-    assert re.fullmatch(pattern, defects.lines[0])
+    [defect] = defects.records
+    assert (defect.path, defect.where, defect.kind) == (str(data / ELSEWHERE.get(file, file)), where, kind)
+    assert defect.text
+    assert defects.lines == [" ".join(str(defect).split())]
     assert not (tmp_path / "unpickled").exists()
 
 
@@ -198,7 +158,7 @@ def test_many_defects_are_all_counted(tmp_path):
     defects, _ = check(config_for(tmp_path))
     assert defects.count == 30 + 1 + 1
     assert len(defects.lines) == (SHOWN + 1) + 1 + 1
-    assert f"{tmp_path / 'train_caps.txt'}: … 10 more: blank" in defects.lines
+    assert f"{tmp_path / 'train_caps.txt'}: 10 more: blank; every line must be a caption" in defects.lines
 
 
 def test_images_shared_by_splits_are_found_without_ids(tmp_path):
@@ -264,7 +224,7 @@ def test_one_defect_of_a_config_gives_one_line(tmp_path, change, expected):
     assert re.fullmatch(expected if len(defects.lines) == 1 else expected.split(" with ")[0], lines[0])
 
 
-def test_text_side(tmp_path, checkpoint):  # noqa: F811
+def test_text_side(tmp_path, checkpoint):
     data = tmp_path / "data"
     write_all(data)
     config = config_for(data, data__max_tokens=12, data__token_buckets=(8, 12), model__text__vocab=None)
@@ -311,7 +271,7 @@ def test_workdir(tmp_path, monkeypatch):
     shutil.rmtree(newest)
 
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr(check_run.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     (said,) = check(config_for(data, train__epochs=1), tmp_path / "new")[0].lines
     assert re.search(r"0\.00 GB are free, the checkpoints of this model take up to \d\.\d\d GB; make room", said)
     (said,) = check(config_for(data, train__epochs=1), data / "train_ims.npy")[0].lines
@@ -349,38 +309,44 @@ def test_a_full_disk_ends_with_one_line(tmp_path, monkeypatch, capsys):
         write_all(tmp_path / "data")
         training.train(config_for(tmp_path / "data"), tmp_path / "run")
 
-    monkeypatch.setattr(commands, "parse_flags", lambda argv: list(argv))
-    assert commands.run(train_on_a_full_disk, ["main"]) == 2
+    monkeypatch.setattr(commands, "parse_flags", lambda own, argv: list(argv))
+    assert commands.run(train_on_a_full_disk, flags.FlagValues(), ["main"]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: /full/file: no space left on the disk")
     monkeypatch.undo()
 
     def library_message():
         raise ValueError("RESOURCE_EXHAUSTED: Error writing: [OS error 28: No space left on device]")
 
-    monkeypatch.setattr(commands, "parse_flags", lambda argv: list(argv))
-    assert commands.run(library_message, ["main"]) == 2
+    monkeypatch.setattr(commands, "parse_flags", lambda own, argv: list(argv))
+    assert commands.run(library_message, flags.FlagValues(), ["main"]) == 2
     assert capsys.readouterr().err == "error: no space left on the disk; make room, the same command continues\n"
 
 
 def test_the_command(tmp_path):
     write_all(tmp_path)
     small = [f"--config.data.dir={tmp_path}", "--config.data.batch_size=8", f"--config.model.text.vocab={SCENES_VOCAB}"]
-    module = ("-m", "itm_jax.check")
-    code, out, err = command("--config=configs/afa_f30k.py", *small, "--config.model.text.pretrained=", script=module)
+    module = "itm_jax.check"
+    code, out, err = command("--config=configs/afa_f30k.py", *small, "--config.model.text.pretrained=", module=module)
     assert (code, err) == (0, [])
     assert out.splitlines()[0].startswith("train: 6 images of 3 x 6 float32, 30 captions (5 each")
     damage(tmp_path / "dev_ims.npy", at((2, 0, 1), np.nan))
     damage(tmp_path / "test_caps.txt", line(6, b""))
-    code, out, err = command("--config=configs/afa_f30k.py", *small, "--config.model.text.pretrained=", script=module)
+    code, out, err = command("--config=configs/afa_f30k.py", *small, "--config.model.text.pretrained=", module=module)
     assert (code, err) == (2, ["error: 2 defects"])
     assert out.splitlines() == [
         f"{tmp_path}/dev_ims.npy: row 2: NaN or Inf; extract it again",
         f"{tmp_path}/test_caps.txt: line 7: blank; every line must be a caption",
     ]
-    code, out, err = command("--config=configs/quickstart.py", script=module)
+    code, out, err = command(
+        "--config=configs/afa_f30k.py", *small, "--config.model.text.pretrained=", "--json", module=module
+    )
+    assert code == 2
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [(r["where"], r["kind"]) for r in records] == [("row 2", "not-finite"), ("line 7", "blank")]
+    code, out, err = command("--config=quickstart", module=module)
     assert (code, err) == (0, [])
     assert len(out.splitlines()) == 3
-    code, out, err = command(f"--config={ROOT}/configs/quickstart.py", "--config.sead=1", script=module)
+    code, out, err = command(f"--config={ROOT}/configs/quickstart.py", "--config.sead=1", module=module)
     assert (code, out, err) == (2, "", ["error: config.sead: no such field; the nearest known one is config.seed"])
 
 

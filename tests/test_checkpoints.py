@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_train import final_state, lines, one_device, same, shrunk  # noqa: F401
+from support.runs import final_state, lines, same, shrunk
 
 from itm_jax.devices.mesh import make_mesh, split_batch
 from itm_jax.errors import DamagedError, InputError
@@ -15,6 +15,8 @@ from itm_jax.evaluation.evaluate import evaluate
 from itm_jax.runs import checkpoints
 from itm_jax.runs.checksums import checksums
 from itm_jax.training import loop as training
+
+pytestmark = pytest.mark.usefixtures("one_device")
 
 CONFIG = {"train__checkpoint_every": 5, "train__eval_every_epochs": 1.0}  # 20 steps: checkpoints 5, 10, 15, 20
 
@@ -112,7 +114,7 @@ def test_a_lost_best_checkpoint_is_made_again(tmp_path, capsys, finished):
     shutil.copytree(finished, workdir)
     config = shrunk(**CONFIG)
     expected, _ = evaluate(config, finished)
-    best = checkpoints.newest_meta(workdir)["best_step"]
+    best = checkpoints.newest_record(workdir).progress.best_step
     flip(largest(workdir / "checkpoints" / str(best) / "variables"), 0.4)
     with pytest.raises(
         InputError, match=rf"checkpoints/{best}: the best checkpoint: damaged: variables/.* is not what was saved"

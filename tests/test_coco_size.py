@@ -7,8 +7,8 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ROOT
-from test_train import lines
+from support.paths import ROOT
+from support.runs import lines
 
 IMAGES, PER_IMAGE, REGIONS, WIDTH = 113_287, 5, 36, 2048
 LIMIT = 4e9

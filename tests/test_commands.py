@@ -1,27 +1,16 @@
-"""Commands in a process of their own: exit codes, last lines, no traceback for a user's mistake."""
+"""Commands: exit codes, last lines, no traceback for a user's mistake."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
-from conftest import ROOT
+from support.commands import command, process
+from support.paths import ROOT
 
 SMALL = [
     "--config.data.scenes.train=16", "--config.data.scenes.dev=4", "--config.data.scenes.test=4",
     "--config.data.batch_size=8", "--config.model.width=16", "--config.train.epochs=1",
     "--config.data.scenes.features=12", "--config.model.text.num_layers=1",
 ]  # fmt: skip
-
-
-def command(*arguments, cwd=ROOT, script=("-m", "itm_jax.main")):
-    """Runs a command from the repository root; returns (exit code, stdout, lines of stderr)."""
-    environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(
-        [sys.executable, *script, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False
-    )
-    return done.returncode, done.stdout, done.stderr.strip().splitlines()
 
 
 @pytest.mark.parametrize(
@@ -65,10 +54,10 @@ def test_help_names_the_flags():
 
 def test_main_as_a_module_then_as_a_file_continues_and_evaluates(tmp_path):
     run = f"--workdir={tmp_path / 'run'}"
-    code, out, err = command("--config=configs/quickstart.py", run, *SMALL, "--mode=train")
+    code, out, err = process("--config=configs/quickstart.py", run, *SMALL, "--mode=train")
     assert (code, out) == (0, ""), err
     script = (str(ROOT / "itm_jax" / "main.py"),)
-    code, out, err = command(f"--config={ROOT / 'configs' / 'quickstart.py'}", run, *SMALL, cwd=tmp_path, script=script)
+    code, out, err = process(f"--config={ROOT / 'configs' / 'quickstart.py'}", run, *SMALL, cwd=tmp_path, script=script)
     assert code == 0, err
     assert "rSum" in out
     results = json.loads((tmp_path / "run" / "results.json").read_text())
@@ -80,11 +69,11 @@ def test_main_as_a_module_then_as_a_file_continues_and_evaluates(tmp_path):
 
 
 def test_bench_words():
-    code, _, err = command("nothing", script=("-m", "itm_jax.bench"))
+    code, _, err = command("nothing", module="itm_jax.bench.__main__")
     assert (code, err) == (
         2,
         ["error: 'nothing': say one of train, encode, input, rank, score, growth, models, shortlist"],
     )
-    code, out, err = command("rank", "--images=20", "--captions=100", "--repeats=1", script=("-m", "itm_jax.bench"))
+    code, out, err = command("rank", "--images=20", "--captions=100", "--repeats=1", module="itm_jax.bench.__main__")
     assert code == 0, err
     assert "seconds_median" in out

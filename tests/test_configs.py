@@ -1,9 +1,8 @@
 """Config files load and validate; mistakes in fields are named."""
 
-import importlib.util
-
 import pytest
-from conftest import ROOT
+from support.paths import ROOT
+from support.runs import load
 
 from itm_jax.config.default import default_config
 from itm_jax.config.fields import differences, read_json, set_field, to_json
@@ -11,14 +10,6 @@ from itm_jax.config.validation import validate
 from itm_jax.errors import InputError
 
 FILES = sorted((ROOT / "configs").glob("*.py"))
-
-
-def load(path):
-    """`get_config()` of a config file."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)

@@ -4,11 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_afa import small
-from test_graph import awake
+from support.models import awake, small
 
 from itm_jax.config.default import default_config
-from itm_jax.config.derived import resolve
+from itm_jax.config.derived import complete
 from itm_jax.config.fields import set_field
 from itm_jax.config.model_fields import idle_flags
 from itm_jax.config.validation import validate
@@ -240,7 +239,7 @@ def test_bfloat16_keeps_scores_in_float32(rng):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model.name": "cpfean", "model.variant": "official"}, "of AFA alone"),
+        ({"model.name": "cpfean", "model.variant": "official"}, "has no such variant"),
         ({"model.name": "cpfean", "loss.soft_negatives": "mixup"}, "one vector per item"),
         ({"model.name": "vseinf", "model.selection": "max"}, "takes gpo"),
         ({"model.name": "vsepp", "model.selection": "gpo"}, "mean or max"),
@@ -296,10 +295,9 @@ def test_what_the_model_decides():
     ):
         config = default_config()
         config.model.name = name
-        resolve(config)
+        config = complete(config)
         found = (config.model.selection, config.model.attention.temperature, config.loss.soft_negatives)
         assert found == (selection, temperature, soft)
     config = default_config()
     config.model.name, config.model.attention.direction = "scan", "i2t"
-    resolve(config)
-    assert config.model.attention.temperature == 4.0
+    assert complete(config).model.attention.temperature == 4.0

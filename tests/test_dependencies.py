@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from test_commands import command
+from support.commands import command
 
 from itm_jax.data.precomp.dependencies import edges_of, load_parser, write_dependencies
 from itm_jax.data.precomp.reader import read_split
@@ -50,9 +50,7 @@ def test_a_pipeline_without_parser_is_named():
 
 
 def test_the_command_says_what_is_missing(directory):
-    code, _, err = command(
-        "dependencies", f"--precomp={directory}", "--parser=en_none", script=("-m", "itm_jax.convert")
-    )
+    code, _, err = command("dependencies", f"--precomp={directory}", "--parser=en_none", module="itm_jax.convert")
     assert code == 2
     assert err[-1].startswith("error: ")
     assert "spacy" in err[-1].lower()

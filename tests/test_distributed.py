@@ -6,12 +6,10 @@ import socket
 import time
 
 import numpy as np
-import processes
 import pytest
-from conftest import ROOT
-from processes import finish
-from test_kill import CONFIG
-from test_train import lines
+from support import processes
+from support.processes import finish
+from support.runs import lines
 
 from itm_jax.devices import distributed
 from itm_jax.errors import InputError
@@ -30,14 +28,6 @@ def no_one_is_left():
     CHILDREN.clear()
 
 
-@pytest.fixture
-def config(tmp_path):
-    """A small run, as a file."""
-    path = tmp_path / "config.py"
-    path.write_text(CONFIG.format(path=str(ROOT / "configs" / "quickstart.py")))
-    return path
-
-
 def start(config, workdir, *flags, **how):
     """The processes of one run."""
     command = ("-m", "itm_jax.main", f"--config={config}", f"--workdir={workdir}", *flags)
@@ -52,10 +42,10 @@ def losses(workdir):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["afa", "cpfean"])
-def test_two_processes_have_the_numbers_of_one(config, tmp_path, model):
+def test_two_processes_have_the_numbers_of_one(run_file, tmp_path, model):
     flags = (f"--config.model.name={model}", "--config.train.epochs=0.5", "--config.data.bank=device")
-    finish(start(config, tmp_path / "one", *flags))
-    said = finish(start(config, tmp_path / "two", *flags, processes=2, devices=2))
+    finish(start(run_file, tmp_path / "one", *flags))
+    said = finish(start(run_file, tmp_path / "two", *flags, processes=2, devices=2))
     assert "dev rSum" in said[0]
     assert "dev rSum" not in said[1]  # the first speaks for both
     one, two = tmp_path / "one", tmp_path / "two"
@@ -67,9 +57,9 @@ def test_two_processes_have_the_numbers_of_one(config, tmp_path, model):
 
 
 @pytest.mark.slow
-def test_a_stopped_run_of_two_processes_goes_on(config, tmp_path):
+def test_a_stopped_run_of_two_processes_goes_on(run_file, tmp_path):
     """In two again, and in one to the end; the optimiser's state lies in parts on the devices of both."""
-    started = start(config, tmp_path / "run", "--config.optim.sharded=True", processes=2, devices=2)
+    started = start(run_file, tmp_path / "run", "--config.optim.sharded=True", processes=2, devices=2)
     metrics = tmp_path / "run" / "metrics.jsonl"
     while not metrics.exists() or len(metrics.read_text().splitlines()) < 5:
         time.sleep(0.2)
@@ -78,13 +68,13 @@ def test_a_stopped_run_of_two_processes_goes_on(config, tmp_path):
     said = finish(started, 143)
     assert all("stopped by SIGTERM" in text for text in said)
     before = len(lines(tmp_path / "run"))
-    started = start(config, tmp_path / "run", "--config.optim.sharded=True", processes=2, devices=2)
+    started = start(run_file, tmp_path / "run", "--config.optim.sharded=True", processes=2, devices=2)
     while len(metrics.read_text().splitlines()) < before + 3:
         time.sleep(0.2)
         assert started[0].poll() is None, started[0].stderr.read()
     started[0].send_signal(signal.SIGTERM)
     finish(started, 143)
-    finish(start(config, tmp_path / "run"))
+    finish(start(run_file, tmp_path / "run"))
     steps = [x["step"] for x in lines(tmp_path / "run") if "loss" in x]
     assert steps == list(range(1, len(steps) + 1))
     assert json.loads((tmp_path / "run" / "results.json").read_text())["finished"]
@@ -92,8 +82,8 @@ def test_a_stopped_run_of_two_processes_goes_on(config, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, 1])
-def test_when_one_dies_the_other_ends_within_two_minutes(config, tmp_path, killed):
-    started = start(config, tmp_path / "run", "--config.train.epochs=1000", processes=2, devices=2)
+def test_when_one_dies_the_other_ends_within_two_minutes(run_file, tmp_path, killed):
+    started = start(run_file, tmp_path / "run", "--config.train.epochs=1000", processes=2, devices=2)
     metrics = tmp_path / "run" / "metrics.jsonl"
     while not metrics.exists() or len(metrics.read_text().splitlines()) < 5:
         time.sleep(0.2)

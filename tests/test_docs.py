@@ -10,15 +10,16 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
-from test_train import lines, shrunk
+from support.paths import ROOT
+from support.runs import lines, shrunk
 
 from itm_jax.config.default import default_config
 from itm_jax.config.fields import flatten
 from itm_jax.config.plugins import load
+from itm_jax.config.sections import Loss, read_section
 from itm_jax.config.validation import validate
 from itm_jax.data.labels import label_indices
-from itm_jax.data.prepare import fill_in_priors
+from itm_jax.data.prepare import complete_on
 from itm_jax.data.splits import read_split
 from itm_jax.errors import InputError
 from itm_jax.evaluation.evaluate import evaluate
@@ -56,7 +57,9 @@ def test_a_model_of_ones_own_trains_and_is_evaluated(mine, tmp_path):
 def test_a_loss_of_ones_own_by_hand(mine):
     config = shrunk(loss__function="mine:contrastive", loss__margin=4.0, loss__soft_negatives="none").loss
     scores = np.array([[1.0, 0.0], [0.0, 2.0]], np.float32)
-    loss, plateau = matching_loss(None, scores, None, None, np.eye(2, dtype=bool), warmup=False, config=config)
+    loss, plateau = matching_loss(
+        None, scores, None, None, np.eye(2, dtype=bool), warmup=np.array(False), config=read_section(Loss, config)
+    )
     expected = 2 * sum(np.log(1 + np.exp(-x)) for x in (1.0, 2.0))
     assert float(loss) == pytest.approx(expected, rel=1e-5)
     assert float(plateau) == pytest.approx(4 * np.log(2), rel=1e-5)
@@ -101,7 +104,7 @@ def test_a_model_of_ones_own_gets_the_labels_of_the_train_split(mine):
     """Whatever the order of names in another split; 0 for a name that train has not."""
     config = shrunk(model__name="mine:MeanPooling")
     train, dev = read_split(config, "train"), read_split(config, "dev")
-    fill_in_priors(config, train)
+    config = complete_on(config, [train]).config
     backwards = dataclasses.replace(
         dev,
         label_names=(*dev.label_names[::-1], "new"),

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import F8K
+from support.paths import F8K
 
 from itm_jax.errors import InputError, NonFiniteScoresError
 from itm_jax.metrics.eccv import map_at_r, r_precision, read_truth, right_ranks, truth_metrics
@@ -84,7 +84,7 @@ def test_both_directions_of_a_small_gallery(tmp_path):
     ("spoil", "message"),
     [
         (lambda d: (d / "cxc_image_to_caption.json").unlink(), "cxc_image_to_caption.json: cannot be read"),
-        (lambda d: (d / "eccv_image_to_caption.json").write_text("{"), "eccv_image_to_caption.json: cannot be read"),
+        (lambda d: (d / "eccv_image_to_caption.json").write_text("{"), "eccv_image_to_caption.json: not JSON"),
         (lambda d: (d / "eccv_image_to_caption.json").write_text('{"77": [100]}'), "77 is no id of the split"),
         (lambda d: (d / "cxc_caption_to_image.json").write_text("[1]"), "must be an object of lists"),
         (lambda d: (d / "coco_testall_ids.txt").write_text("1 1 1"), "must be as many"),

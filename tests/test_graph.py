@@ -1,11 +1,10 @@
 """Region embedding, IoU graph, word graph: by hand, and against loops."""
 
-import zlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.models import awake
 
 from itm_jax.modules.graph import (
     VisualTransformer,
@@ -30,16 +29,6 @@ def regions(rng, boxes=True, labels=True):
         jnp.array(np.concatenate([BOXES, BOXES])) if boxes else None,
         jnp.array([[0, 1, 2, 0], [2, 2, 1, 0]]) if labels else None,
     )
-
-
-def awake(variables):
-    """Parameters after some training, as it were: the kernels that begin as 0 hold something."""
-
-    def fill(path, x):
-        key = jax.random.key(zlib.crc32(jax.tree_util.keystr(path).encode()))
-        return x if x.ndim < 2 or np.asarray(x).any() else 0.3 * jax.random.normal(key, x.shape, x.dtype)
-
-    return jax.tree_util.tree_map_with_path(fill, variables)
 
 
 def test_box_code_and_iou_by_hand():

@@ -9,13 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_commands import command
-from test_train import lines, one_device, shrunk  # noqa: F401
+from support.commands import command
+from support.runs import lines, run_of, shrunk
 
 from itm_jax.config.default import default_config
 from itm_jax.config.fields import read_json, to_json
 from itm_jax.config.validation import validate
-from itm_jax.data.prepare import with_text
 from itm_jax.data.splits import read_split
 from itm_jax.data.text.text_input import load_text
 from itm_jax.data.text.tokens import tokenize
@@ -25,8 +24,10 @@ from itm_jax.errors import InputError, TerminatedError
 from itm_jax.evaluation.evaluate import evaluate
 from itm_jax.modules.gru import BiGRU, GRUConfig
 from itm_jax.training import loop as training
-from itm_jax.training.build import augment_constants, build_run
+from itm_jax.training.build import augment_constants
 from itm_jax.training.step import make_train_step
+
+pytestmark = pytest.mark.usefixtures("one_device")
 
 CONFIG = GRUConfig(vocab_size=30, embed_size=6, width=5)
 LENGTHS = (9, 4, 1, 0)
@@ -153,15 +154,9 @@ def test_the_vocabulary_is_that_of_the_train_captions():
 
 def test_steps_on_one_batch_lower_its_loss():
     config = shrunk(model__text__encoder="gru", model__text__min_count=1, data__augment__word_touch=0.0)
-    split = read_split(config, "train")
-    text = load_text(config, source="scenes", captions=split.captions)
-    data = with_text(config, split, text)
-    run = build_run(config, text, data)
-    step = jax.jit(
-        make_train_step(
-            run.model, run.optimizer, augment_constants(config, text), config, constants={}, warmup_steps=99
-        )
-    )
+    run, data = run_of(config)
+    constants = augment_constants(run.config, run.text)
+    step = jax.jit(make_train_step(run.model, run.optimizer, constants, run.config, constants={}, warmup_steps=99))
     batch, state, losses = put_batch(data.batch(np.arange(0, 40, 5)), run.mesh), run.state, []
     before = jax.tree.leaves(state.params["text_encoder"])
     for _ in range(24):
@@ -184,7 +179,7 @@ def test_trains_evaluates_and_keeps_its_vocabulary(tmp_path):
 
     other = read_json(tmp_path / "run" / "config.json")
     other.data.scenes.seed = 3  # other captions: the words stay those of the run
-    text = load_text(other, source="scenes", workdir=tmp_path / "run")
+    text = load_text(other, workdir=tmp_path / "run")
     assert text.words == words
     assert evaluate(other, tmp_path / "run")[1].name == "results-scenes-test.json"
     (tmp_path / "run" / "vocab.txt").unlink()
@@ -227,7 +222,7 @@ def test_words_of_dev_and_test_are_unknown_and_evaluation_keeps_the_vocabulary(t
         _, path = evaluate(config, run)
         assert path.name == name
         assert (run / "vocab.txt").read_bytes() == before
-        text = load_text(config, source="precomp", workdir=run)
+        text = load_text(config, workdir=run)
         words = [text.words[i] for i in tokenize(["dog zebra yak"], text.tokenizer).ids]
         assert words == ["[CLS]", "dog", "[UNK]", "[UNK]", "[SEP]"]
 
@@ -261,9 +256,9 @@ def test_a_cut_run_goes_on_with_its_own_vocabulary(tmp_path, monkeypatch):
 def test_what_a_start_cut_short_has_left_is_no_vocabulary(tmp_path):
     (tmp_path / "vocab.txt").write_text(to_text([*SPECIAL, "old"]))
     config = precomp_config(tmp_path)
-    assert load_text(config, source="precomp", workdir=tmp_path, captions=["new"]).words[5:] == ("new",)
+    assert load_text(config, workdir=tmp_path, captions=["new"]).words[5:] == ("new",)
     (tmp_path / "config.json").write_text(to_json(config))
-    assert load_text(config, source="precomp", workdir=tmp_path, captions=["new"]).words[5:] == ("old",)
+    assert load_text(config, workdir=tmp_path, captions=["new"]).words[5:] == ("old",)
 
 
 def test_init_from_needs_the_same_vocabulary(tmp_path):

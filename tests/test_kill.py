@@ -9,27 +9,8 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT
-from test_train import lines
-
-CONFIG = """
-import importlib.util
-
-spec = importlib.util.spec_from_file_location("quickstart", {path!r})
-module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
-
-
-def get_config():
-    c = module.get_config()
-    c.data.scenes.update({{"train": 96, "dev": 8, "test": 8, "regions": 6, "features": 16}})
-    c.data.batch_size = 8
-    c.model.width = 256
-    c.model.text.update({{"num_layers": 1, "hidden_size": 64, "intermediate_size": 128}})
-    c.optim.decay_epochs = (1,)
-    c.train.update({{"epochs": 1, "eval_every_epochs": 0.3, "checkpoint_every": 3, "log_every": 1}})
-    return c
-"""
+from support.paths import ROOT
+from support.runs import RUN_FILE, lines
 
 
 def command(config, workdir):
@@ -86,7 +67,7 @@ def undisturbed(tmp_path_factory):
     """(config file, environment, outcome) of a run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("kill")
     config = folder / "config.py"
-    config.write_text(CONFIG.format(path=str(ROOT / "configs" / "quickstart.py")))
+    config.write_text(RUN_FILE.format(path=str(ROOT / "configs" / "quickstart.py")))
     env = environment()
     run_to_the_end(command(config, folder / "whole"), env)
     return config, env, outcome(folder / "whole")

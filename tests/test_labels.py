@@ -7,14 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_train import lines, one_device, shrunk  # noqa: F401 (one_device applies here too)
+from support.runs import fragment_config, lines, run_of
 
 from itm_jax.config.fields import read_json, set_field
-from itm_jax.data.labels import label_bank, label_indices, word_prior
-from itm_jax.data.prepare import check_priors, fill_in_priors, take_priors, with_text
+from itm_jax.data.labels import label_bank, label_indices
+from itm_jax.data.prepare import check_priors, complete_on, prepare
 from itm_jax.data.scenes import world as scenes
-from itm_jax.data.splits import read_split
-from itm_jax.data.text.text_input import load_text
+from itm_jax.data.statistics import word_prior
 from itm_jax.data.text.tokens import pad_edges, tokenize
 from itm_jax.errors import InputError
 from itm_jax.evaluation.evaluate import evaluate
@@ -22,10 +21,7 @@ from itm_jax.training import loop as training
 from itm_jax.training.augment import AugmentConstants, touch_words
 from itm_jax.training.build import build_run
 
-
-def fragment_config(**changes):
-    """The shrunk config of test_train with CPFEAN."""
-    return shrunk(**({"model__name": "cpfean", "model__graph__heads": 4} | changes))
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
 @pytest.mark.parametrize(
@@ -73,25 +69,22 @@ def test_a_stopped_run_of_cpfean_ends_as_a_whole_one(tmp_path):
 
 def test_what_the_data_has_is_used_and_kept_in_config_json(tmp_path):
     split = scenes.make_split(fragment_config().data.scenes, "train")
-    config = fragment_config()
-    fill_in_priors(config, split)
-    assert config.model.regions.boxes is True
-    assert config.model.regions.labels is True
-    assert config.model.regions.label_names == split.label_names
+    regions = complete_on(fragment_config(), [split]).config.model.regions
+    assert regions.boxes is True
+    assert regions.labels is True
+    assert regions.label_names == split.label_names
     bare = dataclasses.replace(split, boxes=None, labels=None, label_names=())
-    config = fragment_config()
-    fill_in_priors(config, bare)
-    assert (config.model.regions.boxes, config.model.regions.labels) == (False, False)
+    regions = complete_on(fragment_config(), [bare]).config.model.regions
+    assert (regions.boxes, regions.labels) == (False, False)
     config = fragment_config()
     config.model.regions.boxes = True
     with pytest.raises(InputError, match=r"regions\.boxes=True: .* has no boxes"):
-        fill_in_priors(config, bare)
-    fill_in_priors(config, split)
+        complete_on(config, [bare])
+    trained = complete_on(config, [split]).config
     with pytest.raises(InputError, match="scenes train: has no boxes"):
-        check_priors(config, bare)
-    fresh = fragment_config()
-    take_priors(fresh, config)
-    assert fresh.model.regions.to_dict() == config.model.regions.to_dict()
+        check_priors(trained, bare)
+    evaluated = prepare(fragment_config(), ["dev"], trained=trained).config
+    assert evaluated.model.regions == trained.model.regions
 
 
 def test_a_directory_without_boxes_and_labels_trains(tmp_path, rng):
@@ -133,9 +126,10 @@ def test_the_bank_is_the_mean_over_a_names_pieces_real_data(minilm, tmp_path):
         ("max_positions", 128),
     ):
         set_field(config, f"model.text.{name}", value)  # back to the defaults, that the checkpoint may fill them in
-    text = load_text(config, source="scenes")
     split = scenes.make_split(config.data.scenes, "train")
     split = dataclasses.replace(split, label_names=("traffic light", *split.label_names[1:]))
+    prepared = complete_on(config, [split])
+    config, text = prepared.config, prepared.text
     bank = label_bank(config, split, text)
     assert bank.shape == (len(split.label_names), 384)
     from itm_jax.modules.bert import Bert
@@ -144,18 +138,16 @@ def test_the_bank_is_the_mean_over_a_names_pieces_real_data(minilm, tmp_path):
     states = Bert(text.bert).apply({"params": text.params}, ids, jnp.ones(ids.shape, bool))
     np.testing.assert_allclose(bank[0], states[0, 1:-1].mean(axis=0), atol=5e-3)  # kept as float16
     assert list(tmp_path.glob("states-*.npy"))
-    data = with_text(config, split, text)
-    run = build_run(config, text, data)
+    run = build_run(config, text, prepared.with_text(split))
     assert "labels" in run.state.params["region_embedding"]
     assert "label_table" not in run.state.params["region_embedding"]
 
 
 def test_edges_follow_their_captions_and_survive_deletions():
     config = fragment_config(model__words__graph="sparse")
-    text = load_text(config, source="scenes")
-    split = scenes.make_split(config.data.scenes, "train")
-    data = with_text(config, split, text)
-    tokens = data.tokens(np.array([7, 3]))
+    prepared = prepare(config, ["train"])
+    [split], text = prepared.splits, prepared.text
+    tokens = prepared.with_text(split).tokens(np.array([7, 3]))
     for row, caption in zip(tokens.edges, (7, 3), strict=True):
         kept = [tuple(e) for e in row.tolist() if e[0] >= 0]
         assert kept == [tuple(e) for e in split.edges[caption]]
@@ -188,9 +180,8 @@ def test_word_prior_by_hand():
 
 def test_the_corpus_prior_is_counted_on_train_and_kept(tmp_path):
     config = fragment_config(train__epochs=0.1, model__alignment__gamma=1.0)
-    text = load_text(config, source="scenes")
-    data = with_text(config, read_split(config, "train"), text)
-    run = build_run(config, text, data)
+    run, data = run_of(config)
+    text = run.text
     prior = np.asarray(run.state.batch_stats["word_prior"])
     table = tokenize(data.split.captions, text.tokenizer)
     assert prior.shape == (text.tokenizer.get_vocab_size(),)
@@ -199,7 +190,6 @@ def test_the_corpus_prior_is_counted_on_train_and_kept(tmp_path):
     training.train(config, tmp_path)
     from itm_jax.runs import checkpoints
 
-    run = build_run(read_json(tmp_path / "config.json"), text, data)  # with the priors that training decided
     like = {"params": run.state.params, "batch_stats": run.state.batch_stats}
     variables, _ = checkpoints.restore_variables(tmp_path, like)
     assert np.array_equal(variables["batch_stats"]["word_prior"], prior)

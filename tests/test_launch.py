@@ -11,9 +11,8 @@ import sys
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT
-from test_distributed import config  # noqa: F401 (a fixture: the config file of a small run)
-from test_train import lines
+from support.paths import ROOT
+from support.runs import lines
 
 from itm_jax.devices import distributed
 
@@ -64,9 +63,7 @@ def test_local_says_what_each_process_is():
 
 def assert_flags_are_read(command):
     """The command line of a launcher, from `itm_jax.main` on, is one that the program understands."""
-    script = (
-        "import sys; from itm_jax import main; from itm_jax.cli import commands; print(commands.parse_flags(sys.argv))"
-    )
+    script = "import sys; from itm_jax import main; from itm_jax.cli import commands; print(commands.parse_flags(main.FLAGS, sys.argv))"
     done = subprocess.run(
         [sys.executable, "-c", script, *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -140,12 +137,12 @@ def test_mistakes_are_said(script, arguments, variables, message):
 
 
 @pytest.mark.slow
-def test_two_processes_that_it_starts_give_the_numbers_of_one(config, tmp_path):  # noqa: F811
+def test_two_processes_that_it_starts_give_the_numbers_of_one(run_file, tmp_path):
     with socket.socket() as s:
         s.bind(("localhost", 0))
         port = str(s.getsockname()[1])
     for count in ("1", "2"):
-        flags = (f"--config={config}", f"--workdir={tmp_path / count}")
+        flags = (f"--config={run_file}", f"--workdir={tmp_path / count}")
         launch("local.sh", count, *flags, PYTHON=sys.executable, PORT=port, XLA_FLAGS="", JAX_PLATFORMS="cpu")
     one, two = ([x["loss"] for x in lines(tmp_path / count) if "loss" in x] for count in ("1", "2"))
     assert len(one) == len(two)
@@ -155,7 +152,7 @@ def test_two_processes_that_it_starts_give_the_numbers_of_one(config, tmp_path):
     launch(
         "local.sh",
         "2",
-        f"--config={config}",
+        f"--config={run_file}",
         f"--workdir={tmp_path / '2'}",
         PYTHON=sys.executable,
         PORT=port,

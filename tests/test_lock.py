@@ -9,7 +9,7 @@ import sys
 import textwrap
 
 import pytest
-from conftest import ROOT
+from support.paths import ROOT
 
 from itm_jax.errors import InputError
 from itm_jax.runs import lock

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from itm_jax.config.default import default_config
-from itm_jax.config.derived import resolve
+from itm_jax.config.derived import complete
+from itm_jax.config.sections import Loss, read_section
 from itm_jax.losses.matching import matching_loss
 from itm_jax.losses.negatives import excluded_pairs, hardest_negative, mixup_negatives
 from itm_jax.losses.triplet import triplet_loss
@@ -98,8 +99,7 @@ def loss_config(**fields):
     """The loss section with some fields changed."""
     config = default_config()
     config.loss.update(fields)
-    resolve(config)
-    return config.loss
+    return read_section(Loss, complete(config).loss)
 
 
 def afa_loss(key, x, t, excluded, **kw):

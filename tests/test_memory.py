@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_bank import data_of
-from test_train import lines, one_device, shrunk  # noqa: F401
+from support.runs import data_of, lines, shrunk
 
 from itm_jax.config.fields import read_json, to_json
 from itm_jax.config.validation import validate
@@ -15,6 +14,8 @@ from itm_jax.data import pipeline
 from itm_jax.devices import programs
 from itm_jax.devices.mesh import make_mesh
 from itm_jax.errors import InputError
+from itm_jax.evaluation.rank import Ranked, Scorer
+from itm_jax.metrics.retrieval import Ranks
 from itm_jax.modules.bert import Bert, BertConfig
 from itm_jax.modules.gru import BiGRU, GRUConfig
 from itm_jax.modules.text_encoder import encode_in_parts
@@ -23,6 +24,8 @@ from itm_jax.training import build as run_lib
 from itm_jax.training import fit
 from itm_jax.training import loop as training
 from itm_jax.training.fit import check_step
+
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
 @pytest.mark.parametrize("encoder", ["bert", "remat", "gru"])
@@ -82,8 +85,8 @@ def test_a_run_has_the_same_losses(tmp_path, changes):
     [
         ({"train__text_parts": 3}, "no multiple"),
         ({"train__text_parts": 0}, "greater than 0"),
-        ({"train__remat": True, "model__text__encoder": "gru"}, "of no effect"),
-        ({"train__text_parts": 2, "model__text__trainable": False, "model__text__pretrained": "x"}, "of no effect"),
+        ({"train__remat": True, "model__text__encoder": "gru"}, "no effect"),
+        ({"train__text_parts": 2, "model__text__trainable": False, "model__text__pretrained": "x"}, "no effect"),
     ],
 )
 def test_bad_input(changes, message):
@@ -117,8 +120,8 @@ def test_an_optimiser_in_parts_has_the_same_numbers(tmp_path, monkeypatch):
         longer.optim.sharded = other
         training.train(longer, tmp_path / name)
         assert [x["step"] for x in lines(tmp_path / name) if "loss" in x] == list(range(1, 26))
-    state, meta = checkpoints.restore(tmp_path / "parts", 20, like)
-    assert meta["total_steps"] == 20
+    state, progress = checkpoints.restore(tmp_path / "parts", 20, like)
+    assert progress.total_steps == 20
     kernel = lambda s: s.opt_state[1].mu["image_branch"]["enhancement"]["linear"]["kernel"]  # noqa: E731
     assert kernel(state).sharding == kernel(like).sharding
 
@@ -164,7 +167,8 @@ def test_the_largest_step_is_compiled_once(tmp_path, monkeypatch):
     batch = pipeline.TextSplit.batch
     monkeypatch.setattr(training, "check_step", watched)
     monkeypatch.setattr(pipeline.TextSplit, "batch", batch_of_longest)
-    monkeypatch.setattr(training, "rank_split", lambda *_: ({"full": (np.zeros(4, int), np.zeros(20, int))}, {}, {}))
+    ranks = Ranked({"full": Ranks(np.zeros(4, int), np.zeros(20, int))}, {}, None)
+    monkeypatch.setattr(Scorer, "ranks", lambda _: ranks)
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, *_, **kw: (
             compiled.append(kw.get("fun_name")) if event.endswith("backend_compile_duration") else None

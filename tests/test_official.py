@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from itm_jax.config.default import default_config
-from itm_jax.config.derived import resolve
+from itm_jax.config.derived import complete
+from itm_jax.config.sections import Loss, read_section
 from itm_jax.config.validation import validate
 from itm_jax.errors import InputError
 from itm_jax.losses.matching import matching_loss
@@ -67,8 +68,7 @@ def official(width=16, hidden=8):
     config.model.width = width
     config.model.text.trainable = False
     config.model.text.hidden_size = hidden
-    resolve(config)
-    return config.model
+    return complete(config).model
 
 
 def inputs(rng, r=41, length=44, counts=(41, 30, 33), words=(40, 12, 5)):
@@ -145,10 +145,10 @@ def test_the_mixup_of_the_released_loss_has_no_effect(rng, hardest):
     x, t = (norm(rng.standard_normal((12, 6))).astype(np.float32) for _ in range(2))
     config = default_config()
     config.model.variant = "official"
-    resolve(config)
+    loss = read_section(Loss, complete(config).loss)
     eye = jnp.eye(12, dtype=bool)
     ours = lambda x, t: matching_loss(  # noqa: E731
-        jax.random.key(0), x @ t.T, x, t, eye, warmup=jnp.array(not hardest), config=config.loss
+        jax.random.key(0), x @ t.T, x, t, eye, warmup=jnp.array(not hardest), config=loss
     )[0]
     value, grads = jax.value_and_grad(ours, argnums=(0, 1))(x, t)
     assert value > 0
@@ -208,7 +208,7 @@ def test_fields_without_effect_are_refused():
     config.model.variant = "official"
     validate(config)
     config.model.aggregation.ratio = 0.1
-    with pytest.raises(InputError, match=r"aggregation\.ratio=0\.1: of no effect on the official aggregation"):
+    with pytest.raises(InputError, match=r"aggregation\.ratio=0\.1: has no effect on the official aggregation"):
         validate(config)
     config.model.aggregation.variant = "paper"
     validate(config)

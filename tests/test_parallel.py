@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from conftest import ROOT
-from parallel_case import compare
-from processes import finish, start
+from support.parallel_case import compare
+from support.paths import ROOT
+from support.processes import finish, start
 
 
 def steps_of(model, out, **how):
     """What `parallel_case` computes with so many processes and devices."""
-    command = (ROOT / "tests" / "parallel_case.py", model, "float64", out)
+    command = (ROOT / "tests" / "support" / "parallel_case.py", model, "float64", out)
     finish(start(command, options="--xla_backend_optimization_level=0", **how))
     with np.load(out) as arrays:
         return dict(arrays)

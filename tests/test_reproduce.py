@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from support.paths import ROOT
 
 TABLE = """
 from itm_jax.tables import Base, Row, Table

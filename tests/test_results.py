@@ -5,18 +5,22 @@ import shutil
 
 import numpy as np
 import pytest
-from test_precomp import write
-from test_train import one_device, shrunk  # noqa: F401
+from support.precomp import write
+from support.runs import shrunk
 
 from itm_jax.config.fields import read_json, set_field, to_json
 from itm_jax.data.precomp.reader import read_split
 from itm_jax.data.scenes.world import make_split
 from itm_jax.errors import InputError
 from itm_jax.evaluation.ensemble import evaluate_ensemble
-from itm_jax.evaluation.evaluate import evaluate, score_run
+from itm_jax.evaluation.evaluate import evaluate
+from itm_jax.evaluation.open_run import open_run
 from itm_jax.metrics.retrieval import retrieval_metrics
+from itm_jax.models.variables import count_params
 from itm_jax.runs.provenance import code_version, config_hash, fingerprint
 from itm_jax.training import loop as training
+
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
 @pytest.fixture(scope="module")
@@ -103,12 +107,12 @@ def test_an_ensemble_averages_the_scores(runs, tmp_path):
     content, path = evaluate_ensemble(config, runs, tmp_path / "both")
     assert path == tmp_path / "both" / "results.json"
     assert json.loads(path.read_text()) == content
-    members = [score_run(read_json(run / "config.json"), run) for run in runs]
-    mean = (members[0].scores + members[1].scores) / 2
-    assert content["protocols"]["full"] == retrieval_metrics(mean, members[0].split.caption_image_index)
+    members = [open_run(read_json(run / "config.json"), run) for run in runs]
+    mean = (members[0].scores().scores + members[1].scores().scores) / 2
+    assert content["protocols"]["full"] == retrieval_metrics(mean, members[0].data.split.caption_image_index)
     assert [m["seed"] for m in content["members"]] == [0, 1]
     assert content["model"] == "ensemble"
-    assert content["counts"]["params"] == 2 * members[0].params
+    assert content["counts"]["params"] == 2 * count_params(members[0].variables["params"])
     elsewhere, path = evaluate_ensemble(shrunk(train__epochs=1, data__test_split="dev"), runs, tmp_path / "dev")
     assert path.name == "results-scenes-dev.json"
     assert elsewhere["split"] == "dev"

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
-from test_train import shrunk
+from support.paths import ROOT
+from support.runs import shrunk
 
 from itm_jax.bench.models import bench_plan
+from itm_jax.config.derived import complete
 from itm_jax.config.fields import to_json
-from itm_jax.data.prepare import fill_in_priors
+from itm_jax.data.prepare import _with_priors
 from itm_jax.errors import InputError, TerminatedError
 from itm_jax.metrics.retrieval import Ranks, protocol_metrics
 from itm_jax.runs.results import read_ranks, write_ranks
@@ -429,6 +430,11 @@ def test_cost_of_two_models_measured(tmp_path):
         bench_plan(tmp_path / "none.json", repeats=1)
 
 
+def completed_without_text(config):
+    """The config completed on data without boxes and labels, without reading its text encoder."""
+    return _with_priors(complete(config), Split("train", np.zeros((2, 36, 4)), ["a"] * 10, 5, ["x", "y"]))
+
+
 def test_rows_of_a_table_differ_on_data_without_boxes_and_labels(tmp_path):
     """SCAN's files of Flickr30K and COCO have neither; no row may turn out to be another one there."""
     for file in TABLES:
@@ -437,8 +443,7 @@ def test_rows_of_a_table_differ_on_data_without_boxes_and_labels(tmp_path):
             cells = plan.make_plan(table, dataset, (0,), {"data.dir": str(tmp_path)}, tmp_path)
             seen = {}
             for cell in [c for c in cells if not c.needs]:
-                bare = cell.config.copy_and_resolve_references()
-                fill_in_priors(bare, Split("train", np.zeros((2, 36, 4)), ["a"] * 10, 5, ["x", "y"]))
+                bare = completed_without_text(cell.config)
                 assert seen.setdefault(to_json(bare), cell.row.name) == cell.row.name
 
 

@@ -106,7 +106,7 @@ def test_padded_length_is_the_smallest_bucket_that_fits(longest, buckets, limit,
 
 @pytest.mark.parametrize("max_tokens", [4, 6, 12])
 def test_long_captions_are_cut_and_keep_their_sep(table, max_tokens):
-    text = load_text(scenes_config(max_tokens=max_tokens), source="scenes")
+    text = load_text(scenes_config(max_tokens=max_tokens))
     cut = tokenize(CAPTIONS, text.tokenizer)
     np.testing.assert_array_equal(cut.lengths, np.minimum(table.lengths, max_tokens))
     for c in range(len(CAPTIONS)):
@@ -119,8 +119,9 @@ def test_long_captions_are_cut_and_keep_their_sep(table, max_tokens):
 
 def test_load_text_for_scenes_fills_in_what_the_vocabulary_decides():
     config = scenes_config()
-    text = load_text(config, source="scenes")
-    assert config.model.text.vocab_size == text.bert.vocab_size == len(vocabulary())
+    text = load_text(config)
+    assert config.model.text.vocab_size == 0  # the config that is handed in stays as it is
+    assert text.fields["vocab_size"] == text.bert.vocab_size == len(vocabulary())
     assert text.mask_id == MASK
     assert text.params is None
     assert text.replacements.dtype == np.int32
@@ -134,10 +135,10 @@ def test_replacements_hold_neither_special_nor_unused_tokens(tmp_path):
     path.write_bytes("\r\n".join(lines).encode())
     config = default_config()
     config.model.text.vocab = str(path)
-    text = load_text(config, source="precomp")
+    text = load_text(config)
     assert [lines[i] for i in text.replacements] == ["red", "##s", "[", "]"]
     assert text.mask_id == 5
-    assert config.model.text.vocab_size == 12
+    assert text.fields["vocab_size"] == 12
 
 
 @pytest.mark.parametrize("missing", SPECIAL)
@@ -147,7 +148,7 @@ def test_a_vocabulary_without_a_special_token_is_an_input_error(tmp_path, missin
     config = scenes_config()
     config.model.text.vocab = str(path)
     with pytest.raises(InputError) as caught:
-        load_text(config, source="scenes")
+        load_text(config)
     assert str(path) in str(caught.value)
     assert missing in str(caught.value)
 
@@ -163,16 +164,16 @@ def test_an_unreadable_vocabulary_is_an_input_error(tmp_path, content):
 
 def test_settings_that_cannot_work_are_input_errors():
     with pytest.raises(InputError, match=r"max_tokens=129: the text encoder has 128 positions"):
-        load_text(scenes_config(max_tokens=129), source="scenes")
+        load_text(scenes_config(max_tokens=129))
     with pytest.raises(InputError, match=r"config\.model\.text: neither pretrained .* nor vocab"):
-        load_text(default_config(), source="precomp")
+        load_text(default_config())
 
 
 def test_a_real_checkpoint_decides_the_encoder(minilm):
     config = default_config()
     config.model.text.pretrained = minilm
-    text = load_text(config, source="precomp")
-    assert (config.model.text.vocab_size, config.model.text.hidden_size, config.model.text.num_layers) == (
+    text = load_text(config)
+    assert (text.fields["vocab_size"], text.fields["hidden_size"], text.fields["num_layers"]) == (
         30522,
         384,
         6,

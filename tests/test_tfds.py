@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from absl.testing import flagsaver
-from conftest import ROOT
 from etils import epath
+from support.data_sets import config_for, write_all
+from support.paths import ROOT
+from support.precomp import EACH, IMAGES, REGIONS, WIDTH, at, damage, write
+from support.runs import data_of, load, run_of
 from tensorflow_datasets.core import shuffle
-from test_check import config_for, write_all
-from test_configs import load
-from test_precomp import EACH, IMAGES, REGIONS, WIDTH, at, damage, write
 
 from itm_jax import convert
 from itm_jax.checks.run import check
@@ -27,10 +27,8 @@ from itm_jax.config.fields import set_field
 from itm_jax.config.validation import validate
 from itm_jax.data import pipeline
 from itm_jax.data.precomp import reader as precomp
-from itm_jax.data.prepare import with_text
 from itm_jax.data.scenes import world as scenes
-from itm_jax.data.splits import read_split
-from itm_jax.data.text.text_input import SCENES_VOCAB, load_text
+from itm_jax.data.text.text_input import SCENES_VOCAB
 from itm_jax.data.tfds import builder as tfds_builder
 from itm_jax.data.tfds import reader as tfds_reader
 from itm_jax.devices.mesh import make_mesh, put_batch
@@ -317,7 +315,7 @@ def test_builder_command(tmp_path):
     code, out, err = command(*flags)
     assert code == 0, err
     assert out[0] == f"written: {tmp_path / 'out' / 'small' / '1.0.0'}"
-    assert err == ["train: 4 of 4 images"]
+    assert err == ["train 4/4  images  left 0 s"]
     assert tfds_reader.read_split(tmp_path / "out", "train").num_images == IMAGES
     code, out, err = command(*flags)
     assert (code, out, len(err)) == (2, [], 1)
@@ -391,8 +389,7 @@ def same(a, b):
 def test_batches_go_on_at_any_step(tmp_path):
     ours, theirs = [], []
     for config, out, start in zip(world(tmp_path), (theirs, ours), (0, 13), strict=True):
-        text = load_text(config, source="scenes")
-        data = with_text(config, read_split(config, "train"), text)
+        data = data_of(config, "train")
         batches = pipeline.train_batches(data, batch_size=8, seed=0, start=start, prefetch=2)
         out += [next(batches) for _ in range(25 - start)]  # into the third epoch
     assert all(same(a, b) for a, b in zip(ours, theirs[13:], strict=True))
@@ -412,12 +409,10 @@ def test_real_data_has_the_same_losses(tmp_path, f8k, minilm):
         }  # fmt: skip
         for name, value in values.items():
             set_field(config, name, value)
-        text = load_text(config, source=source)
-        data = with_text(config, read_split(config, "dev"), text)
+        run, data = run_of(config, "dev")
         assert data.split.features.shape == (300, 36, 512)
-        run = run_lib.build_run(config, text, data)
-        constants = run_lib.augment_constants(config, text)
-        step = jax.jit(make_train_step(run.model, run.optimizer, constants, config, constants={}, warmup_steps=5))
+        constants = run_lib.augment_constants(run.config, run.text)
+        step = jax.jit(make_train_step(run.model, run.optimizer, constants, run.config, constants={}, warmup_steps=5))
         state, trail = run.state, []
         batches = pipeline.train_batches(data, batch_size=32, seed=0, start=0, prefetch=2)
         for _ in range(20):

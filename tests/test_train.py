@@ -8,61 +8,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import ROOT
-from test_configs import load
+from support.paths import ROOT
+from support.runs import data_of, final_state, lines, load, run_of, same, shrunk
 
-from itm_jax.config.fields import set_field, to_json
+from itm_jax.config.fields import check_evaluable, set_field, to_json
 from itm_jax.data import pipeline
-from itm_jax.data.prepare import with_text
-from itm_jax.data.splits import read_split
-from itm_jax.data.text.text_input import load_text
 from itm_jax.devices.mesh import make_mesh, put_batch, replicated
 from itm_jax.errors import DivergedError, InputError, NonFiniteScoresError, TerminatedError
 from itm_jax.evaluation.evaluate import evaluate
+from itm_jax.evaluation.rank import Scorer
 from itm_jax.runs import checkpoints
 from itm_jax.runs.collapse_alarm import COLLAPSE_STEPS, CollapseAlarm
+from itm_jax.runs.progress import Progress
 from itm_jax.runs.results import results_name
 from itm_jax.runs.workdir import check_workdir
-from itm_jax.training import build as run_lib
 from itm_jax.training import loop as training
+from itm_jax.training.build import augment_constants
 from itm_jax.training.step import make_train_step
 
-
-@pytest.fixture(autouse=True)
-def one_device(monkeypatch):
-    """Runs use one of the virtual devices; the test of several builds its own meshes."""
-    monkeypatch.setattr(run_lib, "make_mesh", lambda batch_size: make_mesh(batch_size, jax.devices()[:1]))
-
-
-def shrunk(**changes):
-    """configs/quickstart.py with a tiny model on tiny scenes; changes by dotted name with `__` for the dot."""
-    config = load(ROOT / "configs" / "quickstart.py").get_config()
-    values = {
-        "data.batch_size": 8, "data.scenes.train": 16, "data.scenes.dev": 4, "data.scenes.test": 4,
-        "data.scenes.regions": 6, "data.scenes.features": 12, "data.eval_batch_size": 8, "model.width": 16,
-        "model.text.hidden_size": 16, "model.text.num_layers": 1, "model.text.num_heads": 2,
-        "model.text.intermediate_size": 16, "train.epochs": 2, "train.log_every": 1, "optim.decay_epochs": (1,),
-    }  # fmt: skip
-    for name, value in (values | {k.replace("__", "."): v for k, v in changes.items()}).items():
-        set_field(config, name, value)
-    return config
-
-
-def lines(workdir):
-    """metrics.jsonl."""
-    return [json.loads(x) for x in (workdir / "metrics.jsonl").read_text().splitlines()]
-
-
-def final_state(config, workdir):
-    """The newest checkpoint's parameters."""
-    text = load_text(config, source="scenes")
-    run = run_lib.build_run(config, text, with_text(config, read_split(config, "train"), text))
-    return checkpoints.restore(workdir, checkpoints.steps_of(workdir)[0], run.state)[0]
-
-
-def same(a, b):
-    """Bit-identical trees."""
-    return all(jax.tree.leaves(jax.tree.map(lambda x, y: np.array_equal(x, y), a, b)))
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
 def test_trains_evaluates_and_writes_everything(tmp_path):
@@ -149,6 +113,7 @@ def test_evaluation_on_other_data_has_a_name_of_its_own():
     assert results_name(shrunk(), trained) == "results.json"
     assert results_name(shrunk(data__test_split="dev"), trained) == "results-scenes-dev.json"
     assert results_name(shrunk(data__dir="elsewhere"), trained) == "results-scenes-test.json"
+    check_evaluable(shrunk(data__test_split="dev", data__dir="elsewhere"), trained)
     for other in (
         shrunk(model__selection="mean"),
         shrunk(seed=1),
@@ -156,7 +121,7 @@ def test_evaluation_on_other_data_has_a_name_of_its_own():
         shrunk(data__dev_split="test"),
     ):
         with pytest.raises(InputError, match=r"trained with another config .*leave --config out"):
-            results_name(other, trained)
+            check_evaluable(other, trained)
 
 
 def test_batch_larger_than_the_data(tmp_path):
@@ -165,9 +130,7 @@ def test_batch_larger_than_the_data(tmp_path):
 
 
 def test_batches_are_a_pure_function_of_seed_and_step():
-    config = shrunk()
-    text = load_text(config, source="scenes")
-    data = with_text(config, read_split(config, "train"), text)
+    data = data_of(shrunk(), "train")
     stream = pipeline.train_batches(data, batch_size=8, seed=0, start=0, prefetch=2)
     batches = [next(stream) for _ in range(21)]
     later = next(pipeline.train_batches(data, batch_size=8, seed=0, start=13, prefetch=2))
@@ -178,12 +141,9 @@ def test_batches_are_a_pure_function_of_seed_and_step():
 
 @pytest.mark.parametrize("name", ["afa", "cpfean", "scan"])
 def test_one_and_four_devices_take_the_same_step(name):
-    config = shrunk(model__name=name, model__graph__heads=2)
-    text = load_text(config, source="scenes")
-    data = with_text(config, read_split(config, "train"), text)
-    run = run_lib.build_run(config, text, data)
-    constants = run_lib.augment_constants(config, text)
-    step = jax.jit(make_train_step(run.model, run.optimizer, constants, config, constants={}, warmup_steps=0))
+    run, data = run_of(shrunk(model__name=name, model__graph__heads=2))
+    constants = augment_constants(run.config, run.text)
+    step = jax.jit(make_train_step(run.model, run.optimizer, constants, run.config, constants={}, warmup_steps=0))
     losses = []
     for devices in (jax.devices()[:1], jax.devices()):
         mesh = make_mesh(8, devices)
@@ -199,12 +159,10 @@ def test_one_and_four_devices_take_the_same_step(name):
 
 
 def test_a_checkpoint_of_four_devices_is_evaluated_on_one(tmp_path):
-    config = shrunk()
-    text = load_text(config, source="scenes")
-    run = run_lib.build_run(config, text, with_text(config, read_split(config, "train"), text))
+    run, _ = run_of(shrunk())
     state = jax.device_put(run.state, replicated(make_mesh(8, jax.devices())))
     with checkpoints.Manager(tmp_path) as manager:
-        checkpoints.save(manager, state, {"train_seconds": 0.0, "best_step": 0})
+        checkpoints.save(manager, state, Progress())
     like = {"params": run.state.params, "batch_stats": run.state.batch_stats}
     variables, step = checkpoints.restore_variables(tmp_path, like)
     assert step == 0
@@ -215,8 +173,7 @@ def test_a_checkpoint_of_four_devices_is_evaluated_on_one(tmp_path):
 def test_text_encoder_learns_at_its_factor(tmp_path):
     config = shrunk(train__epochs=1, optim__text_lr_factor=0.0)
     training.train(config, tmp_path)
-    text = load_text(config, source="scenes")
-    fresh = run_lib.build_run(config, text, with_text(config, read_split(config, "train"), text))
+    fresh, _ = run_of(config)
     after = final_state(config, tmp_path).params
     assert same(after["text_encoder"], fresh.state.params["text_encoder"])
     assert not same(after["text_branch"], fresh.state.params["text_branch"])
@@ -248,22 +205,22 @@ def test_a_run_that_blows_up_ends_with_exit_code_3(tmp_path):
 
 
 def test_scores_that_are_not_finite_end_a_run_with_the_step(tmp_path, monkeypatch):
-    def not_finite(*_):
+    def not_finite(_):
         raise NonFiniteScoresError("scores: NaN or Inf among them; ranks would mean nothing")
 
-    monkeypatch.setattr(training, "rank_split", not_finite)
+    monkeypatch.setattr(Scorer, "ranks", not_finite)
     with pytest.raises(DivergedError, match=r"step 10: on dev: scores: NaN .*; the learning rate is 0\.001; last good"):
         training.train(shrunk(), tmp_path)
 
 
 def test_sigterm_in_the_last_evaluation_is_not_lost(tmp_path, monkeypatch):
-    original = training.rank_split
+    original = Scorer.ranks
 
-    def stop(*arguments):
+    def stop(scorer):
         os.kill(os.getpid(), signal.SIGTERM)
-        return original(*arguments)
+        return original(scorer)
 
-    monkeypatch.setattr(training, "rank_split", stop)
+    monkeypatch.setattr(Scorer, "ranks", stop)
     with pytest.raises(TerminatedError, match="stopped by SIGTERM at step 10, saved"):
         training.train(shrunk(train__epochs=1), tmp_path)
     assert checkpoints.steps_of(tmp_path) == [10]
@@ -297,12 +254,9 @@ def test_frozen_and_fine_tuned_on_real_data(tmp_path, f8k, minilm):
         }  # fmt: skip
         for name, value in values.items():
             set_field(config, name, value)
-        text = load_text(config, source="precomp")
-        data = with_text(config, read_split(config, "dev"), text)
-        run = run_lib.build_run(config, text, data)
-        step = make_train_step(
-            run.model, run.optimizer, run_lib.augment_constants(config, text), config, constants={}, warmup_steps=0
-        )
+        run, data = run_of(config, "dev")
+        constants = augment_constants(run.config, run.text)
+        step = make_train_step(run.model, run.optimizer, constants, run.config, constants={}, warmup_steps=0)
         batch = put_batch(data.batch(np.arange(0, 40, 5)), run.mesh)
         step, state, seen = jax.jit(step), run.state, []
         for _ in range(4):

@@ -1,18 +1,18 @@
 """Pictures: what they show is what the model computed; the command writes them and names mistakes."""
 
+import dataclasses
 import re
 
 import matplotlib.image
+import ml_collections
 import numpy as np
 import pytest
-from test_commands import command
-from test_labels import fragment_config
-from test_train import one_device, shrunk  # noqa: F401 (one_device applies here too)
+from support.commands import command
+from support.runs import fragment_config, shrunk
 
 from itm_jax.config.fields import read_json
 from itm_jax.errors import InputError
 from itm_jax.evaluation.ensemble import evaluate_ensemble
-from itm_jax.evaluation.evaluate import score_run
 from itm_jax.evaluation.open_run import open_run
 from itm_jax.metrics.retrieval import protocols
 from itm_jax.modules.aggregation import aggregate, merged_pairs
@@ -23,6 +23,8 @@ from itm_jax.viz.curves import recall_curve
 from itm_jax.viz.explain import Matching, explain
 from itm_jax.viz.explore import look_at, scores, with_captions, word_effects
 from itm_jax.viz.retrieval import chosen_queries, draw_caption_query, draw_image_query, margins, shown_queries
+
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,7 @@ def runs(tmp_path_factory):
 @pytest.mark.parametrize("name", ["cpfean", "late"])
 def test_a_matching_is_what_the_model_scores(runs, name):
     opened = open_run(read_json(runs[name] / "config.json"), runs[name])
-    whole = score_run(read_json(runs[name] / "config.json"), runs[name]).scores
+    whole = opened.scores().scores
     for caption, found in zip((0, 7), explain(opened, np.array([0, 7])), strict=True):
         assert found.score == pytest.approx(whole[caption // 5, caption], abs=1e-5)
         written = opened.data.split.captions[caption].split()
@@ -84,16 +86,17 @@ def test_afa_shows_its_merges_and_single_vectors_have_nothing_to_show(runs):
     assert len(found.regions) == 1  # 30% of 6 regions
     assert found.regions[0][2] >= -1
     assert found.words[0] == "[CLS]"
-    opened.config.model.name = "vsepp"
+    config = ml_collections.ConfigDict(opened.config)
+    config.model.name = "vsepp"
     with pytest.raises(InputError, match="nothing to show"):
-        explain(opened, np.array([0]))
+        explain(dataclasses.replace(opened, config=config), np.array([0]))
 
 
 @pytest.mark.parametrize(("name", "form"), [("cpfean", "png"), ("afa", "svg")])
 def test_the_command_writes_a_report_that_needs_nothing_beside_it(runs, name, form, tmp_path):
     code, out, err = command(
         f"--run={runs[name]}", "--count=2", "--queries=1", f"--format={form}", f"--out={tmp_path / 'out'}",
-        script=("-m", "itm_jax.visualize"),
+        module="itm_jax.visualize",
     )  # fmt: skip
     assert code == 0, err
     names = {p.name for p in (tmp_path / "out").iterdir()}
@@ -147,7 +150,7 @@ def test_mistakes_are_named(runs, tmp_path):
         ([f"--run={tmp_path}"], "is this the workdir of a run"),
         ([f"--run={runs['cpfean']}", "--captions=20"], "--captions=20: must be indices below 20"),
     ):
-        code, _, err = command(*arguments, script=("-m", "itm_jax.visualize"))
+        code, _, err = command(*arguments, module="itm_jax.visualize")
         assert code == 2
         assert message in err[-1]
     config = read_json(runs["cpfean"] / "config.json")
@@ -167,7 +170,7 @@ def test_an_ensemble_mixes_models_of_any_kind(runs, tmp_path):
     content, path = evaluate_ensemble(read_json(runs["afa"] / "config.json"), members, tmp_path / "both")
     assert path == tmp_path / "both" / "results.json"
     assert [m["model"] for m in content["members"]] == ["afa", "cpfean", "late"]
-    matrices = [score_run(read_json(run / "config.json"), run).scores for run in members]
+    matrices = [open_run(read_json(run / "config.json"), run).scores().scores for run in members]
     assert content["protocols"] == protocols(sum(matrices) / 3, np.arange(20) // 5)
 
 
@@ -176,7 +179,7 @@ def test_captions_of_ones_own(runs):
     config = read_json(runs["late"] / "config.json")
     opened = open_run(config, runs["late"])
     written = opened.data.split.captions[7]
-    whole = score_run(config, runs["late"]).scores
+    whole = opened.scores().scores
     two = scores(with_captions(opened, [1, 0], [written, "a red ball"]))
     np.testing.assert_allclose(two[:, 0], whole[[1, 0], 7], atol=1e-5)
     assert look_at(opened, 1, written).score == pytest.approx(whole[1, 7], abs=1e-5)

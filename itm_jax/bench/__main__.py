@@ -21,36 +21,67 @@ from itm_jax import bench
 from itm_jax.cli import commands
 from itm_jax.config.fields import flatten
 from itm_jax.errors import InputError
+from itm_jax.files import write_whole
 
 assert bench.BEGAN  # its clock starts before the heavy imports
-_CONFIG = config_flags.DEFINE_config_file("config", None, "train, encode, input, growth: config file")
+FLAGS = flags.FlagValues()
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "train, encode, input, growth: config file", flag_values=FLAGS
+)
 _TFDS = flags.DEFINE_string(
-    "tfds", None, "input: the same data as itm_jax.convert tfds built it, measured in the same run"
+    "tfds",
+    None,
+    "input: the same data as itm_jax.convert tfds built it, measured in the same run",
+    flag_values=FLAGS,
 )
-_STEP = flags.DEFINE_bool("step", False, "input: also the training step of the config on such batches, and the ratio")
+_STEP = flags.DEFINE_bool(
+    "step", False, "input: also the training step of the config on such batches, and the ratio", flag_values=FLAGS
+)
 _AGAINST = flags.DEFINE_enum(
-    "against", None, ["torch"], "train: a plain PyTorch version of the step, in turn with ours"
+    "against",
+    None,
+    ["torch"],
+    "train: a plain PyTorch version of the step, in turn with ours",
+    flag_values=FLAGS,
 )
-_BATCHES = flags.DEFINE_integer("batches", 50, "input: batches per timed repetition", lower_bound=1)
-_REPEATS = flags.DEFINE_integer("repeats", 10, "timed repetitions", lower_bound=1)
-_REGIONS = flags.DEFINE_integer("regions", 36, "train, encode, score, growth: regions per image", lower_bound=1)
-_WIDTH = flags.DEFINE_integer("width", 2048, "train, encode, growth: width of a region feature", lower_bound=1)
-_TOKENS = flags.DEFINE_integer("tokens", 32, "train, encode, score, growth: padded caption length", lower_bound=8)
-_IMAGES = flags.DEFINE_integer("images", 5000, "encode, rank, score: images", lower_bound=1)
+_BATCHES = flags.DEFINE_integer("batches", 50, "input: batches per timed repetition", lower_bound=1, flag_values=FLAGS)
+_REPEATS = flags.DEFINE_integer("repeats", 10, "timed repetitions", lower_bound=1, flag_values=FLAGS)
+_REGIONS = flags.DEFINE_integer(
+    "regions", 36, "train, encode, score, growth: regions per image", lower_bound=1, flag_values=FLAGS
+)
+_WIDTH = flags.DEFINE_integer(
+    "width", 2048, "train, encode, growth: width of a region feature", lower_bound=1, flag_values=FLAGS
+)
+_TOKENS = flags.DEFINE_integer(
+    "tokens", 32, "train, encode, score, growth: padded caption length", lower_bound=8, flag_values=FLAGS
+)
+_IMAGES = flags.DEFINE_integer("images", 5000, "encode, rank, score: images", lower_bound=1, flag_values=FLAGS)
 _CAPTIONS = flags.DEFINE_integer(
-    "captions", 25000, "encode, rank, score: captions, a multiple of the images", lower_bound=1
+    "captions",
+    25000,
+    "encode, rank, score: captions, a multiple of the images",
+    lower_bound=1,
+    flag_values=FLAGS,
 )
-_JOINT = flags.DEFINE_integer("joint", 1024, "score, growth: joint width", lower_bound=2)
-_TILE = flags.DEFINE_integer("tile", 256, "score: images and captions per tile", lower_bound=1)
-_BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["16", "32", "64", "128"], "growth: batch sizes of the step")
-_GALLERIES = flags.DEFINE_list("galleries", ["250", "500", "1000", "2000"], "growth: images of the gallery")
-_TILES = flags.DEFINE_list("tiles", ["64", "128", "256", "512"], "growth: tiles of the scores")
-_OUT_DIR = flags.DEFINE_string("out_dir", None, "growth: directory for the table and the plot")
-_RUNS = flags.DEFINE_list("runs", [], "shortlist: two finished runs on the same data, AFA_RUN,CPFEAN_RUN")
-_SPLITS = flags.DEFINE_list("splits", ["dev", "test"], "shortlist: splits of their data, one gallery together")
-_LENGTHS = flags.DEFINE_list("lengths", ["10", "20", "50", "100", "200"], "shortlist: lengths")
-_PLAN = flags.DEFINE_string("plan", None, "models: JSON file with a config for each name")
-_OUT = flags.DEFINE_string("out", None, "also write the figures to this JSON file")
+_JOINT = flags.DEFINE_integer("joint", 1024, "score, growth: joint width", lower_bound=2, flag_values=FLAGS)
+_TILE = flags.DEFINE_integer("tile", 256, "score: images and captions per tile", lower_bound=1, flag_values=FLAGS)
+_BATCH_SIZES = flags.DEFINE_list(
+    "batch_sizes", ["16", "32", "64", "128"], "growth: batch sizes of the step", flag_values=FLAGS
+)
+_GALLERIES = flags.DEFINE_list(
+    "galleries", ["250", "500", "1000", "2000"], "growth: images of the gallery", flag_values=FLAGS
+)
+_TILES = flags.DEFINE_list("tiles", ["64", "128", "256", "512"], "growth: tiles of the scores", flag_values=FLAGS)
+_OUT_DIR = flags.DEFINE_string("out_dir", None, "growth: directory for the table and the plot", flag_values=FLAGS)
+_RUNS = flags.DEFINE_list(
+    "runs", [], "shortlist: two finished runs on the same data, AFA_RUN,CPFEAN_RUN", flag_values=FLAGS
+)
+_SPLITS = flags.DEFINE_list(
+    "splits", ["dev", "test"], "shortlist: splits of their data, one gallery together", flag_values=FLAGS
+)
+_LENGTHS = flags.DEFINE_list("lengths", ["10", "20", "50", "100", "200"], "shortlist: lengths", flag_values=FLAGS)
+_PLAN = flags.DEFINE_string("plan", None, "models: JSON file with a config for each name", flag_values=FLAGS)
+_OUT = flags.DEFINE_string("out", None, "also write the figures to this JSON file", flag_values=FLAGS)
 
 
 def main(word: str) -> None:
@@ -59,12 +90,12 @@ def main(word: str) -> None:
     for name, value in flatten(figures).items():
         print(f"{name:44} {value:.4g}" if isinstance(value, float) else f"{name:44} {value}")
     if _OUT.value:
-        pathlib.Path(_OUT.value).write_text(json.dumps({"bench": word} | figures, indent=2) + "\n", encoding="utf-8")
+        write_whole(pathlib.Path(_OUT.value), json.dumps({"bench": word} | figures, indent=2) + "\n")
 
 
 def _config(*, random: bool = False):
     """The config of the flags, validated; of one for random data the data directory need not be known."""
-    config = commands.config_of(_CONFIG)
+    config = commands.config_of(_CONFIG, FLAGS)
     if random:
         config.data.dir = config.data.dir or "unused"
     from itm_jax.config.validation import validate
@@ -193,4 +224,4 @@ WORDS = {
 }
 
 if __name__ == "__main__":
-    sys.exit(commands.run(main, words=list(WORDS)))
+    sys.exit(commands.start(sys.modules[__name__], sys.argv))

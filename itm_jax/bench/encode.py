@@ -14,7 +14,7 @@ def bench_encode(
     config, *, images: int, captions_per_image: int, regions: int, width: int, tokens: int, repeats: int
 ) -> dict:
     """Seconds of a batch of images and of captions on the device, and of a whole split with reading and gathering."""
-    text, data = random_data(
+    config, text, data = random_data(
         config, images=images, captions_per_image=captions_per_image, regions=regions, width=width, tokens=tokens
     )
     run = build_run(config, text, data)
@@ -29,8 +29,8 @@ def bench_encode(
     figures |= {f"split_of_{images}_images_{k}": v for k, v in whole.items()}
     every = variables | data.constants
     for name, encode, read, items in (
-        ("images", encoders[0], data.regions, data.split.num_images),
-        ("captions", encoders[1], data.tokens, len(data.split.captions)),
+        ("images", encoders.images, data.regions, data.split.num_images),
+        ("captions", encoders.captions, data.tokens, len(data.split.captions)),
     ):
         batch = put_batch(read(np.resize(np.arange(items), b)), run.mesh)
         jax.block_until_ready(encode(every, batch))

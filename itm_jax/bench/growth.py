@@ -10,7 +10,7 @@ import numpy as np
 from itm_jax.bench.flops import step_flops
 from itm_jax.bench.measure import timed, where
 from itm_jax.bench.score import fresh_cpfean, random_fragments
-from itm_jax.bench.train import Step
+from itm_jax.bench.train import StepOnRandomBatch
 from itm_jax.devices.programs import memory_of
 from itm_jax.files import write_whole
 from itm_jax.modules.alignment import block_size
@@ -41,10 +41,10 @@ def step_times(config, batch_sizes: list[int], *, repeats: int, **shapes: int) -
         del step  # its memory
         sized = copy.deepcopy(config)
         sized.data.batch_size = b
-        step = Step(sized, **shapes)
+        step = StepOnRandomBatch(sized, **shapes)
         jax.block_until_ready(step())
         seconds.append(timed(step, repeats)["seconds_median"])
-        flops.append(step_flops(sized, **shapes) or b)
+        flops.append(step_flops(step.config, **shapes) or b)
     return [(b, s, seconds[-1] * f / flops[-1]) for b, s, f in zip(batch_sizes, seconds, flops, strict=True)]
 
 
@@ -119,12 +119,9 @@ def _table(found: dict[str, Rows], title: str) -> str:
 
 
 def _plot(found: dict[str, Rows], title: str, path: pathlib.Path) -> None:
-    import matplotlib
+    from itm_jax.viz.figures import panels, save
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(1, len(found), figsize=(4.6 * len(found), 4.4), layout="constrained")
+    figure, [axes] = panels(1, len(found), figsize=(4.6 * len(found), 4.4))
     for axis, (what, rows) in zip(axes, found.items(), strict=True):
         size, unit, law = LAWS[what]
         x, measured, expected = zip(*rows, strict=True)
@@ -137,5 +134,4 @@ def _plot(found: dict[str, Rows], title: str, path: pathlib.Path) -> None:
         axis.grid(alpha=0.3)
         axis.legend(loc="upper left")
     figure.suptitle(title, fontsize=10)
-    figure.savefig(path, dpi=90)
-    plt.close(figure)
+    save(figure, path)

@@ -6,21 +6,15 @@ import jax
 import numpy as np
 
 from itm_jax.bench.measure import memory, timed
-from itm_jax.config.derived import resolve
 from itm_jax.data import pipeline
-from itm_jax.data.prepare import fill_in_priors, with_text
-from itm_jax.data.splits import read_split
-from itm_jax.data.text.text_input import load_text
+from itm_jax.data.prepare import prepare
 from itm_jax.data.text.tokens import padded_length, tokenize
 
 
 def input_speed(config, repeats: int, batches: int) -> dict[str, float]:
     """Batches of the configured training split; no model."""
-    split = read_split(config, config.data.train_split)
-    text = load_text(config, source=config.data.source, captions=split.captions)
-    resolve(config)
-    fill_in_priors(config, split)
-    data = with_text(config, split, text)
+    prepared = prepare(config, [config.data.train_split])
+    data = prepared.with_text(prepared.splits[0])
     b = config.data.batch_size
     read = config.data.bank != "device"
     stream = pipeline.train_batches(data, batch_size=b, seed=0, start=0, prefetch=config.data.prefetch, regions=read)
@@ -32,10 +26,9 @@ def input_speed(config, repeats: int, batches: int) -> dict[str, float]:
 
 def shapes_of(config) -> dict[str, int]:
     """Regions, their width, the usual padded length of a batch, and pairs of the configured training split."""
-    config = copy.deepcopy(config)
-    split = read_split(config, config.data.train_split)
-    text = load_text(config, source=config.data.source, captions=split.captions)
-    lengths = tokenize(split.captions, text.tokenizer).lengths
+    prepared = prepare(config, [config.data.train_split])
+    [split] = prepared.splits
+    lengths = tokenize(split.captions, prepared.text.tokenizer).lengths
     longest = np.random.default_rng(0).choice(lengths, (100, config.data.batch_size)).max(axis=1)
     usual = max(8, padded_length(int(np.median(longest)), pipeline.usable_buckets(config), config.data.max_tokens))
     regions, width = split.features.shape[1:]
@@ -44,11 +37,11 @@ def shapes_of(config) -> dict[str, int]:
 
 def step_speed(config, repeats: int) -> dict[str, float]:
     """The training step on random batches of the shapes of the configured data, padded as its batches usually are."""
-    from itm_jax.bench.train import Step
+    from itm_jax.bench.train import StepOnRandomBatch
 
-    config, shapes = copy.deepcopy(config), shapes_of(config)
+    shapes = shapes_of(config)
     shapes.pop("pairs")
-    step = Step(config, **shapes)
+    step = StepOnRandomBatch(config, **shapes)
     jax.block_until_ready(step())
     times = timed(step, repeats)
     return {
@@ -64,8 +57,9 @@ def bench_input(config, *, tfds: str | None, repeats: int, batches: int, step: b
     needed = step_speed(config, repeats) if step else None
     figures = {own: input_speed(config, repeats, batches)}
     if tfds:
-        config.data.source, config.data.dir = "tfds", tfds
-        figures["tfds, --tfds"] = input_speed(config, repeats, batches)
+        converted = copy.deepcopy(config)
+        converted.data.source, converted.data.dir = "tfds", tfds
+        figures["tfds, --tfds"] = input_speed(converted, repeats, batches)
     flat = {f"{name}: {k}": v for name, values in figures.items() for k, v in values.items()}
     if tfds:
         ratio = figures["tfds, --tfds"]["examples_per_second"] / figures[own]["examples_per_second"]

@@ -1,6 +1,5 @@
 """Size and speed of several models in one run, taking turns: step, encoding, and queries against a gallery."""
 
-import json
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,12 +10,12 @@ import numpy as np
 from itm_jax.bench.flops import step_flops
 from itm_jax.bench.inputs import shapes_of
 from itm_jax.bench.measure import cost, matmul_rate, seconds_of, summary, where
-from itm_jax.bench.train import Step
+from itm_jax.bench.train import StepOnRandomBatch
 from itm_jax.config.fields import from_values
 from itm_jax.devices.mesh import put, put_batch, replicated
 from itm_jax.devices.programs import memory_of
-from itm_jax.errors import InputError
 from itm_jax.evaluation.encode import make_encoders
+from itm_jax.files import read_json
 from itm_jax.models.variables import count_params
 
 TOP = 10  # images that a query wants
@@ -25,7 +24,7 @@ TOP = 10  # images that a query wants
 class Searcher:
     """A model's image encoder, and its search: captions in, the best images of a gallery on the device out."""
 
-    def __init__(self, step: Step, *, gallery: int, queries: int):
+    def __init__(self, step: StepOnRandomBatch, *, gallery: int, queries: int):
         """A gallery of so many copies of the step's images, and a batch of queries, the first of which is asked alone."""
         run, data, b = step.run, step.data, step.config.data.batch_size
         encode_images, _, score = make_encoders(run.model, run.mesh)
@@ -87,10 +86,10 @@ def bench_models(
     found: dict[str, dict[str, Any]] = {}
     searchers, steps = {}, {}
     for name, config in configs.items():
-        step = Step(config, **shapes)
+        step = StepOnRandomBatch(config, **shapes)
         parameters = count_params(step.run.state.params)
         searchers[name], steps[name] = Searcher(step, gallery=gallery, queries=queries), step
-        by_hand, (by_xla, _) = step_flops(config, **shapes), cost(step.compiled)
+        by_hand, (by_xla, _) = step_flops(step.config, **shapes), cost(step.compiled)
         needs = memory_of(step.compiled)
         found[name] = {
             "model": config.model.name,
@@ -123,10 +122,6 @@ def bench_plan(plan: pathlib.Path, *, repeats: int, gallery: int = 1000, queries
     """`bench_models` of the configs of a JSON file, with the shapes of the first one's data: regions, width, the usual padded
     length of its batches, pairs of an epoch.
     """
-    try:
-        written = json.loads(plan.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        raise InputError(f"--plan={plan}: cannot be read ({e})") from None
-    configs = {name: from_values(values, str(plan)) for name, values in written.items()}
+    configs = {name: from_values(values, str(plan)) for name, values in read_json(plan, "it is --plan").items()}
     first = next(iter(configs.values()))
     return bench_models(configs, **shapes_of(first), gallery=gallery, queries=queries, repeats=repeats)

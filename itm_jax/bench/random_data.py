@@ -1,13 +1,15 @@
 """Random features and captions of any shape, in the form that training and evaluation read."""
 
+import ml_collections
 import numpy as np
 
+from itm_jax.config.fields import mutable_copy
 from itm_jax.config.model_fields import uses_edges
 from itm_jax.config.validation import validate
 from itm_jax.data.labels import label_bank, label_indices
 from itm_jax.data.pipeline import TextSplit
-from itm_jax.data.prepare import fill_in_priors
-from itm_jax.data.text.text_input import TextInput, load_text
+from itm_jax.data.prepare import complete_on
+from itm_jax.data.text.text_input import TextInput
 from itm_jax.data.text.tokens import tokenize
 from itm_jax.structs import Split
 
@@ -24,24 +26,22 @@ def random_captions(rng: np.random.Generator, count: int, tokens: int) -> list[s
 
 def random_data(
     config, *, images: int, captions_per_image: int = 1, regions: int, width: int, tokens: int
-) -> tuple[TextInput, TextSplit]:
-    """The text side of the config, and a split of random items with boxes, labels, edges, and states where they are frozen.
+) -> tuple[ml_collections.FrozenConfigDict, TextInput, TextSplit]:
+    """A split of random items with boxes, labels, edges, and states where they are frozen; all captions padded to `tokens`.
 
-    All captions are padded to `tokens`. The config's fields that depend on the data are filled in.
+    Returns:
+        (the config completed for these data, its text side, the split).
     """
+    config = mutable_copy(config)
     config.data.token_buckets = (tokens,)
     config.data.max_tokens = tokens
     config.data.dir = config.data.dir or "unused"
     validate(config)
+    if not config.model.text.pretrained and not config.model.text.vocab:
+        config.data.source = "scenes"  # whose vocabulary a BERT from scratch has
     rng = np.random.default_rng(0)
     captions = random_captions(rng, images * captions_per_image, tokens)
-    source = config.data.source if config.model.text.pretrained else "scenes"
-    text = load_text(config, source=source, captions=captions)
     edges = [[(k, k + 1) for k in range(len(c.split()) - 1)] for c in captions]
-    table = tokenize(captions, text.tokenizer, edges=edges if uses_edges(config.model) else None)
-    states = None
-    if not config.model.text.trainable:
-        states = rng.standard_normal((len(table.ids), text.bert.hidden_size)).astype(config.model.text.cache_dtype)
     corner = rng.uniform(0, 0.5, (images, regions, 2)).astype(np.float32)
     split = Split(
         "train",
@@ -55,6 +55,11 @@ def random_data(
         edges=edges,
         source="random",
     )
-    fill_in_priors(config, split)
-    labels, bank = label_indices(config, split), label_bank(config, split, text)
-    return text, TextSplit(split, table, states, (tokens,), tokens, labels, bank)
+    prepared = complete_on(config, [split])
+    text = prepared.text
+    table = tokenize(captions, text.tokenizer, edges=edges if uses_edges(config.model) else None)
+    states = None
+    if not config.model.text.trainable:
+        states = rng.standard_normal((len(table.ids), text.bert.hidden_size)).astype(config.model.text.cache_dtype)
+    labels, bank = label_indices(prepared.config, split), label_bank(prepared.config, split, text)
+    return prepared.config, text, TextSplit(split, table, states, (tokens,), tokens, labels, bank)

@@ -4,13 +4,11 @@ import pathlib
 
 import jax
 import numpy as np
-from jax.tree_util import Partial
 
 from itm_jax.config.fields import read_json
 from itm_jax.errors import InputError
-from itm_jax.evaluation.encode import encode_split, make_encoders
+from itm_jax.evaluation.encode import Encoded
 from itm_jax.evaluation.open_run import open_run
-from itm_jax.evaluation.rank import matrix
 from itm_jax.metrics.retrieval import retrieval_metrics
 
 TOP = 10
@@ -23,16 +21,14 @@ def scores_of(workdir: pathlib.Path, splits: list[str]) -> tuple[np.ndarray, np.
         config = read_json(workdir / "config.json")
         config.data.test_split = split
         run = open_run(config, workdir)
-        encoders = make_encoders(run.model, run.mesh)
-        encoded, groups = encode_split(encoders, run.variables, run.data, config=config, mesh=run.mesh)
+        encoded = run.encode()
         before = sum(len(x) for x in owner)
-        captions += [(index + before, group) for index, group in groups]
+        captions += [(index + before, group) for index, group in encoded.captions]
         owner.append(run.data.split.caption_image_index + len(names))
-        images.append(encoded)
+        images.append(encoded.images)
         names += [f"{split} {name}" for name in run.data.split.ids]
     together = jax.tree.map(lambda *x: np.concatenate(x), *images)
-    scores = matrix(Partial(encoders[2], run.variables), together, captions, config, run.mesh)
-    return scores, np.concatenate(owner), names
+    return run.scores_of(Encoded(together, captions)), np.concatenate(owner), names
 
 
 def two_stage(fast: np.ndarray, exact: np.ndarray, owner: np.ndarray, length: int) -> dict[str, float]:

@@ -52,8 +52,8 @@ def scan_features(
             digests += [hashlib.blake2b(row, digest_size=16).digest() for row in head]
             np.bitwise_and(chunk, sign, out=chunk)
             largest[start : start + len(chunk)] = chunk.max(axis=1)
-    defects.each(source, "row", np.flatnonzero(largest >= exponent), "NaN or Inf", "; extract it again")
-    defects.each(source, "row", np.flatnonzero(largest == 0), "all features are zero", "; extract it again")
+    defects.each(source, "row", np.flatnonzero(largest >= exponent), "not-finite", "NaN or Inf; extract it again")
+    defects.each(source, "row", np.flatnonzero(largest == 0), "zero", "all features are zero; extract it again")
     return digests
 
 
@@ -72,28 +72,30 @@ def file_reader(path: pathlib.Path, array: np.ndarray) -> Callable[[int, int], n
 def check_repeats(path: pathlib.Path, digests: Sequence[bytes], repeats: int, defects: Defects) -> None:
     """Reports groups of rows that should be one image repeated and are not."""
     bad = [g for g in range(0, len(digests), repeats) if len(set(digests[g : g + repeats])) > 1] if repeats > 1 else []
-    defects.each(path, "row", bad, f"it and the {repeats - 1} after it have one id but different features")
+    defects.each(path, "row", bad, "repeats", f"it and the {repeats - 1} after it have one id but different features")
 
 
 def check_captions(path: pathlib.Path, captions: Sequence[str], defects: Defects) -> None:
     """Reports captions that are longer than any caption, or hold characters that no text has."""
     numbered = list(enumerate(captions, 1))
     long = [n for n, c in numbered if len(c) > 2 * MAX_WORDS and len(c.split()) > MAX_WORDS]
-    defects.each(path, "line", long, f"more than {MAX_WORDS} words", "; are line ends missing?")
-    defects.each(path, "line", [n for n, c in numbered if "\ufffd" in c], "holds U+FFFD, a character lost in decoding")
+    defects.each(path, "line", long, "too-long", f"more than {MAX_WORDS} words; are line ends missing?")
+    lost = [n for n, c in numbered if "\ufffd" in c]
+    defects.each(path, "line", lost, "characters", "holds U+FFFD, a character lost in decoding")
     control = [n for n, c in numbered if not c.isprintable() and any(x < " " and x != "\t" for x in c)]
-    defects.each(path, "line", control, "holds control characters", "; are line ends those of another system?")
+    defects.each(
+        path, "line", control, "characters", "holds control characters; are line ends those of another system?"
+    )
 
 
 def check_ids(path: pathlib.Path, ids: Sequence[str], stride: int, defects: Defects) -> None:
     """Reports ids that are blank or stand for several images; `stride` lines of the file belong to an image."""
-    defects.each(path, "line", [i * stride + 1 for i, name in enumerate(ids) if not name], "blank")
+    defects.each(path, "line", [i * stride + 1 for i, name in enumerate(ids) if not name], "blank", "blank")
     first: dict[str, int] = {}
     for i, name in enumerate(ids):
         if name and first.setdefault(name, i) != i:
-            defects.add(
-                f"{path}: line {i * stride + 1}: {name} is already the image of line {first[name] * stride + 1}"
-            )
+            what = f"{name} is already the image of line {first[name] * stride + 1}"
+            defects.add(path, "duplicate", what, f"line {i * stride + 1}")
 
 
 def check_names(directory: pathlib.Path, splits: Sequence[str], defects: Defects) -> None:
@@ -105,7 +107,7 @@ def check_names(directory: pathlib.Path, splits: Sequence[str], defects: Defects
             continue
         near = difflib.get_close_matches(name, [f"{split}_{c}" for c in COMPANIONS], 1, 0.8)
         if near and not (directory / near[0]).exists():
-            defects.add(f"{directory / name}: not read; should its name be {near[0]}?")
+            defects.add(directory / name, "not-read", f"not read; should its name be {near[0]}?")
 
 
 def check_split(directory: str, name: str, defects: Defects) -> tuple[Split | None, list[bytes]]:
@@ -137,9 +139,8 @@ def check_together(splits: Sequence[tuple[Split, list[bytes]]], defects: Defects
             ("captions per image", lambda s: s.captions_per_image),
         ):
             if get(split) != get(first):
-                defects.add(
-                    f"{split.source}: {get(split)} {what}, {get(first)} in {first.source}; are they of one data set?"
-                )
+                differs = f"{get(split)} {what}, {get(first)} in {first.source}"
+                defects.add(split.source, "differs", f"{differs}; are they of one data set?")
     for k, (split, digests) in enumerate(splits):
         for other, other_digests in splits[:k]:
             if split.name == other.name:
@@ -152,7 +153,6 @@ def check_together(splits: Sequence[tuple[Split, list[bytes]]], defects: Defects
                 index = {x: i for i, x in enumerate(theirs)}
                 example = next(i for i, x in enumerate(mine) if x in shared)
                 what = f"id {mine[example]}" if named else f"features of image {example} and {index[mine[example]]}"
-                defects.add(
-                    f"{split.source}: {sum(shared.values())} images are in split {other.name} too (first: {what}); "
-                    f"numbers on {split.name} would not be those of unseen images"
-                )
+                leak = f"{sum(shared.values())} images are in split {other.name} too (first: {what})"
+                hint = f"numbers on {split.name} would not be those of unseen images"
+                defects.add(split.source, "leak", f"{leak}; {hint}")

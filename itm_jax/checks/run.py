@@ -3,28 +3,27 @@
 import dataclasses
 import os
 import pathlib
-import shutil
 from collections.abc import Sequence
 
 import jax
 import numpy as np
 
 from itm_jax.checks.precomp import check_names, check_split, check_together, scan_features
-from itm_jax.config.derived import resolve
 from itm_jax.config.model_fields import uses_edges
 from itm_jax.config.validation import problems, split_problem
 from itm_jax.data import pipeline
 from itm_jax.data.alter import alter
 from itm_jax.data.defects import Defects
 from itm_jax.data.labels import label_indices, uses_bank
-from itm_jax.data.prepare import check_priors, fill_in_priors
+from itm_jax.data.prepare import Prepared, check_priors, complete_on
 from itm_jax.data.splits import read_split
-from itm_jax.data.text.text_input import TextInput, load_text
+from itm_jax.data.text.text_input import TextInput
 from itm_jax.data.text.tokens import TokenTable, tokenize
 from itm_jax.devices.mesh import make_mesh
 from itm_jax.errors import DamagedError, InputError
 from itm_jax.evaluation.open_run import build_for_evaluation
 from itm_jax.evaluation.truth import check_truth
+from itm_jax.files import existing, free_space
 from itm_jax.runs import checkpoints
 from itm_jax.runs.checksums import check_files
 from itm_jax.runs.workdir import check_data, check_vocabulary, check_workdir, read_data
@@ -38,7 +37,7 @@ def check(config, workdir: pathlib.Path | None = None) -> tuple[Defects, list[Sp
     """All defects of a config, its data, its text side and, where given, its workdir; and the splits as seen."""
     defects = Defects(strict=False)
     for problem in problems(config):
-        defects.add(problem)
+        defects.add_error(InputError(problem), "config")
     if defects.count:  # fields that cannot be meant: nothing to go by
         return defects, []
     splits = check_splits(config, defects)
@@ -50,7 +49,7 @@ def check_splits(config, defects: Defects) -> list[Split]:
     """The splits that the config names, as far as they could be opened."""
     names = list(dict.fromkeys([config.data.train_split, config.data.dev_split, config.data.test_split]))
     if problem := split_problem(config):
-        defects.add(problem)
+        defects.add_error(InputError(problem), "config")
     opened = []
     for name in names:
         try:
@@ -62,7 +61,7 @@ def check_splits(config, defects: Defects) -> list[Split]:
                 read = lambda start, n, features=features: np.array(features[start : start + n])  # noqa: E731
                 opened.append((split, scan_features(split.source, read, features.shape, features.dtype, defects)))
         except InputError as e:
-            defects.add(e)
+            defects.add_error(e)
     whole = [(split, digests) for split, digests in opened if split is not None]
     if len(whole) > 1:
         check_together(whole, defects)
@@ -77,7 +76,7 @@ def check_splits(config, defects: Defects) -> list[Split]:
         try:
             seen.append(alter(split, config.data, train=split.name == config.data.train_split))
         except InputError as e:
-            defects.add(e)
+            defects.add_error(e)
     return seen
 
 
@@ -93,42 +92,38 @@ def describe(split: Split) -> str:
     )
 
 
-def check_text(config, splits: Sequence[Split], workdir, defects: Defects) -> TextInput | None:
-    """Loads the text side and tokenises all captions; reports those without a token."""
-    train = next((s for s in splits if s.name == config.data.train_split), None)
-    try:
-        text = load_text(config, source=config.data.source, workdir=workdir, captions=train.captions if train else None)
-    except InputError as e:
-        return defects.add(e)
-    for split in splits:
+def check_captions(prepared: Prepared, defects: Defects) -> None:
+    """Tokenizes all captions; reports those without a token."""
+    for split in prepared.splits:
         written = np.array([bool(c) for c in split.captions])  # a blank one is reported already
-        empty = np.flatnonzero((tokenize(split.captions, text.tokenizer).lengths <= 2) & written)
-        defects.each(
-            split.source.replace("_ims.npy", "_caps.txt"), "line", empty + 1, "no token is left of the caption"
-        )
-    return text
+        empty = np.flatnonzero((tokenize(split.captions, prepared.text.tokenizer).lengths <= 2) & written)
+        path = split.source.replace("_ims.npy", "_caps.txt")
+        defects.each(path, "line", empty + 1, "no-token", "no token is left of the caption")
 
 
 def check_run(config, splits: Sequence[Split], workdir: pathlib.Path | None, defects: Defects) -> None:
     """Reports what would stop a run of this config on these splits."""
-    text = check_text(config, splits, workdir, defects)
-    train = next((s for s in splits if s.name == config.data.train_split), None)
-    if text is None or train is None:
+    in_order = sorted(splits, key=lambda split: split.name != config.data.train_split)
+    if not in_order or in_order[0].name != config.data.train_split:
         return
-    resolve(config)
     try:
-        fill_in_priors(config, train)
-        for split in splits:
+        prepared = complete_on(config, in_order, workdir=workdir)
+    except InputError as e:
+        return defects.add_error(e)
+    check_captions(prepared, defects)
+    config, train = prepared.config, prepared.splits[0]
+    try:
+        for split in prepared.splits:
             check_priors(config, split)
-        check_truth(config, splits)
+        check_truth(config, prepared.splits)
         pipeline.steps_per_epoch(train, config.data.batch_size)
         make_mesh(config.data.batch_size)
     except InputError as e:
-        return defects.add(e)
-    _, _, like = build_for_evaluation(config, _shapes(config, train, text))
+        return defects.add_error(e)
+    _, _, like = build_for_evaluation(config, _shapes(config, train, prepared.text))
     if config.init_from:
         other = pathlib.Path(config.init_from).expanduser()
-        _report(defects, check_vocabulary, text, other)
+        _report(defects, check_vocabulary, prepared.text, other)
         _report(defects, checkpoints.restore_variables, other, like)  # reads all of it
     if workdir:
         check_directory(config, splits, workdir, like, defects)
@@ -151,17 +146,15 @@ def _shapes(config, split: Split, text: TextInput) -> pipeline.TextSplit:
 def check_directory(config, splits: Sequence[Split], workdir: pathlib.Path, like, defects: Defects) -> None:
     """Reports a workdir that cannot be written, is another run's, holds damaged checkpoints, or is on a full disk."""
     if workdir.exists() and not workdir.is_dir():
-        return defects.add(f"{workdir}: not a directory; take another --workdir")
-    standing = next(p for p in (workdir, *workdir.absolute().parents) if p.exists())
+        return defects.add(workdir, "workdir", "not a directory; take another --workdir")
+    standing = existing(workdir)
     if not os.access(standing, os.W_OK | os.X_OK):
-        return defects.add(f"{standing}: cannot be written; take another --workdir")
+        return defects.add(standing, "workdir", "cannot be written; take another --workdir")
     need = KEPT * STATES * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(like["params"]))
-    free = shutil.disk_usage(standing).free
+    free = free_space(standing)
     if free < need:
-        defects.add(
-            f"{standing}: {free / 1e9:.2f} GB are free, the checkpoints of this model take up to {need / 1e9:.2f} GB; "
-            "make room, or take another --workdir"
-        )
+        what = f"{free / 1e9:.2f} GB are free, the checkpoints of this model take up to {need / 1e9:.2f} GB"
+        defects.add(standing, "space", f"{what}; make room, or take another --workdir")
     _report(defects, check_workdir, config, workdir)
     _report(defects, lambda: check_data(read_data(workdir), {s.name: s for s in splits}, workdir))
     for step in checkpoints.steps_of(workdir):
@@ -170,11 +163,11 @@ def check_directory(config, splits: Sequence[Split], workdir: pathlib.Path, like
             checkpoints.read_meta(workdir, step)
             check_files(folder)
         except DamagedError as e:
-            defects.add(f"{folder}: {e}; training will set it aside and go on from the one before")
+            defects.add(folder, "checkpoint", f"{e}; training will set it aside and go on from the one before")
 
 
 def _report(defects: Defects, function, *arguments) -> None:
     try:
         function(*arguments)
     except InputError as e:
-        defects.add(e)
+        defects.add_error(e)

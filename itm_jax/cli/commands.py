@@ -7,6 +7,7 @@ import pathlib
 import re
 import signal
 import sys
+import types
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -17,6 +18,7 @@ from ml_collections import config_flags
 from itm_jax.config import of_run as config_of_run
 from itm_jax.config.default import default_config
 from itm_jax.config.fields import flatten, nearest_field
+from itm_jax.config.load import config_names, find_config
 from itm_jax.config.model_fields import idle_flags
 from itm_jax.devices.host_memory import keep_memory
 from itm_jax.errors import DivergedError, InputError, TerminatedError
@@ -34,25 +36,29 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", category=DeprecationWarning)
 
 
-def parse_flags(argv: Sequence[str]) -> list[str]:
-    """Parses flags; a mistake in them is an InputError that names the nearest known config field."""
+def parse_flags(own: flags.FlagValues, argv: Sequence[str]) -> list[str]:
+    """Parses the flags of a command anew; a mistake in them is an InputError that names the nearest known config field."""
+    own.unparse_flags()
+    for name in [name for name in own if "." in name]:  # fields of a config that was parsed before
+        delattr(own, name)
+    flags.FLAGS.mark_as_parsed()  # libraries read flags of their own there
     try:
-        return flags.FLAGS(list(argv))
+        return own(list(argv))
     except InputError:
         raise
     except Exception as e:  # absl's errors, and whatever the config file raises: it is Python code
         raise InputError(_flag_message(e, argv)) from None
 
 
-def config_of(flag: flags.FlagHolder) -> ml_collections.ConfigDict:
+def config_of(flag: flags.FlagHolder, own: flags.FlagValues) -> ml_collections.ConfigDict:
     """The value of a config-file flag; a missing or broken file, or a field given for nothing, is an InputError."""
     if flag.value is None:
-        raise InputError("--config: not given; pass --config=configs/quickstart.py, say")
+        raise InputError("--config: not given; pass --config=quickstart, say")
     try:
         flag.value.items()  # ml_collections reports a file that it could not load at the first use
     except OSError as e:
         raise InputError(_flag_message(e, sys.argv)) from None
-    for problem in idle_flags(flag.value, config_flags.get_override_values(flags.FLAGS[flag.name])):
+    for problem in idle_flags(flag.value, config_flags.get_override_values(own[flag.name])):
         raise InputError(problem)
     return flag.value
 
@@ -70,6 +76,26 @@ def with_config_of_run(argv: Sequence[str], run: str | None) -> list[str]:
     return [argv[0], f"--config={CONFIG_OF_RUN}:{run}", *argv[1:]]
 
 
+def with_named_config(argv: Sequence[str]) -> list[str]:
+    """The arguments, with the file of a config that is given by name (`quickstart`) or as the config.json of a run."""
+    out = list(argv)
+    for k, argument in enumerate(argv):
+        name, equals, value = argument.partition("=")
+        if name in ("--config", "-config") and equals:
+            out[k] = f"{name}={config_file(value)}"
+        elif name in ("--config", "-config") and k + 1 < len(argv):
+            out[k + 1] = config_file(argv[k + 1])
+    return out
+
+
+def config_file(value: str) -> str:
+    """The file that a value of --config means: a path, the name of a config of the library, or a run's config.json."""
+    path = pathlib.Path(value).expanduser()
+    if path.suffix == ".json":
+        return f"{CONFIG_OF_RUN}:{path.parent}"
+    return str(find_config(value) or value)
+
+
 def _flag_message(error: Exception, argv: Sequence[str]) -> str:
     known = flatten(default_config())
     for name in (m[1] for a in argv if (m := re.match(r"--?config\.([^=]+)", a))):
@@ -79,7 +105,7 @@ def _flag_message(error: Exception, argv: Sequence[str]) -> str:
     path = next((a.split("=", 1)[1].split(".py:")[0] for a in argv if re.match(r"--?config=", a)), None)
     if path and not isinstance(error, flags.Error):
         if not pathlib.Path(path).exists():
-            return f"{path}: no such config file"
+            return f"{path}: no such config file; those of the library are {', '.join(config_names())}"
         return f"{path}: {type(error).__name__}: {error}"
     text = str(error).strip()
     if path and "Traceback" in text:  # what the config file raised, as absl hands it on
@@ -87,23 +113,27 @@ def _flag_message(error: Exception, argv: Sequence[str]) -> str:
     return text
 
 
-def run(main: Callable[..., None], argv: Sequence[str] | None = None, *, words: Sequence[str] = ()) -> int:
+def run(main: Callable[..., None], own: flags.FlagValues, argv: Sequence[str], *, words: Sequence[str] = ()) -> int:
     """Runs a command and returns its exit code.
 
-    A command with `words` takes one of them as its first argument and hands it to `main`.
+    Args:
+        main: the command; it reads its flags.
+        own: the flags of the command.
+        argv: the command line, the program's name first.
+        words: a command with words takes one of them as its first argument and hands it to `main`.
 
     0 done; 2 wrong usage or bad input; 3 diverged; 130 Ctrl-C; 143 SIGTERM. Anything else is a defect of the
     library and ends with its traceback.
     """
     keep_memory()
     quiet_libraries()
-    argv = sys.argv if argv is None else argv
+    sys.argv = argv = with_named_config(argv)  # where ml_collections looks for fields of the config
     if any(a in ("--help", "-h", "-help", "--helpfull") for a in argv[1:]):
         print((sys.modules[main.__module__].__doc__ or "").strip())
-        print("\nflags:\n" + _own_flags(main))
+        print("\nflags:\n" + _help(own))
         return 0
     try:
-        rest = parse_flags(argv)[1:]
+        rest = parse_flags(own, argv)[1:]
         if words and (not rest or rest[0] not in words):
             raise InputError(f"{rest[0] if rest else 'no word given'!r}: say one of {', '.join(words)}")
         if rest[len(words[:1]) :]:
@@ -131,6 +161,12 @@ def run(main: Callable[..., None], argv: Sequence[str] | None = None, *, words: 
     return 0
 
 
+def start(program: types.ModuleType, argv: Sequence[str]) -> int:
+    """Runs the command of a module, which has `main` and `FLAGS`, and may have `arguments` and `WORDS`."""
+    argv = program.arguments(list(argv)) if hasattr(program, "arguments") else argv
+    return run(program.main, program.FLAGS, argv, words=list(getattr(program, "WORDS", ())))
+
+
 def _leave_others(code: int) -> None:
     """Ends one of several processes at once: what only it found wrong must not leave the others waiting for it."""
     distributed = sys.modules.get("itm_jax.devices.distributed")
@@ -145,6 +181,5 @@ def _disk_is_full(error: BaseException) -> bool:
     return "No space left on device" in str(error) or "Disk quota exceeded" in str(error)
 
 
-def _own_flags(main: Callable) -> str:
-    own = flags.FLAGS.get_key_flags_for_module(main.__module__) or flags.FLAGS.get_key_flags_for_module("__main__")
-    return "\n".join(f"  --{f.name}: {f.help}" for f in own)
+def _help(own: flags.FlagValues) -> str:
+    return "\n".join(f"  --{name}: {own[name].help}" for name in sorted(own) if "." not in name)

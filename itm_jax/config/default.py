@@ -1,4 +1,4 @@
-"""The default config and the text forms it takes (config.json)."""
+"""The default config: every field with its default value and what it means."""
 
 import ml_collections
 from ml_collections import config_dict
@@ -103,6 +103,8 @@ def default_config() -> ml_collections.ConfigDict:
     # Both save memory where the text encoder is trained, for about a third more of its time. The gradient is the same.
     c.train.text_parts = 1  # the encoder goes through a batch in this many parts; losses and statistics see all of it
     c.train.remat = False  # (bert) its layers are computed again for the gradient
+    # First and last step of a trace for XProf or TensorBoard, written to WORKDIR/profile; (0, 0): none.
+    c.train.profile = (0, 0)
     c.train.max_skipped = 20  # steps with a non-finite loss or gradient that a run survives
 
     c.eval = ml_collections.ConfigDict()

@@ -1,5 +1,6 @@
 """The fields of a config by their dotted names, and the text forms of a config (config.json)."""
 
+import copy
 import difflib
 import json
 import pathlib
@@ -7,8 +8,27 @@ from typing import Any
 
 import ml_collections
 
+from itm_jax import files
 from itm_jax.config.default import default_config
 from itm_jax.errors import InputError
+
+# Fields that change what a run prints or how fast it runs, not what it computes: a workdir accepts another value.
+FREE_FIELDS = (
+    "data.bank",
+    "data.cache_dir",
+    "data.dir",
+    "data.eval_batch_size",
+    "data.prefetch",
+    "eval.ground_truth",
+    "eval.matrix_gb",
+    "eval.tile",
+    "optim.sharded",
+    "train.log_every",
+    "train.max_skipped",
+    "train.profile",
+)
+# Data fields that belong to the training of a run, and so to what its results say of it.
+OF_TRAINING = ("data.train_split", "data.dev_split", "data.train_share", "data.batch_size", "data.augment.")
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -20,6 +40,11 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
         else:
             out[prefix + key] = list(value) if isinstance(value, tuple) else value
     return out
+
+
+def mutable_copy(config: Any) -> ml_collections.ConfigDict:
+    """A copy of a config, or of a section, that can be changed; also of a frozen one."""
+    return ml_collections.ConfigDict(copy.deepcopy(config))
 
 
 def nearest_field(name: str, config: Any) -> str:
@@ -36,13 +61,7 @@ def to_json(config: ml_collections.ConfigDict) -> str:
 
 def read_json(path: pathlib.Path) -> ml_collections.ConfigDict:
     """A config.json as a ConfigDict with the default config's types (tuples, optional strings)."""
-    try:
-        values = flatten(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as e:
-        raise InputError(f"{path}: cannot be read ({e.strerror}); is this the workdir of a run?") from None
-    except ValueError as e:
-        raise InputError(f"{path}: not JSON ({e})") from None
-    return from_values(values, str(path))
+    return from_values(files.read_json(path, "is this the workdir of a run?"), str(path))
 
 
 def from_values(values: dict[str, Any], source: str) -> ml_collections.ConfigDict:
@@ -68,23 +87,18 @@ def set_field(config: ml_collections.ConfigDict, name: str, value: Any) -> None:
         raise InputError(f"config.{name}={value!r}: {e}") from None
 
 
+def check_evaluable(config: Any, trained: Any) -> None:
+    """Raises InputError where a run trained with `trained` cannot be evaluated with `config`: more than the data differs."""
+    changed = differences(config, trained)
+    other = [c for c in changed if not c.startswith("data.") or c.startswith(OF_TRAINING)]
+    if other:
+        raise InputError(
+            f"the run was trained with another config ({'; '.join(other[:4])}); evaluation may change the data it is on "
+            "and nothing else: leave --config out to take the run's own"
+        )
+
+
 def differences(mine: ml_collections.ConfigDict, theirs: ml_collections.ConfigDict) -> list[str]:
     """`field: theirs -> mine` for every field that decides a run's numbers and differs."""
     a, b = flatten(mine), flatten(theirs)
     return [f"{k}: {b.get(k)!r} -> {a.get(k)!r}" for k in a if k not in FREE_FIELDS and a[k] != b.get(k)]
-
-
-# Fields that change what a run prints or how fast it runs, not what it computes: a workdir accepts another value.
-FREE_FIELDS = (
-    "data.bank",
-    "data.cache_dir",
-    "data.dir",
-    "data.eval_batch_size",
-    "data.prefetch",
-    "eval.ground_truth",
-    "eval.matrix_gb",
-    "eval.tile",
-    "optim.sharded",
-    "train.log_every",
-    "train.max_skipped",
-)

@@ -6,9 +6,8 @@ from typing import Any
 import ml_collections
 
 from itm_jax.config.default import default_config
-from itm_jax.config.derived import VARIANTS, decided
 from itm_jax.config.fields import flatten, nearest_field
-from itm_jax.config.model_fields import MODELS, SINGLE_VECTOR
+from itm_jax.config.model_fields import MODELS, VARIANTS, fields_of
 from itm_jax.config.plugins import is_own
 from itm_jax.errors import InputError
 
@@ -16,8 +15,8 @@ ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu")  # the k
 CHOICES = {
     "data.bank": ("auto", "device", "host"),
     "data.source": ("scenes", "precomp", "tfds"),
-    "model.name": MODELS,
-    "model.variant": ("paper", "official"),
+    "model.name": tuple(MODELS),
+    "model.variant": tuple(VARIANTS),
     "model.dtype": ("float32", "bfloat16"),
     "model.selection": ("max", "mean", "gpo"),
     "model.enhancement.text": ("mlp", "linear"),
@@ -46,13 +45,13 @@ OPTIONAL = {
 
 
 def validate(config: ml_collections.ConfigDict) -> None:
-    """Raises InputError on the first field whose name or value cannot be meant."""
+    """Raises InputError on the first invalid field."""
     for problem in problems(config):
         raise InputError(problem)
 
 
 def problems(config: ml_collections.ConfigDict) -> Iterator[str]:
-    """Every field whose name or value cannot be meant; values are looked at where all names and types are right."""
+    """Every invalid field, one message each; values are looked at where all names and types are right."""
     known, given = flatten(default_config()), flatten(config)
     sound = True
     for problem in _structure_problems(known, given):
@@ -130,14 +129,6 @@ def _value_problems(config: ml_collections.ConfigDict, known: dict[str, Any], gi
         yield "config.data.augment: word_mask + word_random + word_delete must be 1"
     if not 0 <= config.model.aggregation.ratio <= 0.5:
         yield f"config.model.aggregation.ratio={config.model.aggregation.ratio!r}: must lie in [0, 0.5]"
-    afa = given["model.name"] == "afa" and given["model.variant"] in VARIANTS
-    if afa and decided(config.model)["aggregation.variant"] == "official":
-        for name in ("ratio", "pairing", "shuffle"):
-            if given[f"model.aggregation.{name}"] != known[f"model.aggregation.{name}"]:
-                yield (
-                    f"config.model.aggregation.{name}={given[f'model.aggregation.{name}']!r}: of no effect on the "
-                    "official aggregation; leave it out, or set config.model.aggregation.variant=paper"
-                )
     yield from _model_problems(config, given)
     if config.data.source == "tfds" and not config.data.dir:
         yield "config.data.dir: not set; pass --config.data.dir=OUT, the directory that itm_jax.convert tfds built in"
@@ -168,25 +159,18 @@ def _value_problems(config: ml_collections.ConfigDict, known: dict[str, Any], gi
 
 def _model_problems(config: ml_collections.ConfigDict, given: dict[str, Any]) -> Iterator[str]:
     model, name = config.model, config.model.name
-    if model.variant == "official" and name != "afa":
-        yield f"config.model.variant='official': of AFA alone, config.model.name={name}; leave it out"
-    if config.loss.soft_negatives in ("mixup", "hardest") and name not in SINGLE_VECTOR and not is_own(name):
-        yield (
-            f"config.loss.soft_negatives={config.loss.soft_negatives!r}: needs one vector per item, which "
-            f"config.model.name={name} has not; none or hinge"
-        )
-    selections = {"vsepp": ("mean", "max"), "vseinf": ("gpo",)}.get(name)
-    if model.selection and selections and model.selection not in selections:
-        yield f"config.model.selection={model.selection!r}: config.model.name={name} takes {' or '.join(selections)}"
+    if name in MODELS or is_own(name):
+        fields = fields_of(name)
+        if model.variant in VARIANTS and model.variant not in fields.variants:
+            yield f"config.model.variant={model.variant!r}: config.model.name={name} has no such variant; leave it out"
+        if config.loss.soft_negatives in ("mixup", "hardest") and not fields.single_vector:
+            yield (
+                f"config.loss.soft_negatives={config.loss.soft_negatives!r}: needs one vector per item, which "
+                f"config.model.name={name} has not; none or hinge"
+            )
+        yield from fields.problems(config)
     if config.loss.function and not is_own(config.loss.function):
         yield f"config.loss.function={config.loss.function!r}: must be MODULE:FUNCTION"
-    if name == "cpfean" and model.regions.label_names and model.text.encoder == "bert" and model.text.pretrained:
-        yield "config.model.regions.label_names: the pretrained encoder reads the names of the data; leave it out"
-    if name == "cpfean":
-        if model.attention.direction != "t2i":
-            yield "config.model.attention.direction='i2t': of config.model.name=scan alone; cpfean attends t2i"
-        if model.graph.heads > 0 and model.graph.layers and model.width % model.graph.heads:
-            yield f"config.model.width={model.width}: not a multiple of config.model.graph.heads={model.graph.heads}"
     for field, low, high in (
         ("graph.layers", 0, 100),
         ("graph.heads", 1, 1000),
@@ -232,6 +216,9 @@ def _shape_problems(config: ml_collections.ConfigDict) -> Iterator[str]:
             yield f"config.{name}={value!r}: must be at least {least}"
     if text.num_heads > 0 and text.hidden_size % text.num_heads:
         yield f"config.model.text.hidden_size={text.hidden_size}: not a multiple of num_heads={text.num_heads}"
+    first, last = config.train.profile if len(config.train.profile) == 2 else (1, 0)
+    if not 0 <= first <= last:
+        yield f"config.train.profile={tuple(config.train.profile)!r}: must be two steps, (first, last), or (0, 0)"
     if text.activation not in ACTIVATIONS:
         yield f"config.model.text.activation={text.activation!r}: must be one of {', '.join(ACTIVATIONS)}"
 

@@ -10,34 +10,21 @@ from typing import Any
 import numpy as np
 
 from itm_jax.data.draws import uniform
+from itm_jax.data.elsewhere import RowsElsewhere
 from itm_jax.errors import InputError
 from itm_jax.structs import Split
 
 
-class FirstRegions:
-    """The first images and regions of features that are read by row: [i, r, f] as a memory-mapped array answers."""
+class FirstRegions(RowsElsewhere):
+    """The first images and regions of features that are read by row."""
 
     def __init__(self, features: Any, images: int, regions: int):
+        super().__init__((images, regions, features.shape[2]), features.dtype)
         self._features = features
-        self.shape = (images, regions, features.shape[2])
-        self.ndim, self.dtype = 3, features.dtype
 
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all of it."""
-        return int(np.prod(self.shape)) * self.dtype.itemsize
-
-    def __getitem__(self, rows: Any) -> np.ndarray:
-        """Rows by index, slice or array of indices."""
-        if isinstance(rows, slice):
-            rows = np.arange(len(self))[rows]
-        return self._features[rows][..., : self.shape[1], :]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self[:], dtype)
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """Rows by their indices."""
+        return self._features[rows][:, : self.shape[1]]
 
 
 def alter(split: Split, data: Any, *, train: bool) -> Split:

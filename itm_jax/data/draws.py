@@ -4,6 +4,8 @@ import zlib
 
 import numpy as np
 
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+
 
 def uniform(seed: int, stream: str, *shape: int) -> np.ndarray:
     """Draws in [0, 1), float64, a pure function of (seed, stream, position)."""
@@ -21,6 +23,3 @@ def _mix(x: np.ndarray) -> np.ndarray:
 def noise(seed: int, stream: str, *shape: int) -> np.ndarray:
     """Bell-shaped noise of mean 0 and variance 1: four uniform draws added, which is exact everywhere."""
     return (np.sum(uniform(seed, stream, 4, *shape), axis=0) - 2.0) * np.sqrt(3.0)
-
-
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)

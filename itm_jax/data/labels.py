@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from itm_jax.config.plugins import is_own
+from itm_jax.config.model_fields import fields_of
 from itm_jax.data.text.states import frozen_states
 from itm_jax.data.text.text_input import TextInput
 from itm_jax.data.text.tokens import tokenize
@@ -31,41 +31,19 @@ def label_bank(config, split: Split, text: TextInput) -> np.ndarray | None:
 
 def uses_bank(config, split: Split) -> bool:
     """Whether the model takes the labels of a split from a bank that the pretrained encoder makes."""
-    asked = config.model.name == "cpfean" and config.model.regions.labels is not False
-    return asked and split.labels is not None and not _learned(config)
+    asked = fields_of(config.model.name).labels == "bank" and config.model.regions.labels is not False
+    return asked and split.labels is not None and not learns_labels(config)
 
 
 def label_indices(config, split: Split) -> np.ndarray | None:
     """[i r] rows of the bank, or of the learned table, whose row 0 is for names that the train split has not."""
-    reads = config.model.name == "cpfean" or is_own(config.model.name)
+    reads = fields_of(config.model.name).labels is not None
     if split.labels is None or not reads or not config.model.regions.label_names:
         return split.labels
     row = {name: k + 1 for k, name in enumerate(config.model.regions.label_names)}
     return np.array([row.get(name, 0) for name in split.label_names], np.int32)[split.labels]
 
 
-def _learned(config) -> bool:
+def learns_labels(config) -> bool:
+    """Whether label names have a learned table, because no pretrained encoder reads them."""
     return config.model.text.encoder == "gru" or not config.model.text.pretrained
-
-
-def word_prior(ids: np.ndarray, lengths: np.ndarray, captions_per_image: int, vocab_size: int) -> np.ndarray:
-    """ρ of each word piece: P(it occurs in two or more of an image's captions | it occurs in one), [v].
-
-    Args:
-        ids: word pieces of all train captions, one after the other.
-        lengths: [t] pieces of each caption.
-        captions_per_image: captions are grouped by image.
-        vocab_size: v.
-
-    Returns:
-        float32. Every piece is counted once more with the mean, so that one that does not occur has it, and none is 0
-        where any piece occurs in two captions of an image.
-    """
-    caption = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
-    occurs = np.unique(caption * vocab_size + ids)  # once per caption
-    image, piece = occurs // vocab_size // captions_per_image, occurs % vocab_size
-    pairs, captions = np.unique(image * vocab_size + piece, return_counts=True)
-    seen = np.bincount(pairs % vocab_size, minlength=vocab_size)
-    again = np.bincount(pairs[captions > 1] % vocab_size, minlength=vocab_size)
-    mean = np.mean(again[seen > 0] / seen[seen > 0])
-    return ((again + mean) / (seen + 1)).astype(np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 from itm_jax.data.precomp import reader as precomp
 from itm_jax.data.text.tokens import TokenTable, gather_tokens, padded_length
 from itm_jax.errors import InputError
-from itm_jax.structs import Batch, Regions, Split
+from itm_jax.structs import CONSTANTS, LABEL_BANK, Batch, Regions, Split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class TextSplit:
     @property
     def constants(self) -> dict[str, dict[str, np.ndarray]]:
         """The collection of a model's variables that comes with the data (`models.cpfean`)."""
-        return {} if self.label_bank is None else {"constants": {"label_bank": self.label_bank}}
+        return {} if self.label_bank is None else {CONSTANTS: {LABEL_BANK: self.label_bank}}
 
     def regions(self, images: np.ndarray) -> Regions:
         """Regions of the images, all valid, features in their stored dtype."""

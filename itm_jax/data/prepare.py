@@ -1,37 +1,114 @@
-"""Completes a config, and reads the data and the text side that it names."""
+"""Completes a config, once, into a frozen copy, together with the splits and the text side that it names.
+
+Everything behind `prepare` reads complete values: sizes of the text encoder, fields that model and variant decide, priors
+that the data have. The config that is handed in is never changed.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+import ml_collections
 
 from itm_jax.config.default import default_config
-from itm_jax.config.model_fields import uses_edges
-from itm_jax.config.plugins import is_own
-from itm_jax.data.labels import _learned, label_bank, label_indices
+from itm_jax.config.derived import complete
+from itm_jax.config.fields import check_evaluable
+from itm_jax.config.model_fields import fields_of, uses_edges
+from itm_jax.data.labels import label_bank, label_indices, learns_labels
 from itm_jax.data.pipeline import TextSplit, usable_buckets
+from itm_jax.data.splits import read_splits
 from itm_jax.data.text.states import frozen_states
-from itm_jax.data.text.text_input import TextInput
+from itm_jax.data.text.text_input import TextInput, load_text
 from itm_jax.data.text.tokens import tokenize
 from itm_jax.errors import InputError
 from itm_jax.files import cache_dir
 from itm_jax.structs import Split
 
 
-def fill_in_priors(config, train: Split) -> None:
-    """Decides, in place, the fields of `model.regions` that are not set: a prior is used where the data has it.
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A completed config with its text side and the splits that were asked for, in that order."""
 
-    Without boxes in the train split all pairs of regions attend to each other, and `model.graph.iou` says so.
+    config: ml_collections.FrozenConfigDict
+    text: TextInput
+    splits: tuple[Split, ...]
+
+    def with_text(self, split: Split) -> TextSplit:
+        """A split with its captions tokenized and, for a frozen encoder, encoded or found in the cache."""
+        return with_text(self.config, split, self.text)
+
+
+def prepare(
+    config,
+    names: Sequence[str],
+    *,
+    workdir: pathlib.Path | None = None,
+    trained: ml_collections.ConfigDict | None = None,
+) -> Prepared:
+    """Completes a config and opens splits.
+
+    Args:
+        config: any config; it stays as it is.
+        names: the splits to open. Without `trained` the first one is the train split, which decides priors.
+        workdir: of the run, which keeps the vocabulary of a BiGRU once it has begun.
+        trained: the config of the finished run that is to be evaluated; it decides priors.
 
     Raises:
-        InputError: a prior is asked for that the data does not have.
+        InputError: data, text side or config are not usable, or more than the evaluated data differs from `trained`.
     """
-    regions = config.model.regions
-    if is_own(config.model.name) and train.labels is not None and not regions.label_names:
+    if trained is None:
+        return complete_on(config, read_splits(config, names), workdir=workdir)
+    text = load_text(config, workdir=workdir)
+    completed = _with_priors_of_run(_with_text_fields(complete(config), text), trained)
+    check_evaluable(completed, trained)
+    return Prepared(ml_collections.FrozenConfigDict(completed), text, tuple(read_splits(config, names)))
+
+
+def complete_on(config, splits: Sequence[Split], *, workdir: pathlib.Path | None = None) -> Prepared:
+    """Completes a config with splits that are open already; the first one is the train split.
+
+    Raises:
+        InputError: text side or config are not usable, or a prior is asked for that the train split does not have.
+    """
+    text = load_text(config, workdir=workdir, captions=splits[0].captions)
+    completed = _with_priors(_with_text_fields(complete(config), text), splits[0])
+    return Prepared(ml_collections.FrozenConfigDict(completed), text, tuple(splits))
+
+
+def _with_text_fields(config: ml_collections.ConfigDict, text: TextInput) -> ml_collections.ConfigDict:
+    config.model.text.update(text.fields)
+    return config
+
+
+def _with_priors(config: ml_collections.ConfigDict, train: Split) -> ml_collections.ConfigDict:
+    """Sets the fields of `model.regions` that are not set: a prior is used where the train split has it.
+
+    Without boxes in the train split all pairs of regions attend to each other, and `model.graph.iou` becomes None.
+    """
+    model, regions, graph = fields_of(config.model.name), config.model.regions, config.model.graph
+    if model.labels == "index" and train.labels is not None and not regions.label_names:
         regions.label_names = tuple(train.label_names)
-    if config.model.name != "cpfean":
-        return
-    for name in ("boxes", "labels"):
+    for name, used in (("boxes", model.boxes), ("labels", model.labels == "bank")):
         there = getattr(train, name) is not None
-        if regions[name] and not there:
+        if used and regions[name] and not there:
             raise InputError(f"config.model.regions.{name}=True: {train.source} has no {name}; leave the field out")
-        regions[name] = there if regions[name] is None else regions[name]
-    graph, usual = config.model.graph, default_config().model.graph
+        if used and regions[name] is None:
+            regions[name] = there
+    if model.boxes:
+        _set_neighbourhood(graph, train)
+    if model.labels == "bank" and regions.labels and learns_labels(config) and not regions.label_names:
+        regions.label_names = tuple(train.label_names)
+    if model.reads_field("model.alignment") and config.model.alignment.gamma and train.captions_per_image < 2:
+        raise InputError(
+            f"config.model.alignment.gamma={config.model.alignment.gamma}: {train.source} has one caption per image; the "
+            "corpus prior needs several"
+        )
+    return config
+
+
+def _set_neighbourhood(graph: ml_collections.ConfigDict, train: Split) -> None:
+    """`graph.iou` is None where all pairs of regions attend: a command line says -1, and data without boxes mean it."""
+    usual = default_config().model.graph
     if graph.iou is not None and graph.iou < 0:
         graph.iou = None
     if graph.layers and train.boxes is None:
@@ -39,38 +116,31 @@ def fill_in_priors(config, train: Split) -> None:
             if graph[name] not in (usual[name], None):
                 raise InputError(f"config.model.graph.{name}={graph[name]}: {train.source} has no boxes; leave it out")
         graph.iou = None  # all pairs, also on a split that has boxes
-    if config.model.alignment.gamma and train.captions_per_image < 2:
-        raise InputError(
-            f"config.model.alignment.gamma={config.model.alignment.gamma}: {train.source} has one caption per image; the "
-            "corpus prior needs several"
-        )
-    if regions.labels and _learned(config) and not regions.label_names:
-        regions.label_names = tuple(train.label_names)
 
 
-def take_priors(config, trained) -> None:
-    """Fields of `model.regions` that are not set become, in place, those of the finished run `trained`."""
+def _with_priors_of_run(config: ml_collections.ConfigDict, trained) -> ml_collections.ConfigDict:
+    """Sets the fields of `model.regions` that are not set to their values in the finished run."""
     for name, value in trained.model.regions.items():
         if config.model.regions[name] in (None, ()):
             config.model.regions[name] = value
     if trained.model.graph.iou is None:
         config.model.graph.iou = None
+    return config
 
 
 def check_priors(config, split: Split) -> None:
     """Raises InputError where a split lacks what the run's priors, decided by its train split, or its word graph need."""
-    if config.model.name != "cpfean":
-        return
-    for name in ("boxes", "labels"):
-        if config.model.regions[name] and getattr(split, name) is None:
+    model, graph = fields_of(config.model.name), config.model.graph
+    for name, used in (("boxes", model.boxes), ("labels", model.labels == "bank")):
+        if used and config.model.regions[name] and getattr(split, name) is None:
             raise InputError(
                 f"{split.source}: has no {name}, which config.model.regions.{name}=True needs; add them, or train with "
                 f"--config.model.regions.{name}=False"
             )
-    if config.model.graph.layers and config.model.graph.iou is not None and split.boxes is None:
+    if model.boxes and graph.layers and graph.iou is not None and split.boxes is None:
         raise InputError(
-            f"{split.source}: has no boxes, which config.model.graph.iou={config.model.graph.iou} needs; add them, or train "
-            "with --config.model.graph.iou=-1 (all pairs)"
+            f"{split.source}: has no boxes, which config.model.graph.iou={graph.iou} needs; add them, or train with "
+            "--config.model.graph.iou=-1 (all pairs)"
         )
     if uses_edges(config.model) and split.edges is None:
         raise InputError(
@@ -80,7 +150,12 @@ def check_priors(config, split: Split) -> None:
 
 
 def with_text(config, split: Split, text: TextInput) -> TextSplit:
-    """Tokenizes a split's captions and, for a frozen encoder, encodes them or finds their states.
+    """A split with its captions tokenized and, for a frozen encoder, encoded or found in the cache.
+
+    Args:
+        config: a completed config.
+        split: any split.
+        text: the text side of the config.
 
     Raises:
         InputError: the split lacks boxes, labels or dependency edges that the model needs.

@@ -2,47 +2,69 @@
 
 import pathlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from itm_jax.config.fields import FREE_FIELDS, flatten, read_json, set_field
 from itm_jax.data.splits import read_split
 from itm_jax.errors import InputError
-from itm_jax.evaluation.evaluate import ScoredRun, score_run
-from itm_jax.evaluation.truth import beyond_pairs, check_truth
+from itm_jax.evaluation.open_run import OpenRun, open_run
+from itm_jax.evaluation.rank import Scored
+from itm_jax.evaluation.truth import check_truth, truth_of
 from itm_jax.files import write_whole
-from itm_jax.metrics.retrieval import protocol_metrics, protocol_ranks
+from itm_jax.metrics.eccv import truth_metrics
+from itm_jax.metrics.retrieval import Ranks, protocol_metrics, protocol_ranks
+from itm_jax.models.variables import count_params
 from itm_jax.runs.lock import workdir_lock
+from itm_jax.runs.provenance import config_hash
 from itm_jax.runs.results import results, results_name, to_text, write_ranks
 
-EVALUATED = (
-    "source",
-    "name",
-    "dir",
-    "test_split",
-    "scenes",
-    "alter",
-)  # data fields that every member takes from the command
+# Data fields that every member takes from the command.
+EVALUATED = ("source", "name", "dir", "test_split", "scenes", "alter")
+
+
+class Member(NamedTuple):
+    """An open run and its scores."""
+
+    run: OpenRun
+    scored: Scored
+
+    def describe(self) -> dict[str, Any]:
+        """What identifies the run as a member of an ensemble."""
+        config = self.run.config
+        return {
+            "model": config.model.name,
+            "variant": config.model.variant,
+            "seed": config.seed,
+            "step": self.run.step,
+            "config_hash": config_hash(config),
+        }
+
+
+def score_member(config, workdir: pathlib.Path) -> Member:
+    """Scores the test split of `config` with the best checkpoint of the run in `workdir`."""
+    run = open_run(config, workdir)
+    return Member(run, run.scores())
 
 
 def member_config(config, run: pathlib.Path) -> Any:
     """The config of a member, evaluated on the data of `config` and as fast and in as little memory as that says."""
-    own = read_json(run / "config.json")
+    member = read_json(run / "config.json")
     for name in EVALUATED:
-        own.data[name] = config.data[name]
+        member.data[name] = config.data[name]
     given = flatten(config)
     for name in FREE_FIELDS:
-        set_field(own, name, given[name])
-    return own
+        value = given[name]
+        set_field(member, name, tuple(value) if isinstance(value, list) else value)
+    return member
 
 
-def check_members(runs: Sequence[pathlib.Path], members: Sequence[ScoredRun]) -> None:
+def check_members(runs: Sequence[pathlib.Path], members: Sequence[Member]) -> None:
     """Raises InputError where two members differ in data or in the split they were selected on, or one is unfinished."""
-    first = members[0]
-    for path, member in zip(runs, members, strict=True):
-        if member.meta["step"] < member.meta["total_steps"]:
-            raise InputError(
-                f"{path}: stopped at step {member.meta['step']} of {member.meta['total_steps']}; finish it first"
-            )
+    first = members[0].run
+    for path, (member, _) in zip(runs, members, strict=True):
+        step, total = member.record.step, member.record.progress.total_steps
+        if step < total:
+            raise InputError(f"{path}: stopped at step {step} of {total}; finish it first")
         if member.config.data.dev_split != first.config.data.dev_split:
             raise InputError(
                 f"{path}: selected on {member.config.data.dev_split}, {runs[0]} on {first.config.data.dev_split}; "
@@ -74,30 +96,37 @@ def evaluate_ensemble(config, runs: Sequence[pathlib.Path], workdir: pathlib.Pat
             raise InputError(f"{workdir}: holds a run; give the ensemble a --workdir of its own")
         if config.eval.ground_truth:  # before hours of scoring
             check_truth(config, [read_split(config, config.data.test_split)])
-        members = [score_run(member_config(config, run), run) for run in runs]
+        members = [score_member(member_config(config, run), run) for run in runs]
         check_members(runs, members)
-        split = members[0].split
-        scores = sum(m.scores for m in members) / len(members)
-        ranks = protocol_ranks(scores, split.caption_image_index)
-        beyond = beyond_pairs(config, split)
-        content = results(
-            members[0].config,
-            split,
-            step=0,
-            meta=members[0].meta,
-            trained_on=members[0].trained_on,
-            metrics=protocol_metrics(ranks, split.caption_image_index) | (beyond(scores) if beyond else {}),
-            seconds={k: sum(m.seconds[k] for m in members) for k in members[0].seconds},
-            params=sum(m.params for m in members),
-        )
-        for key in ("step", "selection", "seed", "config_hash", "finished", "variant"):
-            del content[key]
-        content["model"] = "ensemble"
-        content["trained_by"] = sorted({code for m in members for code in m.meta.get("code", ["unknown"])})
+        content, ranks = _results_of(members)
         content["members"] = [m.describe() | {"run": str(run)} for run, m in zip(runs, members, strict=True)]
         trained = read_json(runs[0] / "config.json")
         trained.data.dir = config.data.dir  # the data may have moved; what they are was compared above
-        path = workdir / results_name(members[0].config, trained)
-        write_ranks(path, ranks, split)
+        path = workdir / results_name(members[0].run.config, trained)
+        write_ranks(path, ranks, members[0].run.data.split)
         write_whole(path, to_text(content))
     return content, path
+
+
+def _results_of(members: Sequence[Member]) -> tuple[dict[str, Any], dict[str, Ranks]]:
+    first = members[0].run
+    split = first.data.split
+    scores = sum(m.scored.scores for m in members) / len(members)
+    ranks = protocol_ranks(scores, split.caption_image_index)
+    truth = truth_of(first.config, split)
+    trained = sum(m.run.record.progress.train_seconds for m in members)
+    content = results(
+        first.config,
+        split,
+        step=0,
+        record=first.record,
+        trained_on=first.trained_on,
+        metrics=protocol_metrics(ranks, split.caption_image_index) | (truth_metrics(scores, truth) if truth else {}),
+        seconds={"train": trained} | {k: sum(m.scored.seconds[k] for m in members) for k in members[0].scored.seconds},
+        params=sum(count_params(m.run.variables["params"]) for m in members),
+    )
+    for key in ("step", "selection", "seed", "config_hash", "finished", "variant"):
+        del content[key]
+    content["model"] = "ensemble"
+    content["trained_by"] = sorted({code for m in members for code in m.run.record.progress.code})
+    return content, ranks

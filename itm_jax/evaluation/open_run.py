@@ -1,4 +1,4 @@
-"""Opens a finished or stopped run."""
+"""Opens a finished or stopped run: its best parameters, on a split."""
 
 import dataclasses
 import pathlib
@@ -7,55 +7,73 @@ from typing import Any
 import jax
 import numpy as np
 
-from itm_jax.config.derived import depends_on_batch, resolve
 from itm_jax.config.fields import read_json
-from itm_jax.data import pipeline
+from itm_jax.config.model_fields import depends_on_batch
 from itm_jax.data.pipeline import TextSplit
-from itm_jax.data.prepare import take_priors, with_text
-from itm_jax.data.splits import read_split
-from itm_jax.data.text.text_input import TextInput, load_text
+from itm_jax.data.prepare import prepare
+from itm_jax.data.text.text_input import TextInput
 from itm_jax.devices import distributed
 from itm_jax.devices.mesh import make_mesh, replicated
 from itm_jax.devices.programs import use_cache
+from itm_jax.evaluation.encode import make_encoders
+from itm_jax.evaluation.rank import Scorer
 from itm_jax.models import build
 from itm_jax.models.variables import abstract_variables
-from itm_jax.runs.checkpoints import restore_variables
-from itm_jax.runs.results import results_name
+from itm_jax.runs.checkpoints import Record, newest_record, restore_variables
+from itm_jax.runs.workdir import read_data
 
 
 @dataclasses.dataclass(frozen=True)
-class OpenRun:
-    """A finished or stopped run with its best parameters, and its test split."""
+class OpenRun(Scorer):
+    """A finished or stopped run with its best parameters, on the test split of its config.
 
-    config: Any
+    Attributes:
+        text: its text side.
+        model: its Linen module.
+        step: of the best checkpoint, whose variables these are.
+        record: of its newest checkpoint.
+        trained_on: fingerprints of its train and dev splits.
+        trained: the config that it was trained with.
+    """
+
     text: TextInput
-    data: TextSplit
     model: Any
-    mesh: Any
-    variables: Any
     step: int
+    record: Record
+    trained_on: dict[str, Any]
+    trained: Any
 
 
-def open_run(config, workdir: pathlib.Path) -> OpenRun:
-    """The run in `workdir` with its best checkpoint, on the test split of `config`.
+def open_run(config, workdir: str | pathlib.Path) -> OpenRun:
+    """The run in `workdir` with its best checkpoint, on the test split of `config`, which stays as it is.
 
     Raises:
         InputError: the workdir holds no run, one of another model, or a damaged one.
     """
+    workdir = pathlib.Path(workdir).expanduser()
     use_cache(config)
-    text = load_text(config, source=config.data.source, workdir=workdir)
-    resolve(config)
     trained = read_json(workdir / "config.json")
-    take_priors(config, trained)
-    results_name(config, trained)  # refuses another model
-    data = with_text(config, read_split(config, config.data.test_split), text)
-    model, mesh, like = build_for_evaluation(config, data)
+    prepared = prepare(config, [config.data.test_split], workdir=workdir, trained=trained)
+    data = prepared.with_text(prepared.splits[0])
+    model, mesh, like = build_for_evaluation(prepared.config, data)
     variables, step = distributed.by_first(lambda like: restore_variables(workdir, like), like)
-    return OpenRun(config, text, data, model, mesh, variables, step)
+    return OpenRun(
+        config=prepared.config,
+        data=data,
+        mesh=mesh,
+        encoders=make_encoders(model, mesh),
+        variables=variables,
+        text=prepared.text,
+        model=model,
+        step=step,
+        record=newest_record(workdir),
+        trained_on=read_data(workdir),
+        trained=trained,
+    )
 
 
-def build_for_evaluation(config, data: pipeline.TextSplit) -> tuple[Any, Any, dict[str, Any]]:
-    """(model, mesh, shapes of its variables); nothing is initialised."""
+def build_for_evaluation(config, data: TextSplit) -> tuple[Any, Any, dict[str, Any]]:
+    """(model, mesh, shapes of its variables) of a completed config; nothing is initialised."""
     mesh = make_mesh(config.data.batch_size if depends_on_batch(config.model) else jax.device_count())
     model = build(config.model)
     shapes = abstract_variables(model, data.batch(np.arange(2)), data.constants)

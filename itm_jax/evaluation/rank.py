@@ -1,81 +1,123 @@
-"""Scores and ranks of a split."""
+"""A model with its variables on a split: the scores of all pairs, and the ranks of all queries."""
 
+import dataclasses
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.tree_util import Partial
+from jaxtyping import Float, Int
 
 from itm_jax.data.pipeline import TextSplit
-from itm_jax.errors import InputError
-from itm_jax.evaluation.encode import encode_split
+from itm_jax.evaluation.encode import Encoded, Encoders, encode_split
 from itm_jax.metrics.retrieval import Ranks, fold_ranks, folds, protocol_ranks
 from itm_jax.scoring import retrieve, score_matrix
 
 
-def score_split(encoders, variables: Any, data: TextSplit, config, mesh) -> tuple[np.ndarray, dict[str, float]]:
-    """The [i, t] score matrix of a split and the seconds that encoding and scoring took."""
-    began = time.perf_counter()
-    images, captions = encode_split(encoders, variables, data, config=config, mesh=mesh)
-    encoded = time.perf_counter()
-    score = Partial(encoders[2], variables)
-    scores = matrix(score, images, captions, config, mesh)
-    return scores, {"encode": encoded - began, "score": time.perf_counter() - encoded}
+class Scored(NamedTuple):
+    """The [i t] scores of a split, and the seconds that encoding and scoring took."""
+
+    scores: Float[np.ndarray, "i t"]
+    seconds: dict[str, float]
 
 
-def matrix(score: Partial, images: Any, captions: Sequence[tuple[np.ndarray, Any]], config, mesh) -> np.ndarray:
-    """The scores of all captions, in their order, whatever the shapes of their encodings."""
-    blocks = [score_matrix(score, images, group, tile=config.eval.tile, mesh=mesh) for _, group in captions]
-    if len(blocks) == 1:
-        return blocks[0]
-    return np.concatenate(blocks, axis=1)[:, np.argsort(np.concatenate([index for index, _ in captions]))]
+class Ranked(NamedTuple):
+    """The ranks of a split by protocol.
 
-
-def rank_split(
-    encoders, variables: Any, data: TextSplit, config, mesh, *, look: Callable[[np.ndarray], dict] | None = None
-) -> tuple[dict[str, Ranks], dict, dict[str, float]]:
-    """(ranks by protocol, what `look` makes of the [i, t] matrix of scores, seconds by part) of a split.
-
-    Scores that would fill more than `eval.matrix_gb` are reduced to ranks tile by tile; then `score` has the seconds of
-    both, and `look` is an InputError.
+    Attributes:
+        ranks: by protocol.
+        seconds: by part: encode, score, rank.
+        scores: the [i t] scores behind them; None where they were too many to be held at once.
     """
-    split = data.split
-    size = 4 * split.num_images * len(split.captions) / 1e9
-    if size > config.eval.matrix_gb:
-        if look:
-            raise InputError(
-                f"config.eval.ground_truth: needs the matrix of scores; set config.eval.matrix_gb above {size:.2g}"
-            )
+
+    ranks: dict[str, Ranks]
+    seconds: dict[str, float]
+    scores: Float[np.ndarray, "i t"] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Scorer:
+    """A model with its variables, on a split.
+
+    Attributes:
+        config: a completed config.
+        data: the split.
+        mesh: the devices.
+        encoders: the compiled functions of the model.
+        variables: `{"params", "batch_stats"}`.
+    """
+
+    config: Any
+    data: TextSplit
+    mesh: Any
+    encoders: Encoders
+    variables: Any
+
+    def encode(self) -> Encoded:
+        """The encodings of the split."""
+        return encode_split(self.encoders, self.variables, self.data, config=self.config, mesh=self.mesh)
+
+    def scores_of(self, encoded: Encoded) -> Float[np.ndarray, "i t"]:
+        """The scores of encoded items, whatever the shapes of their encodings, in the order of the split."""
+        score, tile = Partial(self.encoders.score, self.variables), self.config.eval.tile
+        blocks = [score_matrix(score, encoded.images, g, tile=tile, mesh=self.mesh) for _, g in encoded.captions]
+        if len(blocks) == 1:
+            return blocks[0]
+        return np.concatenate(blocks, axis=1)[:, np.argsort(np.concatenate([index for index, _ in encoded.captions]))]
+
+    def scores(self) -> Scored:
+        """The score of every image with every caption of the split."""
         began = time.perf_counter()
-        images, captions = encode_split(encoders, variables, data, config=config, mesh=mesh)
-        encoded = time.perf_counter()
-        score = Partial(encoders[2], variables)
-        ranks = streamed(score, images, captions, split.caption_image_index, config, mesh)
-        return ranks, {}, {"encode": encoded - began, "score": time.perf_counter() - encoded, "rank": 0.0}
-    scores, seconds = score_split(encoders, variables, data, config, mesh)
-    began = time.perf_counter()
-    ranks = protocol_ranks(scores, split.caption_image_index)
-    seconds |= {"rank": time.perf_counter() - began}
-    return ranks, look(scores) if look else {}, seconds
+        encoded = self.encode()
+        between = time.perf_counter()
+        scores = self.scores_of(encoded)
+        return Scored(scores, {"encode": between - began, "score": time.perf_counter() - between})
 
+    @property
+    def holds_scores(self) -> bool:
+        """Whether all scores of the split fit in `eval.matrix_gb`."""
+        return self.gigabytes <= self.config.eval.matrix_gb
 
-def streamed(score: Partial, images: Any, captions, owner: np.ndarray, config, mesh) -> dict[str, Ranks]:
-    """`metrics.retrieval.protocol_ranks` without the matrix of all scores."""
+    @property
+    def gigabytes(self) -> float:
+        """Size of the matrix of scores."""
+        return 4 * self.data.split.num_images * len(self.data.split.captions) / 1e9
 
-    def ranks(images, captions, owner):
-        found = retrieve(score, images, captions, owner, tile=config.eval.tile, mesh=mesh)
-        return Ranks(found.image_ranks, found.caption_ranks)
+    def ranks(self) -> Ranked:
+        """The ranks of all queries of the split.
 
-    of_folds, count = [], int(owner.max()) + 1
-    for rows, columns in folds(owner, count):
-        groups = []
-        for index, encoded in captions:
-            here = np.isin(index, columns)
-            if here.any():
-                part = jax.tree.map(lambda x, here=here: x[here], encoded)
-                groups.append((np.searchsorted(columns, index[here]), part))
-        of_fold = jax.tree.map(lambda x, rows=rows: x[rows], images)
-        of_folds.append((rows, columns, ranks(of_fold, groups, owner[columns] - rows.start)))
-    return {"full": ranks(images, captions, owner)} | fold_ranks(of_folds, count, len(owner))
+        Scores that would fill more than `eval.matrix_gb` are reduced to ranks tile by tile; the seconds of both are then
+        under `score`.
+        """
+        owner = self.data.split.caption_image_index
+        if self.holds_scores:
+            scores, seconds = self.scores()
+            began = time.perf_counter()
+            ranks = protocol_ranks(scores, owner)
+            return Ranked(ranks, seconds | {"rank": time.perf_counter() - began}, scores)
+        began = time.perf_counter()
+        encoded = self.encode()
+        between = time.perf_counter()
+        ranks = self._streamed(encoded, owner)
+        return Ranked(ranks, {"encode": between - began, "score": time.perf_counter() - between, "rank": 0.0}, None)
+
+    def _streamed(self, encoded: Encoded, owner: Int[np.ndarray, " t"]) -> dict[str, Ranks]:
+        """`metrics.retrieval.protocol_ranks` without the matrix of all scores."""
+        score = Partial(self.encoders.score, self.variables)
+
+        def ranks(images, captions, owner):
+            kept = retrieve(score, images, captions, owner, tile=self.config.eval.tile, mesh=self.mesh)
+            return Ranks(kept.image_ranks, kept.caption_ranks)
+
+        of_folds, count = [], int(owner.max()) + 1
+        for rows, columns in folds(owner, count):
+            groups = []
+            for index, captions in encoded.captions:
+                here = np.isin(index, columns)
+                if here.any():
+                    part = jax.tree.map(lambda x, here=here: x[here], captions)
+                    groups.append((np.searchsorted(columns, index[here]), part))
+            of_fold = jax.tree.map(lambda x, rows=rows: x[rows], encoded.images)
+            of_folds.append((rows, columns, ranks(of_fold, groups, owner[columns] - rows.start)))
+        return {"full": ranks(encoded.images, encoded.captions, owner)} | fold_ranks(of_folds, count, len(owner))

@@ -1,24 +1,44 @@
 """Ground truth beyond the pairs of the data: ECCV Caption and CxC."""
 
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
-
-from itm_jax.metrics.eccv import read_truth, truth_metrics
+from itm_jax.errors import InputError
+from itm_jax.evaluation.rank import Ranked, Scorer
+from itm_jax.metrics.eccv import GroundTruth, read_truth, truth_metrics
 from itm_jax.structs import Split
 
 
-def beyond_pairs(config, split: Split) -> Callable[[np.ndarray], dict] | None:
-    """[i, t] scores -> the metrics of ECCV Caption and CxC, where `eval.ground_truth` asks for them."""
+def truth_of(config: Any, split: Split) -> GroundTruth | None:
+    """The ground truth of a split, where `eval.ground_truth` asks for it.
+
+    Raises:
+        InputError: its files cannot be read, or are not those of the split.
+    """
     if not config.eval.ground_truth:
         return None
-    truth = read_truth(pathlib.Path(config.eval.ground_truth).expanduser(), split)
-    return lambda scores: truth_metrics(scores, truth)
+    return read_truth(pathlib.Path(config.eval.ground_truth).expanduser(), split)
 
 
-def check_truth(config, splits: Sequence[Split]) -> None:
+def check_truth(config: Any, splits: Sequence[Split]) -> None:
     """Raises InputError where `eval.ground_truth` is not that of the config's test split, if that is among the splits."""
     for split in splits:
         if split.name == config.data.test_split:
-            beyond_pairs(config, split)
+            truth_of(config, split)
+
+
+def ranks_and_truth(scorer: Scorer) -> tuple[Ranked, dict[str, dict[str, float]]]:
+    """The ranks of a split, and its metrics of ECCV Caption and CxC where the config asks for them.
+
+    Raises:
+        InputError: the ground truth cannot be read, or the scores that it needs do not fit in `eval.matrix_gb`.
+    """
+    truth = truth_of(scorer.config, scorer.data.split)
+    if truth is not None and not scorer.holds_scores:
+        raise InputError(
+            "config.eval.ground_truth: needs the matrix of scores; set config.eval.matrix_gb above "
+            f"{scorer.gigabytes:.2g}"
+        )
+    ranked = scorer.ranks()
+    return ranked, {} if truth is None else truth_metrics(ranked.scores, truth)

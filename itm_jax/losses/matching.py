@@ -10,13 +10,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from itm_jax.config.plugins import load
+from itm_jax.config.sections import Loss
 from itm_jax.losses.negatives import hardest_negative, mixup_negatives
 from itm_jax.losses.triplet import triplet_loss
 from itm_jax.modules.numerics import at_least_f32
 
 
 def soft_negatives(
-    key: PRNGKeyArray, positives: Float[Array, "b d"], negatives: Float[Array, "b d"], config
+    key: PRNGKeyArray, positives: Float[Array, "b d"], negatives: Float[Array, "b d"], config: Loss
 ) -> Float[Array, "b d"]:
     """The negatives of terms 3-4 (paper): mixed with the positive (`mixup`), or the hardest one itself (`hardest`)."""
     if config.soft_negatives == "hardest":
@@ -31,7 +32,7 @@ def half_margin_terms(
     captions: Float[Array, "b d"],
     scores: Float[Array, "b b"],
     excluded: Bool[Array, "b b"],
-    config,
+    config: Loss,
 ) -> Float[Array, ""]:
     """Terms 3 and 4: `[α/2 - s(x,t) + s(x,t̃)]₊ + [α/2 - s(x,t) + s(x̃,t)]₊`, summed over the batch."""
     positive = jnp.diagonal(scores)
@@ -46,25 +47,25 @@ def half_margin_terms(
 
 
 def matching_loss(
-    key: PRNGKeyArray,
+    key: PRNGKeyArray | None,
     scores: Float[Array, "b b"],
     images: Any,
     captions: Any,
     excluded: Bool[Array, "b b"],
     *,
     warmup: Bool[Array, ""],
-    config,
+    config: Loss,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """The terms of the objective, in float32, and the value they have on constant scores.
 
     Args:
-        key: draws the mixing weights.
+        key: draws the mixing weights; not needed without mixed negatives.
         scores: image i against caption j; the pairs are on the diagonal.
         images: their encodings, which terms 3-4 need as unit vectors [b d].
         captions: likewise.
         excluded: True where column j is no negative of row i (`losses.negatives.excluded_pairs`).
         warmup: True in the warm-up epoch, where terms 1-2 sum over all negatives instead of the hardest.
-        config: the `loss` section of the config. `soft_negatives="hinge"` is what the authors' code amounts to: it
+        config: the `loss` section of a completed config. `soft_negatives="hinge"` is what the authors' code amounts to: it
             writes its mixed scores on the diagonal, which it then masks out, so that terms 3-4 are terms 1-2 once more
             with half the margin, in the warm-up too. `function` is one of the user's own, called as
             `function(scores, excluded, config=, warmup=)` in place of it all.
@@ -73,8 +74,6 @@ def matching_loss(
         (loss, plateau): the plateau is where a collapsed model sits: α for every negative that counts, α/2 for every
         query of terms 3-4 (2·b·α for the hardest triplet alone, 3·b·α with terms 3-4).
     """
-    if config.soft_negatives is None:
-        raise ValueError("loss.soft_negatives is not set: itm_jax.config.derived.resolve(config) fills it in")
     scores = at_least_f32(scores)
     if config.function:
         own = load(config.function, "loss.function")

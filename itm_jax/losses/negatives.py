@@ -17,9 +17,7 @@ def excluded_pairs(image: Int[Array, " b"], *, same_image: str, num_negatives: i
             images that precede it (a random subset, since batches are shuffled); 0 leaves all.
     """
     if same_image not in ("mask", "keep"):
-        raise ValueError(
-            f"loss.same_image={same_image!r}: mask or keep; itm_jax.config.derived.resolve(config) fills it in"
-        )
+        raise ValueError(f"same_image={same_image!r}: must be mask or keep")
     b = image.shape[0]
     out = jnp.eye(b, dtype=bool)
     if same_image == "mask":

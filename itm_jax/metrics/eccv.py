@@ -6,14 +6,15 @@ Scores are in the order of SCAN's `testall`. A tie counts against the query, as 
 """
 
 import dataclasses
-import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from itm_jax.errors import InputError
+from itm_jax.files import read_json
 from itm_jax.metrics.retrieval import RECALLS, check_scores
 from itm_jax.structs import Split
 
@@ -62,9 +63,10 @@ def r_precision(ranks: Int[np.ndarray, "q m"], size: Int[np.ndarray, " q"]) -> f
     return float(100 * np.mean(np.sum(ranks <= size[:, None], axis=1) / size))
 
 
-def truth_metrics(
-    scores: Float[np.ndarray, "i t"], truth: Mapping[str, Mapping[str, Truth]]
-) -> dict[str, dict[str, float]]:
+GroundTruth = dict[str, dict[str, Truth]]  # by protocol and direction
+
+
+def truth_metrics(scores: Float[np.ndarray, "i t"], truth: GroundTruth) -> dict[str, dict[str, float]]:
     """`eccv` and `cxc`, as protocols of results.json.
 
     Args:
@@ -101,7 +103,7 @@ def _rows(scores: np.ndarray, queries: np.ndarray, side: str) -> np.ndarray:
     return scores[queries] if side == "i2t" else np.ascontiguousarray(scores[:, queries].T)
 
 
-def read_truth(directory: pathlib.Path, split: Split) -> dict[str, dict[str, Truth]]:
+def read_truth(directory: pathlib.Path, split: Split) -> GroundTruth:
     """Ground truth for a split that is COCO's 5,000 test images in SCAN's order.
 
     Args:
@@ -132,17 +134,17 @@ def read_truth(directory: pathlib.Path, split: Split) -> dict[str, dict[str, Tru
         "image": {int(x): k for k, x in enumerate(images[::5])},
         "caption": {int(x): k for k, x in enumerate(captions)},
     }
-    out: dict[str, dict[str, Truth]] = {}
+    out: GroundTruth = {}
     for name in ("eccv", "cxc"):
         for side, file in SIDES.items():
             path = directory / f"{name}_{file}.json"
             query, item = file.split("_to_")
-            pairs = _load(path, lambda p: json.loads(p.read_text(encoding="utf-8")))
+            pairs = read_json(path)
             out.setdefault(name, {})[side] = _truth(pairs, places[query], places[item], path)
     return out
 
 
-def _truth(pairs: Mapping[str, Sequence[int]], queries: Mapping, items: Mapping, path: pathlib.Path) -> Truth:
+def _truth(pairs: Any, queries: Mapping, items: Mapping, path: pathlib.Path) -> Truth:
     try:
         found = [
             (queries[int(key)], [items[int(x)] for x in right if int(x) in items], len(right))

@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int
 
+from itm_jax.modules.boxes import area, intersection
 from itm_jax.structs import Split
 
 SAME_OBJECT = 0.3  # IoU above which two regions of one name show one object
@@ -118,9 +119,7 @@ def object_counts(split: Split) -> Int[np.ndarray, " i"] | None:
     return new.sum(axis=1).astype(np.int32)
 
 
-def overlap(a: Float[np.ndarray, "i r 4"], b: Float[np.ndarray, "i s 4"]) -> Float[np.ndarray, "i r"]:
+def overlap(a: Float[np.ndarray, "i r 4"], b: Float[np.ndarray, "i #r 4"]) -> Float[np.ndarray, "i r"]:
     """IoU of boxes (x1, y1, x2, y2), broadcast against one another."""
-    side = np.maximum(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0)
-    area = lambda x: (x[..., 2] - x[..., 0]) * (x[..., 3] - x[..., 1])  # noqa: E731
-    both = side[..., 0] * side[..., 1]
+    both = intersection(a, b)
     return both / np.maximum(area(a) + area(b) - both, 1e-9)

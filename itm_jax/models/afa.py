@@ -2,9 +2,10 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from itm_jax.config.derived import decided
+from itm_jax.config import sections
 from itm_jax.modules.aggregation import aggregate
 from itm_jax.modules.bert import BertConfig
 from itm_jax.modules.enhancement import Enhancement
@@ -19,44 +20,34 @@ from itm_jax.structs import Regions, Tokens
 class Branch(nn.Module):
     """Enhancement, aggregation and selection: from the rows of a modality to one unit vector per item.
 
-    `variant` is that of the aggregation. With "official", or `statistics="all"`, padding up to the batch's longest item
-    takes part, as in the authors' code, and valid rows have to come first.
+    With the official aggregation, or `statistics="all"`, padding up to the batch's longest item takes part, as in the
+    authors' code, and valid rows have to come first.
     """
 
     width: int
-    dtype: jnp.dtype
     mlp: bool
     statistics: str
-    variant: str
-    aggregation: bool
-    ratio: float
-    pairing: str
-    shuffle: bool
+    aggregation: sections.Aggregation
     selection: str
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, rows: Float[Array, "b n f"], mask: Bool[Array, "b n"], *, train: bool) -> Float[Array, "b d"]:
         """Returns float32 unit vectors, 0 for an item without valid rows. `train` needs the rng `aggregation`."""
         length = batch_length(mask)
         padded = jnp.broadcast_to(jnp.arange(mask.shape[1]) < length, mask.shape)
+        a = self.aggregation
         rows = Enhancement(self.width, self.dtype, self.mlp, name="enhancement")(
             rows,
-            padded if self.variant == "official" else mask,
+            padded if a.variant == "official" else mask,
             train=train,
             counted=padded if self.statistics == "all" else mask,
         )
-        if self.aggregation and self.variant == "official":
+        if a.enabled and a.variant == "official":
             rows, mask = aggregate_official(rows, mask, length)
-        elif self.aggregation:
+        elif a.enabled:
             key = self.make_rng("aggregation") if train else None
-            rows, mask = aggregate(
-                rows,
-                mask,
-                ratio=self.ratio,
-                key=key,
-                shuffle=self.shuffle,
-                pairing=self.pairing,
-            )
+            rows, mask = aggregate(rows, mask, ratio=a.ratio, key=key, shuffle=a.shuffle, pairing=a.pairing)
         select = {"max": select_max, "mean": select_mean}.get(self.selection) or GPO(name="gpo")
         return l2_normalize(at_least_f32(select(rows, mask)))
 
@@ -66,47 +57,49 @@ class AFA(nn.Module):
 
     Attributes:
         encoder: architecture of a text encoder that is part of the model, None where captions come with frozen states.
-        branch: arguments of both branches.
+        width: joint width d.
+        statistics: the rows that BatchNorm counts, "valid" or "all".
+        aggregation: the section of this name in the `model` config.
+        selection: how rows become one vector, "max", "mean" or "gpo".
         text_mlp: whether the text branch has an MLP beside its linear layer.
         image_mlp: the same of the image branch.
         dtype: compute dtype.
     """
 
     encoder: BertConfig | GRUConfig | None
-    branch: tuple[tuple[str, object], ...]
+    width: int
+    statistics: str
+    aggregation: sections.Aggregation
+    selection: str
     text_mlp: bool = True
     image_mlp: bool = True
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @classmethod
     def from_config(cls, c) -> "AFA":
-        """From the `model` section of a config."""
-        fields = decided(c)
-        branch = {
-            "width": c.width,
-            "statistics": fields["enhancement.statistics"],
-            "variant": fields["aggregation.variant"],
-            "aggregation": c.aggregation.enabled,
-            "ratio": c.aggregation.ratio,
-            "pairing": c.aggregation.pairing,
-            "shuffle": c.aggregation.shuffle,
-            "selection": fields["selection"],
-        }
-        text_mlp = fields["enhancement.text"] == "mlp"
-        return cls(encoder=encoder_config(c), branch=tuple(branch.items()), text_mlp=text_mlp, dtype=jnp.dtype(c.dtype))
+        """From a completed `model` section."""
+        return cls(
+            encoder=encoder_config(c),
+            width=c.width,
+            statistics=c.enhancement.statistics,
+            aggregation=sections.read_section(sections.Aggregation, c.aggregation),
+            selection=c.selection,
+            text_mlp=c.enhancement.text == "mlp",
+            dtype=jnp.dtype(c.dtype),
+        )
 
     def setup(self):
         """Submodules."""
-        branch = dict(self.branch)
-        self.image_branch = Branch(**branch, mlp=self.image_mlp, dtype=self.dtype)
-        self.text_branch = Branch(**branch, mlp=self.text_mlp, dtype=self.dtype)
+        self.image_branch, self.text_branch = (
+            Branch(self.width, mlp, self.statistics, self.aggregation, self.selection, self.dtype)
+            for mlp in (self.image_mlp, self.text_mlp)
+        )
         self.text_encoder = make_text_encoder(self.encoder, self.dtype)
 
     def encode_images(self, regions: Regions, *, train: bool) -> Float[Array, "b d"]:
         """Unit vectors of images."""
         rows, mask = regions.features, regions.mask
-        branch = dict(self.branch)
-        if branch["variant"] == "official" or branch["statistics"] == "all":
+        if self.aggregation.variant == "official" or self.statistics == "all":
             rows, mask = to_front(rows, mask)
         return self.image_branch(rows, mask, train=train)
 

@@ -2,9 +2,10 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from itm_jax.config.derived import decided
+from itm_jax.config.sections import Aggregation
 from itm_jax.models.afa import AFA
 from itm_jax.modules.alignment import cross_attention, late_interaction, over_captions
 from itm_jax.modules.bert import BertConfig
@@ -13,6 +14,8 @@ from itm_jax.modules.gru import GRUConfig
 from itm_jax.modules.numerics import HIGHEST, at_least_f32, l2_normalize, zero_invalid
 from itm_jax.modules.text_encoder import encoder_config, make_text_encoder, text_states, word_mask
 from itm_jax.structs import Fragments, Regions, Tokens
+
+NO_AGGREGATION = Aggregation(enabled=False, variant="paper", ratio=0.0, pairing="similarity", shuffle=False)
 
 
 class VSE(AFA):
@@ -25,20 +28,13 @@ class VSE(AFA):
 
     @classmethod
     def from_config(cls, c) -> "VSE":
-        """From the `model` section of a config; `selection` says how rows are pooled."""
-        branch = {
-            "width": c.width,
-            "statistics": "valid",
-            "variant": "paper",
-            "aggregation": False,
-            "ratio": 0.0,
-            "pairing": "similarity",
-            "shuffle": False,
-            "selection": decided(c)["selection"],
-        }
+        """From a completed `model` section; `selection` says how rows are pooled."""
         return cls(
             encoder=encoder_config(c),
-            branch=tuple(branch.items()),
+            width=c.width,
+            statistics="valid",
+            aggregation=NO_AGGREGATION,
+            selection=c.selection,
             image_mlp=c.name == "vseinf",
             text_mlp=False,
             dtype=jnp.dtype(c.dtype),
@@ -50,7 +46,7 @@ class FragmentModel(nn.Module):
 
     encoder: BertConfig | GRUConfig | None
     width: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def setup(self):
         """Projections and text encoder."""
@@ -84,7 +80,7 @@ class LateInteraction(FragmentModel):
 
     @classmethod
     def from_config(cls, c) -> "LateInteraction":
-        """From the `model` section of a config."""
+        """From a completed `model` section."""
         return cls(encoder_config(c), c.width, jnp.dtype(c.dtype))
 
     def _align(self, images: Fragments, captions: Fragments) -> Float[Array, "i t"]:
@@ -99,8 +95,8 @@ class SCAN(FragmentModel):
 
     @classmethod
     def from_config(cls, c) -> "SCAN":
-        """From the `model` section of a config."""
-        direction, temperature = c.attention.direction, decided(c)["attention.temperature"]
+        """From a completed `model` section."""
+        direction, temperature = c.attention.direction, float(c.attention.temperature)
         return cls(encoder_config(c), c.width, jnp.dtype(c.dtype), direction=direction, temperature=temperature)
 
     def _align(self, images: Fragments, captions: Fragments) -> Float[Array, "i t"]:

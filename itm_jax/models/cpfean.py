@@ -5,9 +5,10 @@ There is no public code of the authors; every choice that the paper leaves open 
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from itm_jax.config.derived import decided
+from itm_jax.config import sections
 from itm_jax.modules.alignment import cross_attention, over_captions, prominent_alignment
 from itm_jax.modules.bert import BertConfig
 from itm_jax.modules.fusion import FeatureGate, Fused, RegionGate, fuse, fuse_features
@@ -16,11 +17,7 @@ from itm_jax.modules.gru import GRUConfig
 from itm_jax.modules.numerics import at_least_f32, l2_normalize, zero_invalid
 from itm_jax.modules.regions import RegionEmbedding
 from itm_jax.modules.text_encoder import encoder_config, make_text_encoder, text_states, word_mask
-from itm_jax.structs import Fragments, Regions, Tokens
-
-CONSTANTS = "constants"  # collection of what comes with the data and is not learned
-LABEL_BANK = "label_bank"  # in it: [n e], what a language model makes of the label names
-WORD_PRIOR = "word_prior"  # in `batch_stats`: a statistic of the train captions that a checkpoint keeps
+from itm_jax.structs import CONSTANTS, LABEL_BANK, WORD_PRIOR, Fragments, Regions, Tokens
 
 
 class CPFEAN(nn.Module):
@@ -37,49 +34,53 @@ class CPFEAN(nn.Module):
 
     encoder: BertConfig | GRUConfig | None
     width: int
-    regions: nn.FrozenDict
-    graph: nn.FrozenDict
-    words: nn.FrozenDict
-    fusion: nn.FrozenDict
-    alignment: nn.FrozenDict
+    regions: sections.RegionPriors
+    graph: sections.Graph
+    words: sections.Words
+    fusion: sections.Fusion
+    alignment: sections.Alignment
     temperature: float
     vocab_size: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @classmethod
     def from_config(cls, c) -> "CPFEAN":
-        """From the `model` section of a config."""
-        sections = ("regions", "graph", "words", "fusion", "alignment")
+        """From a completed `model` section."""
+        read = sections.read_section
         return cls(
             encoder=encoder_config(c),
             width=c.width,
             vocab_size=c.text.vocab_size,
             dtype=jnp.dtype(c.dtype),
-            temperature=decided(c)["attention.temperature"],
-            **{name: nn.FrozenDict(c[name].items()) for name in sections},
+            regions=read(sections.RegionPriors, c.regions),
+            graph=read(sections.Graph, c.graph),
+            words=read(sections.Words, c.words),
+            fusion=read(sections.Fusion, c.fusion),
+            alignment=read(sections.Alignment, c.alignment),
+            temperature=float(c.attention.temperature),
         )
 
     def setup(self):
         """Submodules and the gate."""
         d = self.width
         regions, graph, words = self.regions, self.graph, self.words
-        names = regions["label_names"]
+        names = regions.label_names
         self.region_embedding = RegionEmbedding(
-            d, regions["boxes"], regions["labels"], len(names) + 1 if names else 0, self.dtype
+            d, regions.boxes, regions.labels, len(names) + 1 if names else 0, self.dtype
         )
-        self.visual_transformer = VisualTransformer(graph["layers"], graph["heads"], graph["dropout"], self.dtype)
+        self.visual_transformer = VisualTransformer(graph.layers, graph.heads, graph.dropout, self.dtype)
         self.word_projection = nn.Dense(d, dtype=self.dtype)
-        self.word_gcn = WordGCN(words["layers"], self.dtype)
+        self.word_gcn = WordGCN(words.layers, self.dtype)
         self.text_encoder = make_text_encoder(self.encoder, self.dtype)
-        self.gate = self._gate() if self.fusion["rounds"] else None
-        if self.alignment["gamma"]:
+        self.gate = self._gate() if self.fusion.rounds else None
+        if self.alignment.gamma:
             self.word_prior = self.variable("batch_stats", WORD_PRIOR, jnp.ones, (self.vocab_size,))
 
     def _gate(self) -> RegionGate | FeatureGate:
-        d, scale, bias = self.width, self.fusion["scale"], self.fusion["bias"]
+        d, scale, bias = self.width, self.fusion.scale, self.fusion.bias
         value = lambda x: nn.initializers.constant(x)  # noqa: E731
         normal = nn.initializers.normal(d**-0.5)
-        if self.fusion["gate"] == "region":
+        if self.fusion.gate == "region":
             shapes = {"u": (normal, (d,)), "z": (normal, (d,)), "c": (value(scale), ()), "b": (value(bias), ())}
             return RegionGate(**{k: self.param(f"gate_{k}", init, shape) for k, (init, shape) in shapes.items()})
         shapes = {"u": (normal, (d, d)), "z": (normal, (d, d)), "c": (value(scale), (d,)), "b": (value(bias), (d,))}
@@ -90,9 +91,9 @@ class CPFEAN(nn.Module):
         bank = self.get_variable(CONSTANTS, LABEL_BANK) if self.has_variable(CONSTANTS, LABEL_BANK) else None
         v = self.region_embedding(regions, None if bank is None else jnp.asarray(bank))
         mask = regions.mask
-        if self.graph["layers"]:
-            near = neighbours(regions, self.graph["iou"])
-            mask = drop_lonely(mask, near) if self.graph["filter"] else mask
+        if self.graph.layers:
+            near = neighbours(regions, self.graph.iou)
+            mask = drop_lonely(mask, near) if self.graph.filter else mask
             v = self.visual_transformer(v, near, train=train)
         return Fragments(zero_invalid(l2_normalize(at_least_f32(v)), mask), mask)
 
@@ -100,26 +101,26 @@ class CPFEAN(nn.Module):
         """Word pieces, or with the sparse graph whole words, through the word GCN, as unit vectors."""
         states = text_states(self.text_encoder, tokens, train=train)
         h, mask = self.word_projection(states.astype(self.dtype)), word_mask(tokens)
-        weight = self.word_prior.value[tokens.ids] if self.alignment["gamma"] else None
+        weight = self.word_prior.value[tokens.ids] if self.alignment.gamma else None
         graph = None
-        if self.words["graph"] == "sparse":
-            if tokens.word_ids is None or (tokens.edges is None and self.words["layers"]):
+        if self.words.graph == "sparse":
+            if tokens.word_ids is None or (tokens.edges is None and self.words.layers):
                 raise ValueError("config.model.words.graph=sparse needs tokens.word_ids and tokens.edges")
             pieces = mask
             h, mask = whole_words(h, tokens.word_ids, pieces)
             if weight is not None:
                 weight = whole_words(weight[..., None], tokens.word_ids, pieces)[0][..., 0]
-            graph = dependency_graph(tokens.edges, mask) if self.words["layers"] else None
-        if self.words["layers"]:
+            graph = dependency_graph(tokens.edges, mask) if self.words.layers else None
+        if self.words.layers:
             h = self.word_gcn(h, mask, graph)
         return Fragments(zero_invalid(l2_normalize(at_least_f32(h)), mask), mask, weight)
 
     def fuse(self, images: Fragments, captions: Fragments) -> Fused:
         """Cross-modal fusion of all pairs; the products of fused regions only where the alignment needs them."""
-        gram = self.alignment["kind"] == "cross_attention"
-        if self.fusion["rounds"] and self.fusion["gate"] == "feature":
-            return fuse_features(images, captions, self.gate, rounds=self.fusion["rounds"], gram=gram)
-        return fuse(images, captions, self.gate, rounds=self.fusion["rounds"], gram=gram)
+        gram = self.alignment.kind == "cross_attention"
+        if self.fusion.rounds and self.fusion.gate == "feature":
+            return fuse_features(images, captions, self.gate, rounds=self.fusion.rounds, gram=gram)
+        return fuse(images, captions, self.gate, rounds=self.fusion.rounds, gram=gram)
 
     def score(self, images: Fragments, captions: Fragments) -> Float[Array, "i t"]:
         """Alignment of every image with every caption, in float32, in blocks of captions."""
@@ -127,12 +128,12 @@ class CPFEAN(nn.Module):
 
     def _align(self, images: Fragments, captions: Fragments) -> Float[Array, "i t"]:
         fused = self.fuse(images, captions)
-        if self.alignment["kind"] == "cross_attention":
+        if self.alignment.kind == "cross_attention":
             return cross_attention(
                 fused.products, fused.gram, images.mask, captions.mask, direction="t2i", temperature=self.temperature
             )
         a = self.alignment
-        return prominent_alignment(fused, images.mask, captions, beta=a["beta"], gamma=a["gamma"], sides=a["sides"])
+        return prominent_alignment(fused, images.mask, captions, beta=a.beta, gamma=a.gamma, sides=a.sides)
 
     def __call__(self, regions: Regions, tokens: Tokens, *, train: bool) -> tuple[Fragments, Fragments]:
         """Both encodings; what `init` runs."""

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from itm_jax.structs import Batch, Constants
 
 
-def _initializer(model, batch: Batch, constants: Constants):
+def initializer(model, batch: Batch, constants: Constants):
+    """`init(key) -> {"params", "batch_stats"}` of a model, for batches with the shapes and dtypes of `batch`."""
     small = jax.tree.map(lambda x: jnp.zeros((2, *x.shape[1:]), x.dtype), batch)
 
     def init(key):
@@ -22,7 +23,7 @@ def _initializer(model, batch: Batch, constants: Constants):
 
 def abstract_variables(model, batch: Batch, constants: Constants) -> dict[str, Any]:
     """Shapes and dtypes of `{"params", "batch_stats"}` of a model; nothing is computed."""
-    return jax.eval_shape(_initializer(model, batch, constants), jax.random.key(0))
+    return jax.eval_shape(initializer(model, batch, constants), jax.random.key(0))
 
 
 def count_params(params: Any) -> int:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from itm_jax.modules.numerics import HIGHEST, NEG, at_least_f32, l2_normalize, take_rows, zero_invalid
 from itm_jax.modules.official import aggregate_official
@@ -19,28 +19,28 @@ VARIANTS = ("paper", "official")
 PAIRINGS = ("similarity", "random")
 
 
-def split_sizes(n: int, shuffle: bool) -> tuple[Int[np.ndarray, " n+1"], Int[np.ndarray, " n+1"]]:
+def split_sizes(n: int, shuffle: bool) -> tuple[Int[np.ndarray, " sizes"], Int[np.ndarray, " sizes"]]:
     """Numbers of sources and of destinations for every number v = 0..n of valid rows."""
     half = np.arange(n + 1, dtype=np.int32) // 2
     rest = np.arange(n + 1, dtype=np.int32) - half
     return (half, rest) if shuffle else (rest, half)
 
 
-def num_merges(n: int, ratio: float, shuffle: bool = True) -> Int[np.ndarray, " n+1"]:
+def num_merges(n: int, ratio: float, shuffle: bool = True) -> Int[np.ndarray, " sizes"]:
     """`k = min(⌊ratio·v + 1e-6⌋, number of sources)` for every number v = 0..n of valid rows."""
     sources, destinations = split_sizes(n, shuffle)
     wanted = np.floor(ratio * np.arange(n + 1) + 1e-6).astype(np.int32)
     return np.where(destinations > 0, np.minimum(wanted, sources), 0).astype(np.int32)
 
 
-def item_keys(key: PRNGKeyArray | None, batch: int) -> PRNGKeyArray:
+def item_keys(key: PRNGKeyArray | None, batch: int) -> Key[Array, " b"]:
     """One key per item: `fold_in(key, b)`; without a key the same one for every item."""
     if key is None:
         return jnp.broadcast_to(jax.random.key(0), (batch,))
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(batch))
 
 
-def _draws(keys: PRNGKeyArray, n: int, stream: int = 0) -> Int[Array, "b n"]:
+def _draws(keys: Key[Array, " b"], n: int, stream: int = 0) -> Int[Array, "b n"]:
     """31 random bits for each rank 0..n-1 of each item, from `fold_in(key_b, rank)`, whatever n is."""
     fold = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)), in_axes=(0, None))
     ranked = fold(keys, jnp.arange(n))
@@ -50,7 +50,7 @@ def _draws(keys: PRNGKeyArray, n: int, stream: int = 0) -> Int[Array, "b n"]:
     return (bits >> 1).astype(jnp.int32)
 
 
-def _order(mask: Bool[Array, "b n"], keys: PRNGKeyArray, shuffle: bool) -> Int[Array, "b n"]:
+def _order(mask: Bool[Array, "b n"], keys: Key[Array, " b"], shuffle: bool) -> Int[Array, "b n"]:
     """Row indices: the sources first, then the destinations, then the invalid rows."""
     n = mask.shape[1]
     rank = jnp.cumsum(mask, axis=1, dtype=jnp.int32) - 1

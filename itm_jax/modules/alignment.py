@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 
 from itm_jax.modules.fusion import Fused
 from itm_jax.modules.numerics import EPS, HIGHEST, NEG
-from itm_jax.structs import Fragments
+from itm_jax.structs import AnyArray, Fragments
 
 _SQUARED_NORM = {("t2i", 3): "irtl,irs,istl->itl", ("t2i", 4): "irtl,irst,istl->itl", ("i2t", 3): "irtl,tlm,irtm->irt"}
 # Products of regions and words that a device holds at a time, where there are more: on a CPU what its caches hold.
@@ -22,13 +22,13 @@ BLOCK = {"cpu": 1 << 20}
 BLOCK_ELSEWHERE = 1 << 26
 
 
-def masked_max(x: Array, mask: Array, axis: int) -> Array:
+def masked_max(x: Array, mask: AnyArray, axis: int) -> Array:
     """Maximum over the valid entries, 0 where there are none."""
     top = jnp.max(jnp.where(mask, x, jnp.asarray(NEG, x.dtype)), axis=axis)
     return jnp.where(jnp.any(mask, axis=axis), top, jnp.zeros((), x.dtype))
 
 
-def prominence(fused: Fused, words: Bool[Array, "t l"], *, beta: float) -> Float[Array, "i t l"]:
+def prominence(fused: Fused, words: Bool[AnyArray, "t l"], *, beta: float) -> Float[Array, "i t l"]:
     """Weight π of each word, 0 where invalid: words that many relevant regions name weigh more.
 
     `p_j = Σ_i g_i [j*(i) = j] / Σ_i g_i`, uniform where no region is relevant; `π_j = (1 + β n p_j) / (n (1 + β))`.
@@ -52,7 +52,7 @@ def weigh(weights: Float[Array, "i t l"], prior: Float[Array, "t l"], gamma: flo
 
 
 def prominent_alignment(
-    fused: Fused, regions: Bool[Array, "i r"], captions: Fragments, *, beta: float, gamma: float, sides: str
+    fused: Fused, regions: Bool[AnyArray, "i r"], captions: Fragments, *, beta: float, gamma: float, sides: str
 ) -> Float[Array, "i t"]:
     """`½ (Σ_j π_j max_i s_ij + Σ_i g_i max_j s_ij / Σ_i g_i)`, or one side of it.
 
@@ -76,7 +76,7 @@ def prominent_alignment(
     return score / 2 if sides == "both" else score
 
 
-def late_interaction(fused: Fused, regions: Bool[Array, "i r"], words: Bool[Array, "t l"]) -> Float[Array, "i t"]:
+def late_interaction(fused: Fused, regions: Bool[AnyArray, "i r"], words: Bool[AnyArray, "t l"]) -> Float[Array, "i t"]:
     """Mean over the words of the best region's cosine."""
     best = masked_max(fused.cosines, regions[:, :, None, None], axis=1)
     count = jnp.maximum(jnp.sum(words, axis=1), 1).astype(best.dtype)
@@ -86,8 +86,8 @@ def late_interaction(fused: Fused, regions: Bool[Array, "i r"], words: Bool[Arra
 def cross_attention(
     products: Float[Array, "i r t l"],
     gram: Float[Array, "..."],
-    regions: Bool[Array, "i r"],
-    words: Bool[Array, "t l"],
+    regions: Bool[AnyArray, "i r"],
+    words: Bool[AnyArray, "t l"],
     *,
     direction: str,
     temperature: float,

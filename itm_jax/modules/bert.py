@@ -5,6 +5,7 @@ import functools
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from itm_jax.modules.dropout import Dropout
@@ -44,7 +45,7 @@ class Attention(nn.Module):
     """Multi-head self-attention; a token attends to valid tokens only."""
 
     config: BertConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "b l e"], mask: Bool[Array, "b l"], *, train: bool) -> Float[Array, "b l e"]:
@@ -67,7 +68,7 @@ class Layer(nn.Module):
     """One post-norm Transformer layer."""
 
     config: BertConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "b l e"], mask: Bool[Array, "b l"], *, train: bool) -> Float[Array, "b l e"]:
@@ -93,7 +94,7 @@ class Bert(nn.Module):
     """
 
     config: BertConfig
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     remat: bool = False
 
     @nn.compact

@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from itm_jax.modules.numerics import zero_invalid
@@ -20,7 +21,7 @@ class Enhancement(nn.Module):
     """
 
     width: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     mlp: bool = True
 
     @nn.compact

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from itm_jax.modules.numerics import EPS, HIGHEST, NEG, at_least_f32
-from itm_jax.structs import Fragments
+from itm_jax.structs import AnyArray, Fragments
 
 
 class RegionGate(NamedTuple):
@@ -58,7 +58,7 @@ class Fused:
         return self.products * jax.lax.rsqrt(self.square + EPS**2)[..., None]
 
 
-def most_relevant(cosines: Float[Array, "i r t l"], words: Bool[Array, "t l"]) -> Int[Array, "i r t"]:
+def most_relevant(cosines: Float[Array, "i r t l"], words: Bool[AnyArray, "t l"]) -> Int[Array, "i r t"]:
     """Index of the valid word with the largest cosine (ties: the lowest; 0 for a caption without words)."""
     masked = jnp.where(words[None, None], jax.lax.stop_gradient(cosines), jnp.asarray(NEG, cosines.dtype))
     return jnp.argmax(masked, axis=-1)

@@ -3,8 +3,10 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
+from itm_jax.modules.boxes import area, intersection
 from itm_jax.modules.dropout import Dropout
 from itm_jax.modules.numerics import EPS, NEG, zero_invalid
 from itm_jax.structs import Regions
@@ -19,7 +21,7 @@ class VisualLayer(nn.Module):
 
     heads: int
     dropout: float
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b r d"], near: Bool[Array, "b r s"], *, train: bool) -> Float[Array, "b r d"]:
@@ -49,7 +51,7 @@ class VisualTransformer(nn.Module):
     layers: int
     heads: int
     dropout: float = 0.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b r d"], near: Bool[Array, "b r s"], *, train: bool) -> Float[Array, "b r d"]:
@@ -88,7 +90,7 @@ class WordGCN(nn.Module):
     """
 
     layers: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
@@ -110,11 +112,8 @@ class WordGCN(nn.Module):
 
 def iou(boxes: Float[Array, "b r 4"]) -> Float[Array, "b r s"]:
     """Intersection over union of every two boxes of an image; 0 for two boxes without area."""
-    corner = jnp.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
-    opposite = jnp.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:])
-    inside = jnp.prod(jnp.maximum(opposite - corner, 0.0), axis=-1)
-    area = jnp.prod(boxes[..., 2:] - boxes[..., :2], axis=-1)
-    return inside / (area[:, :, None] + area[:, None, :] - inside + EPS)
+    inside, size = intersection(boxes[:, :, None], boxes[:, None]), area(boxes)
+    return inside / (size[:, :, None] + size[:, None, :] - inside + EPS)
 
 
 def neighbours(regions: Regions, threshold: float | None) -> Bool[Array, "b r s"]:

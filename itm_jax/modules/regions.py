@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from itm_jax.modules.numerics import zero_invalid
@@ -31,7 +32,7 @@ class RegionEmbedding(nn.Module):
     boxes: bool | None = None
     labels: bool | None = None
     table: int = 0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, regions: Regions, bank: Float[Array, "n e"] | None = None) -> Float[Array, "b r d"]:

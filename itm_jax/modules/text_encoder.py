@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from itm_jax.modules.bert import Bert, BertConfig
@@ -20,7 +21,7 @@ def encoder_config(c) -> BertConfig | GRUConfig | None:
 
 
 def make_text_encoder(
-    encoder: BertConfig | GRUConfig | None, dtype: jnp.dtype, *, remat: bool = False
+    encoder: BertConfig | GRUConfig | None, dtype: DTypeLike, *, remat: bool = False
 ) -> nn.Module | None:
     """The encoder, to be kept by a model as `text_encoder`; None where states come frozen."""
     if encoder is None:

@@ -3,7 +3,6 @@
 The names and shapes on the Hugging Face side are those of transformers' BertModel.
 """
 
-import json
 import pathlib
 import re
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from itm_jax.errors import InputError
+from itm_jax.files import read_json
 from itm_jax.modules.bert import ACTIVATIONS, BertConfig
 
 # Parts of a checkpoint that are not the encoder: pretraining and task heads, the pooler, the stored position index.
@@ -59,12 +59,7 @@ def checkpoint_dir(path_or_name: str) -> pathlib.Path:
 def read_config(directory: pathlib.Path) -> BertConfig:
     """The architecture in `config.json`; one that this encoder does not implement is an InputError."""
     path = directory / "config.json"
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise InputError(f"{path}: cannot be read ({e.strerror})") from None
-    except ValueError as e:
-        raise InputError(f"{path}: not JSON ({e})") from None
+    values = read_json(path)
     if values.get("model_type", "bert") != "bert":
         raise InputError(f"{path}: model_type is {values['model_type']!r}; only BERT-type encoders can be loaded")
     if values.get("position_embedding_type", "absolute") != "absolute":

@@ -6,19 +6,22 @@ directory appear whole or not at all, but neither reads a flipped bit as damage 
 done here.
 """
 
+import dataclasses
 import errno
 import os
 import pathlib
 import shutil
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
 from itm_jax.errors import DamagedError, InputError
+from itm_jax.files import free_space
 from itm_jax.runs.checksums import check_files, checksums, describe, read_sealed, seal, write_files
+from itm_jax.runs.progress import Progress
 from itm_jax.structs import TrainState
 
 FOLDER = "checkpoints"
@@ -91,13 +94,13 @@ def _items(state: TrainState) -> dict[str, dict[str, Any]]:
     }
 
 
-def save(manager: Manager, state: TrainState, meta: dict[str, Any]) -> None:
+def save(manager: Manager, state: TrainState, progress: Progress) -> None:
     """Saves in the background under the state's step; nothing happens when that step is saved already.
 
     Args:
         manager: of the run's workdir.
         state: what to save.
-        meta: JSON values to go with it; `best_step` is the step of the checkpoint that is kept as the best.
+        progress: goes with it; the checkpoint of its `best_step` is kept as the best.
 
     Raises:
         OSError: the disk has no room for it (ENOSPC).
@@ -107,11 +110,11 @@ def save(manager: Manager, state: TrainState, meta: dict[str, Any]) -> None:
         return
     _check_space(manager, sum(x.nbytes for x in jax.tree.leaves(state)))
     items = _items(state)
-    content = meta | {
+    content = dataclasses.asdict(progress) | {
         "arrays": {name: describe(tree) for name, tree in items.items()},
         "checksums": {name: checksums(tree) for name, tree in items.items()},
     }
-    manager.keep.best_of[step] = meta["best_step"]
+    manager.keep.best_of[step] = progress.best_step
     saved = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
     manager.save(step, args=ocp.args.Composite(**saved, meta=ocp.args.JsonSave(seal(content))), force=True)
 
@@ -119,9 +122,9 @@ def save(manager: Manager, state: TrainState, meta: dict[str, Any]) -> None:
 def _check_space(manager: Manager, size: int) -> None:
     """Raises OSError where a checkpoint of `size` bytes does not fit: Orbax finds out in its threads, with much noise."""
     folder = pathlib.Path(manager.directory)
-    if shutil.disk_usage(folder).free < size + SLACK:
+    if free_space(folder) < size + SLACK:
         manager.wait_until_finished()  # which removes what is no longer kept
-        if shutil.disk_usage(folder).free < size + SLACK:
+        if free_space(folder) < size + SLACK:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
@@ -166,8 +169,8 @@ def _restore_item(workdir: pathlib.Path, step: int, name: str, meta: dict[str, A
     return restored
 
 
-def restore(workdir: pathlib.Path, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
-    """The state of a step, laid out like `like`, and the record saved with it.
+def restore(workdir: pathlib.Path, step: int, like: TrainState) -> tuple[TrainState, Progress]:
+    """The state of a step, laid out like `like`, and the progress saved with it.
 
     Raises:
         DamagedError: it is not what was saved.
@@ -178,22 +181,22 @@ def restore(workdir: pathlib.Path, step: int, like: TrainState) -> tuple[TrainSt
     parts = {}
     for name, tree in _items(like).items():
         parts |= _restore_item(workdir, step, name, meta, tree)
-    return TrainState(**parts), meta
+    return TrainState(**parts), Progress.of_record(meta)
 
 
 def restore_newest(
     workdir: pathlib.Path, like: TrainState, say: Callable[[str], None]
-) -> tuple[TrainState, dict[str, Any]] | None:
-    """The newest checkpoint that is what was saved and whose best checkpoint is, or None where there is none.
+) -> tuple[TrainState, Progress] | None:
+    """The newest intact checkpoint whose best checkpoint is also intact, or None where there is none.
 
     Any other is named through `say` and moved to `workdir/damaged`, out of the way of the run, which goes on from the
     one before and comes to the same numbers again. It must be the only writer of the workdir.
     """
     for step in steps_of(workdir):
         try:
-            state, meta = restore(workdir, step, like)
-            _check_best(workdir, step, meta["best_step"], like)
-            return state, meta
+            state, progress = restore(workdir, step, like)
+            _check_best(workdir, step, progress.best_step, like)
+            return state, progress
         except DamagedError as e:
             aside = _set_aside(workdir, step)
             say(f"warning: {workdir / FOLDER / str(step)}: {e}; moved to {aside}, going on without it")
@@ -229,8 +232,16 @@ def newest_path(workdir: pathlib.Path) -> str:
     return str(workdir / FOLDER / str(steps[0])) if steps else "none yet"
 
 
-def newest_meta(workdir: pathlib.Path) -> dict[str, Any]:
-    """The record of a run's newest readable checkpoint, with its `step`.
+class Record(NamedTuple):
+    """What a checkpoint says of itself: its step, the run's progress, and the shapes of its arrays by item and name."""
+
+    step: int
+    progress: Progress
+    arrays: dict[str, dict[str, str]]
+
+
+def newest_record(workdir: pathlib.Path) -> Record:
+    """The record of a run's newest intact checkpoint.
 
     Raises:
         InputError: there is none.
@@ -239,7 +250,8 @@ def newest_meta(workdir: pathlib.Path) -> dict[str, Any]:
         raise InputError(f"{workdir}: no checkpoints; train a run there first")
     for step in steps_of(workdir):
         try:
-            return read_meta(workdir, step) | {"step": step}
+            meta = read_meta(workdir, step)
+            return Record(step, Progress.of_record(meta), meta["arrays"])
         except DamagedError:
             continue
     raise InputError(f"{workdir / FOLDER}: no finished checkpoint")
@@ -255,8 +267,8 @@ def restore_variables(workdir: pathlib.Path, like: dict[str, Any]) -> tuple[dict
     Raises:
         InputError: there is none, it is damaged, or its parameters are not those of `like`; names what differs.
     """
-    meta = newest_meta(workdir)
-    step = meta["best_step"] or meta["step"]
+    newest = newest_record(workdir)
+    step = newest.progress.best_step or newest.step
     path = workdir / FOLDER / str(step)
     try:
         return _best_variables(workdir, step, like), step

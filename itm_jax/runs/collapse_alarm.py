@@ -1,12 +1,13 @@
-"""What watches over a run: the SIGTERM flag and the collapse alarm."""
+"""The collapse alarm: says when the loss sits where it would be if all embeddings were the same."""
 
+from collections.abc import Mapping
 from typing import Any
 
 COLLAPSE_STEPS = 200  # steps on the plateau before the alarm
 TOLERANCE = 0.01  # relative distance that counts as being on the plateau
 
 
-def on_plateau(values: dict[str, Any]) -> bool:
+def on_plateau(values: Mapping[str, Any]) -> bool:
     """True when the loss is what it would be if all embeddings were the same."""
     if values["loss"] is None:  # not finite, as metrics.jsonl has it
         return False
@@ -30,7 +31,7 @@ class CollapseAlarm:
                 alarm.check(line["step"], line)
         return alarm
 
-    def check(self, step: int, values: dict[str, float]) -> str | None:
+    def check(self, step: int, values: Mapping[str, Any]) -> str | None:
         """The message when the alarm goes off at this step."""
         if not on_plateau(values):
             self._since, self._said = None, False

@@ -1,4 +1,4 @@
-"""What a run writes while it runs: metrics.jsonl, TensorBoard events, and its progress on the terminal."""
+"""What a run writes while it trains: metrics.jsonl and TensorBoard events."""
 
 import json
 import math
@@ -10,6 +10,8 @@ from typing import Any
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
+
+from itm_jax.files import write_whole
 
 METRICS = "metrics.jsonl"
 
@@ -54,9 +56,7 @@ class MetricsWriter:
             lines = read_metrics(workdir)
             self.last_step = max([resumed_at, *(x["step"] for x in lines)])
             self.kept = [x for x in lines if x["step"] <= resumed_at]
-            temporary = self._path.with_suffix(".tmp")
-            temporary.write_text("".join(json.dumps(x) + "\n" for x in self.kept), encoding="utf-8")
-            temporary.replace(self._path)
+            write_whole(self._path, "".join(json.dumps(x) + "\n" for x in self.kept))
         self._file = self._path.open("a", encoding="utf-8")
         self._events = Events(workdir, resumed_at + 1)
 

@@ -1,27 +1,24 @@
 """What a run keeps: lines and curves, progress on the terminal, checkpoints. One process keeps them."""
 
+import dataclasses
 import pathlib
 import time
-from typing import Any
 
 from itm_jax.runs import checkpoints
 from itm_jax.runs.collapse_alarm import CollapseAlarm
 from itm_jax.runs.display import Display
 from itm_jax.runs.metrics_log import MetricsWriter
+from itm_jax.runs.progress import Progress
 from itm_jax.structs import TrainState
 
 
 class Records:
-    """Of the process that owns the workdir.
+    """Of the process that owns the workdir."""
 
-    Attributes:
-        meta: what goes with every checkpoint: best rSum on dev and its step, seconds of training, steps in all.
-    """
-
-    def __init__(self, workdir: pathlib.Path, step: int, meta: dict[str, Any]):
+    def __init__(self, workdir: pathlib.Path, step: int, progress: Progress):
         """Opens the files of `workdir` for a run that goes on after `step`."""
-        self.meta, self._before, self._began = meta, meta["train_seconds"], time.perf_counter()
-        self._writer, self._display = MetricsWriter(workdir, step), Display(meta["total_steps"], step)
+        self._before, self._began = progress.train_seconds, time.perf_counter()
+        self._writer, self._display = MetricsWriter(workdir, step), Display(progress.total_steps, step)
         self._alarm = CollapseAlarm.after(self._writer.kept)
         self._manager = checkpoints.Manager(workdir)
         if self._writer.last_step > step:
@@ -41,14 +38,14 @@ class Records:
         self._writer.write(step, "dev", metrics)
         self._display.evaluated(step, metrics["rsum"], best=best)
 
-    def save(self, state: TrainState) -> None:
-        """A checkpoint, in the background, after the lines that precede it."""
-        self.meta["train_seconds"] = self._before + time.perf_counter() - self._began
+    def save(self, state: TrainState, progress: Progress) -> None:
+        """A checkpoint, in the background, after the lines that precede it; the seconds of training are counted here."""
+        seconds = self._before + time.perf_counter() - self._began
         self._writer.sync()
-        checkpoints.save(self._manager, state, dict(self.meta))
+        checkpoints.save(self._manager, state, dataclasses.replace(progress, train_seconds=seconds))
 
     def wait(self) -> None:
-        """Until the checkpoints are written."""
+        """Returns when the checkpoints are written."""
         self._manager.wait_until_finished()
 
     def close(self) -> None:
@@ -60,7 +57,7 @@ class Records:
 
 
 class NoRecords:
-    """Of every other process: nothing."""
+    """Of every other process: each method does nothing."""
 
     def _nothing(self, *_, **__) -> None:
         pass

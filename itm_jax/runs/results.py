@@ -1,5 +1,6 @@
 """results.json: what a run reached, on which data, chosen how, by which code."""
 
+import io
 import json
 import pathlib
 import zipfile
@@ -12,8 +13,10 @@ import numpy as np
 import itm_jax
 from itm_jax.config.fields import differences
 from itm_jax.errors import InputError
+from itm_jax.files import write_whole
 from itm_jax.metrics.objects import object_counts
 from itm_jax.metrics.retrieval import Ranks
+from itm_jax.runs.checkpoints import Record
 from itm_jax.runs.provenance import code_version, config_hash, describe_split
 from itm_jax.structs import Split
 
@@ -39,7 +42,7 @@ def results(
     split: Split,
     *,
     step: int,
-    meta: dict[str, Any],
+    record: Record,
     trained_on: dict[str, Any],
     metrics: dict,
     seconds: dict[str, float],
@@ -51,13 +54,13 @@ def results(
         config: of the run, its data fields those of the evaluation.
         split: what was evaluated.
         step: of the evaluated checkpoint.
-        meta: record of the run's newest checkpoint.
+        record: of the run's newest checkpoint.
         trained_on: `data.json` of the run: fingerprints of its train and dev splits.
         metrics: by protocol.
         seconds: by part.
         params: number of parameters.
     """
-    device = jax.devices()[0]
+    device, progress = jax.devices()[0], record.progress
     return {
         "model": config.model.name,
         "variant": config.model.variant,
@@ -65,8 +68,8 @@ def results(
         "split": split.name,
         "step": step,
         "selected_on": config.data.dev_split,
-        "selection": {"split": config.data.dev_split, "rsum": meta["best_rsum"], "step": meta["best_step"]},
-        "finished": meta["step"] >= meta["total_steps"],
+        "selection": {"split": config.data.dev_split, "rsum": progress.best_rsum, "step": progress.best_step},
+        "finished": record.step >= progress.total_steps,
         "seed": config.seed,
         "protocols": metrics,
         "counts": {"images": split.num_images, "captions": len(split.captions), "params": params},
@@ -74,30 +77,16 @@ def results(
         "config_hash": config_hash(config),
         "data": trained_on | {split.name: describe_split(split)},
         "code": code_version(),
-        "trained_by": meta.get("code", ["unknown"]),
+        "trained_by": list(progress.code),
         "versions": versions(),
         "devices": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
     }
 
 
-# Data fields that belong to the training of a run, and so to what its results say of it.
-OF_THE_RUN = ("data.train_split", "data.dev_split", "data.train_share", "data.batch_size", "data.augment.")
-
-
 def results_name(config, trained) -> str:
-    """The name of the results file of a run trained with `trained` and evaluated with `config`.
-
-    Raises:
-        InputError: more than the evaluated data is another one, so that the results would not say how the run came about.
-    """
-    changed = differences(config, trained)
-    other = [c for c in changed if not c.startswith("data.") or c.startswith(OF_THE_RUN)]
-    if other:
-        raise InputError(
-            f"the run was trained with another config ({'; '.join(other[:4])}); evaluation may change the data it is on "
-            "and nothing else: leave --config out to take the run's own"
-        )
-    if [c for c in changed if c.startswith("data.")] or config.data.dir != trained.data.dir:
+    """The name of the results file of a run trained with `trained` and evaluated with `config`."""
+    changed = [c for c in differences(config, trained) if c.startswith("data.")]
+    if changed or config.data.dir != trained.data.dir:
         return f"results-{config.data.name}-{config.data.test_split}.json"
     return "results.json"
 
@@ -116,14 +105,9 @@ def write_ranks(results_file: pathlib.Path, ranks: Mapping[str, Ranks], split: S
     arrays["captions_per_image"] = np.array(split.captions_per_image)
     if (objects := object_counts(split)) is not None:
         arrays["objects"] = objects
-    path = ranks_path(results_file)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-        temporary.replace(path)
-    except OSError as e:
-        raise InputError(f"{path}: cannot be written ({e.strerror})") from None
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_whole(ranks_path(results_file), buffer.getvalue())
 
 
 def read_ranks(results_file: pathlib.Path) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from itm_jax import files
 from itm_jax.config.fields import differences, read_json, to_json
 from itm_jax.data.text.text_input import TextInput, run_vocabulary
 from itm_jax.data.text.vocabulary import VOCAB, to_text
@@ -21,10 +22,7 @@ def read_data(workdir: pathlib.Path) -> dict[str, Any]:
     path = workdir / DATA
     if not path.exists():
         return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        raise InputError(f"{path}: cannot be read ({e}); remove it to record the data anew") from None
+    return files.read_json(path, "remove it to record the data anew")
 
 
 def check_data(recorded: Mapping[str, Any], splits: Mapping[str, Split], workdir: pathlib.Path) -> None:

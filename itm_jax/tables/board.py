@@ -1,15 +1,12 @@
 """What the runs of a table are doing, for the terminal: the plan, progress, and the time left."""
 
 import re
-import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
 from itm_jax.tables.cell import Cell
 from itm_jax.tables.plan import estimate
+from itm_jax.terminal import Bar
 
 
 class Board:
@@ -17,50 +14,35 @@ class Board:
 
     def __init__(self, total: int, seconds: float | None):
         """For so many runs; until one has ended the time left is what was estimated."""
-        self._console = Console(stderr=True, highlight=False)
-        self._bar = Progress(
-            TextColumn("runs"),
-            MofNCompleteColumn(),
-            BarColumn(),
-            TextColumn("{task.description}"),
-            console=self._console,
-            disable=not self._console.is_terminal,
-        )
-        self._task = self._bar.add_task("", total=total)
+        self._bar = Bar("runs", total, remaining=False)
         self._left = f", about {duration(seconds)} left" if seconds else ""
         self._done, self._total, self.began = 0, total, time.monotonic()
 
     def __enter__(self) -> "Board":
-        self._bar.start()
         return self
 
     def __exit__(self, *_) -> None:
-        self._bar.stop()
+        self._bar.close()
 
     def say(self, message: str) -> None:
-        """A line."""
-        if self._console.is_terminal:
-            self._console.print(message, markup=False)
-        else:
-            print(message, file=sys.stderr, flush=True)
+        """Prints a line."""
+        self._bar.say(message)
 
     def ended(self, cell: Cell, seconds: float, problem: str) -> None:
-        """A cell has ended."""
+        """Shows that a cell has ended."""
         self._done += 1
-        self._bar.update(self._task, completed=self._done)
+        self._bar.advance(self._done)
         left = (time.monotonic() - self.began) / self._done * (self._total - self._done)
         self._left = f", {duration(left)} left" if self._done < self._total else ""
-        rsum = "" if problem else f" rSum {cell.content()['protocols']['full']['rsum']:.1f}"
-        self.say(
-            f"[{self._done}/{self._total}] {cell.name}:{' ' + problem if problem else rsum} ({duration(seconds)}{self._left})"
-        )
+        what = problem or f"rSum {cell.content()['protocols']['full']['rsum']:.1f}"
+        self.say(f"[{self._done}/{self._total}] {cell.name}: {what} ({duration(seconds)}{self._left})")
 
     def show(self, running: Sequence[tuple[Cell, str]]) -> None:
-        """What is under way: cells with the last lines of their logs."""
-        if self._console.is_terminal:
-            steps = (re.findall(r"step \d+/\d+", line) for _, line in running)
+        """Shows what is under way: cells with the last lines of their logs."""
+        if self._bar.live:
+            steps = (re.findall(r"step [\d,]+/[\d,]+", line) for _, line in running)
             doing = "; ".join(f"{cell.name} {s[-1] if s else ''}" for (cell, _), s in zip(running, steps, strict=True))
-            self._bar.update(self._task, description=doing + self._left)
+            self._bar.describe(doing + self._left)
 
 
 def duration(seconds: float) -> str:

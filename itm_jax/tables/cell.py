@@ -8,6 +8,7 @@ import shlex
 import sys
 from typing import Any
 
+from itm_jax import files
 from itm_jax.config import default as config_lib
 from itm_jax.config.fields import FREE_FIELDS, flatten, read_json
 from itm_jax.errors import InputError
@@ -64,12 +65,7 @@ class Cell:
 
     def content(self) -> dict[str, Any]:
         """Its results."""
-        try:
-            return json.loads(self.results.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as e:
-            raise InputError(
-                f"{self.results}: cannot be read ({e}); remove it, and the run is evaluated again"
-            ) from None
+        return files.read_json(self.results, "remove it, and the run is evaluated again")
 
     @property
     def command(self) -> str:

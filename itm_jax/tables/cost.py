@@ -12,7 +12,7 @@ import numpy as np
 
 from itm_jax.config.fields import FREE_FIELDS, flatten
 from itm_jax.errors import InputError
-from itm_jax.files import write_whole
+from itm_jax.files import read_json, write_whole
 from itm_jax.tables.cell import Cell
 from itm_jax.tables.content import Content
 from itm_jax.tables.table import Table
@@ -66,9 +66,9 @@ def measure(cells: Sequence[Cell], path: pathlib.Path, *, repeats: int) -> None:
     plan = path.with_suffix(".plan.json")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        plan.write_text(plan_of(cells), encoding="utf-8")
     except OSError as e:
-        raise InputError(f"{plan}: cannot be written ({e.strerror})") from None
+        raise InputError(f"{path.parent}: cannot be made ({e.strerror})") from None
+    write_whole(plan, plan_of(cells))
     out = path.with_suffix(".new.json")
     command = [
         sys.executable,
@@ -90,10 +90,7 @@ def measure(cells: Sequence[Cell], path: pathlib.Path, *, repeats: int) -> None:
 
 def read_figures(path: pathlib.Path) -> dict[str, Any] | None:
     """The figures; None where they were not measured yet."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-    except (OSError, ValueError) as e:
-        raise InputError(f"{path}: cannot be read ({e}); remove it to measure again") from None
+    return read_json(path, "remove it to measure again") if path.exists() else None
 
 
 def cost(table: Table, dataset: str, figures: dict[str, Any]) -> Content:

@@ -3,17 +3,12 @@
 import pathlib
 from collections.abc import Mapping, Sequence
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from itm_jax.tables.collect import Line, by_objects
 from itm_jax.tables.published import place_of, published_beside
 from itm_jax.tables.table import Table
-
-BLUE, GREY, ORANGE = "#3b6fb6", "#9aa4b1", "#d9822b"
+from itm_jax.viz.figures import BLUE, GREY, ORANGE, PAIRS, panels, save, without_frame
 
 
 def draw(path: pathlib.Path, table: Table, dataset: str, blocks: dict[str, Sequence[Line]]) -> None:
@@ -22,7 +17,7 @@ def draw(path: pathlib.Path, table: Table, dataset: str, blocks: dict[str, Seque
     tallest = max((len(lines) for lines in shown.values()), default=1)
     points = not table.axis and table.kind == "recalls"
     height = 1.2 + 0.32 * tallest if points else 3.8
-    figure, axes = plt.subplots(1, max(1, len(shown)), figsize=(7.2 * max(1, len(shown)), height), squeeze=False)
+    figure, axes = panels(1, max(1, len(shown)), figsize=(7.2 * max(1, len(shown)), height), layout="tight")
     for axis, (protocol, lines) in zip(axes[0], shown.items(), strict=False):
         if table.axis:
             _curves(axis, table, lines)
@@ -31,11 +26,8 @@ def draw(path: pathlib.Path, table: Table, dataset: str, blocks: dict[str, Seque
         else:
             _points(axis, table, protocol, lines)
         axis.set_title(f"{table.title}: {dataset}, {protocol}", fontsize=10)
-        for side in ("top", "right"):
-            axis.spines[side].set_visible(False)
-    figure.tight_layout()
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+        without_frame(axis)
+    save(figure, path, dpi=150)
 
 
 def _errors(line: Line) -> tuple[float, float]:
@@ -91,12 +83,12 @@ def _groups(axis, lines: Sequence[Line]) -> None:
 
 def draw_costs(path: pathlib.Path, table: Table, dataset: str, models: Mapping[str, Mapping[str, float]]) -> None:
     """Time of an epoch against time of a query, both logarithmic; discs for one vector per item, squares for fragments."""
-    figure, axis = plt.subplots(figsize=(7.2, 4.0))
+    figure, [[axis]] = panels(figsize=(7.2, 4.0), layout="tight")
     for k, row in enumerate(table.rows_on(dataset)):
         of = models[row.name]
         x, y = of["seconds_of_an_epoch"], 1e3 * (of["caption_seconds_median"] + of["score_seconds_median"])
         marker = "o" if row.group == table.rows[0].group else "s"
-        axis.scatter(x, y, s=60, marker=marker, color=plt.get_cmap("tab10")(k), label=row.name)
+        axis.scatter(x, y, s=60, marker=marker, color=PAIRS(k), label=row.name)
     axis.set(xscale="log", yscale="log", xlabel="seconds of an epoch", ylabel="ms of one query, encoded and scored")
     for of_axis in (axis.xaxis, axis.yaxis):
         of_axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -106,6 +98,4 @@ def draw_costs(path: pathlib.Path, table: Table, dataset: str, models: Mapping[s
     axis.grid(alpha=0.25, which="both")
     axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
     axis.set_title(f"{table.title}: {dataset}", fontsize=10)
-    figure.tight_layout()
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    save(figure, path, dpi=150)

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from itm_jax.config.load import load_module
+from itm_jax.config.load import find_config, load_module
 from itm_jax.errors import InputError
 
 KINDS = ("recalls", "objects", "cost")
@@ -100,11 +100,12 @@ class Table:
 
 
 def load_table(path: pathlib.Path) -> Table:
-    """The table of a file.
+    """The table of a file, or of the library's own by its name.
 
     Raises:
         InputError: there is none, it is broken, or its rows do not fit together.
     """
+    path = find_config(f"tables/{path}" if path.parent == pathlib.Path() else str(path)) or path
     if path.suffix != ".py" or not path.is_file():
         near = sorted(p.stem for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
         raise InputError(f"{path}: no table, which is a .py file" + (f"; there are {', '.join(near)}" if near else ""))

@@ -1,64 +1,69 @@
-"""The parts of a run, built from its config: model, text side, mesh, optimiser, first state; and its workdir."""
+"""The parts of a run, built from its completed config: model, mesh, optimiser, first state, and the compiled step."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array
 
-from itm_jax.config.derived import resolve
 from itm_jax.data import pipeline
-from itm_jax.data.labels import word_prior
+from itm_jax.data.bank import bank_dtype, make_bank, on_device
+from itm_jax.data.statistics import data_statistics
 from itm_jax.data.text.states import lone_mask_state
 from itm_jax.data.text.text_input import TextInput
 from itm_jax.devices.mesh import make_mesh, put, replicated
 from itm_jax.models import build
-from itm_jax.models.cpfean import WORD_PRIOR
-from itm_jax.structs import TrainState
+from itm_jax.structs import Regions, TrainState
 from itm_jax.training.augment import AugmentConstants
 from itm_jax.training.state import init_state, learning_rate, make_optimizer
+from itm_jax.training.step import make_train_step
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
     """A model with its text side, mesh and freshly initialised state."""
 
-    config: Any
+    config: ml_collections.FrozenConfigDict
     text: TextInput
-    mesh: Any
+    mesh: Mesh
     model: Any
-    optimizer: Any
-    schedule: Any
+    optimizer: optax.GradientTransformation
+    schedule: optax.Schedule
     steps_per_epoch: int
     state: TrainState
 
 
-def build_run(config, text: TextInput, data: pipeline.TextSplit) -> Run:
-    """The run's parts; `data`, its training split, gives the shapes."""
-    resolve(config)
+def build_run(config: ml_collections.FrozenConfigDict, text: TextInput, data: pipeline.TextSplit) -> Run:
+    """The run's parts.
+
+    Args:
+        config: completed by `data.prepare`.
+        text: its text side.
+        data: its training split.
+    """
     mesh = make_mesh(config.data.batch_size)
     steps = pipeline.steps_per_epoch(data.split, config.data.batch_size)
     model = build(config.model)
     schedule = learning_rate(config.optim, steps)
     optimizer = make_optimizer(config.optim, schedule)
-    example = data.batch(np.arange(2))
     state = init_state(
         jax.random.key(config.seed),
         model,
         optimizer,
-        example,
+        data.batch(np.arange(2)),
         data.constants,
         bert_params=text.params,
         sharded=config.optim.sharded,
         mesh=mesh,
     )
-    if WORD_PRIOR in state.batch_stats:
-        prior = word_prior(
-            data.table.ids, data.table.lengths, data.split.captions_per_image, config.model.text.vocab_size
-        )
-        stats = dict(state.batch_stats) | {WORD_PRIOR: put(prior, replicated(mesh))}
-        state = state.replace(batch_stats=stats)
+    if statistics := data_statistics(config, data, state.batch_stats):
+        state = state.replace(batch_stats={**state.batch_stats, **put(statistics, replicated(mesh))})
     return Run(config, text, mesh, model, optimizer, schedule, steps, state)
 
 
@@ -66,3 +71,47 @@ def augment_constants(config, text: TextInput) -> AugmentConstants:
     """What word augmentation needs of the text side."""
     mask_state = None if config.model.text.trainable else lone_mask_state(text)
     return AugmentConstants(text.mask_id, jnp.asarray(text.replacements), mask_state)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """The jitted training step of a run, and what it is given besides state and batch.
+
+    Attributes:
+        function: (state, batch, key, bank) -> (state, metrics); the state is donated.
+        key: of the run; the step's randomness is drawn from it and the number of the step.
+        bank: features of the training split on the devices; None where a batch brings its own.
+    """
+
+    function: Callable[..., Any]
+    key: Array
+    bank: Regions | None
+
+    def __call__(self, state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Array]]:
+        """One step."""
+        return self.function(state, batch, self.key, self.bank)
+
+
+def build_step(run: Run, data: pipeline.TextSplit, state: TrainState, *, warmup: bool = True) -> Step:
+    """The training step of a run on its training split, for states laid out like `state`.
+
+    Without `warmup` it is the step after the warm-up epochs.
+
+    Raises:
+        InputError: `data.bank=device`, and the features do not fit.
+    """
+    config = run.config
+    function = make_train_step(
+        run.model,
+        run.optimizer,
+        augment_constants(config, run.text),
+        config,
+        constants=data.constants,
+        warmup_steps=round(config.loss.warmup_epochs * run.steps_per_epoch) if warmup else 0,
+    )
+    layout = (jax.tree.map(lambda x: x.sharding, state), replicated(run.mesh))
+    key = jax.jit(lambda: jax.random.key(config.seed + 1), out_shardings=replicated(run.mesh))()
+    bank = None
+    if on_device(config, data, run.mesh):
+        bank = make_bank(data, run.mesh, bank_dtype(data.split.features.dtype, config.model.dtype))
+    return Step(jax.jit(function, donate_argnums=0, out_shardings=layout), key, bank)

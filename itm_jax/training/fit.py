@@ -8,7 +8,8 @@ from itm_jax.data.pipeline import TextSplit
 from itm_jax.devices.mesh import split_batch
 from itm_jax.devices.programs import device_memory, memory_of
 from itm_jax.errors import InputError
-from itm_jax.structs import Batch
+from itm_jax.structs import Batch, TrainState
+from itm_jax.training.build import Step
 
 
 def largest_batch(data: TextSplit, batch_size: int, mesh: Mesh, *, regions: bool) -> Batch:
@@ -33,7 +34,7 @@ def remedies(config, mesh: Mesh) -> str:
     return f"set {', or '.join(found)}; all but optim.sharded need another --workdir where the run has begun"
 
 
-def check_step(step, state, batch: Batch, key, bank, mesh: Mesh, remedy: str) -> str | None:
+def check_step(step: Step, state: TrainState, batch: Batch, mesh: Mesh, remedy: str) -> str | None:
     """Compiles the jitted step for the shapes of `batch`; a later call with such a batch finds it compiled.
 
     `remedy` says in an error what to change.
@@ -47,7 +48,7 @@ def check_step(step, state, batch: Batch, key, bank, mesh: Mesh, remedy: str) ->
     b, length = batch.tokens.ids.shape
     what = f"a step of {b} pairs, {length} tokens each"
     try:
-        needs = memory_of(step.lower(state, batch, key, bank).compile())
+        needs = memory_of(step.function.lower(state, batch, step.key, step.bank).compile())
     except jax.errors.JaxRuntimeError as e:
         if "RESOURCE_EXHAUSTED" not in str(e):
             raise

@@ -10,42 +10,42 @@ import contextlib
 import functools
 import pathlib
 import time
+from collections.abc import Callable
+from typing import Any
 
 import jax
 
-from itm_jax.config.derived import resolve
 from itm_jax.config.validation import split_problem
 from itm_jax.data import pipeline
-from itm_jax.data.bank import bank_dtype, make_bank, on_device
-from itm_jax.data.prepare import fill_in_priors, with_text
-from itm_jax.data.splits import read_splits
-from itm_jax.data.text.text_input import load_text
+from itm_jax.data.pipeline import TextSplit
+from itm_jax.data.prepare import prepare
 from itm_jax.devices import distributed
-from itm_jax.devices.mesh import own_rows, put_part, replicated
+from itm_jax.devices.mesh import own_rows, put_part
 from itm_jax.devices.programs import use_cache
 from itm_jax.errors import DivergedError, InputError, NonFiniteScoresError, TerminatedError
 from itm_jax.evaluation.encode import make_encoders
-from itm_jax.evaluation.rank import rank_split
+from itm_jax.evaluation.rank import Scorer
 from itm_jax.evaluation.truth import check_truth
 from itm_jax.metrics.retrieval import rank_metrics
 from itm_jax.runs import checkpoints
-from itm_jax.runs.display import say
 from itm_jax.runs.lock import workdir_lock
+from itm_jax.runs.progress import Progress
 from itm_jax.runs.records import NoRecords, Records
 from itm_jax.runs.workdir import check_data, check_workdir, read_data, write_files
 from itm_jax.structs import TrainState
-from itm_jax.training.build import Run, augment_constants, build_run
+from itm_jax.terminal import say
+from itm_jax.training.build import Run, Step, build_run, build_step
 from itm_jax.training.fit import check_step, largest_batch, remedies
+from itm_jax.training.profile import Profile
 from itm_jax.training.start import first_state
-from itm_jax.training.step import make_train_step
 from itm_jax.training.stop_signal import StopSignal
 
 
-def train(config, workdir: pathlib.Path, *, check_test: bool = False) -> None:
+def train(config, workdir: str | pathlib.Path, *, check_test: bool = False) -> None:
     """Trains, or continues, the run of `workdir` to its last epoch; checkpoints are selected by dev rSum.
 
     Args:
-        config: the run's config; fields that the text encoder or the variant decides are filled in.
+        config: the run's config; it stays as it is. `WORKDIR/config.json` has it completed.
         workdir: where everything is written.
         check_test: open the test split too before training, and its ground truth, so that a mistake there does not show
             hours later.
@@ -55,109 +55,138 @@ def train(config, workdir: pathlib.Path, *, check_test: bool = False) -> None:
         DivergedError: more than `train.max_skipped` steps had a non-finite loss or gradient.
         TerminatedError: SIGTERM arrived; a checkpoint was saved.
     """
+    workdir = pathlib.Path(workdir).expanduser()
     if problem := split_problem(config):
         raise InputError(problem)
     use_cache(config)
     with workdir_lock(workdir) if distributed.first() else contextlib.nullcontext():
         names = [config.data.train_split, config.data.dev_split] + [config.data.test_split] * check_test
-        splits = read_splits(config, names)
-        if check_test:
-            check_truth(config, splits)
-        text = load_text(config, source=config.data.source, workdir=workdir, captions=splits[0].captions)
-        resolve(config)
-        fill_in_priors(config, splits[0])
-        check_workdir(config, workdir)
-        recorded = read_data(workdir)
-        check_data(recorded, {s.name: s for s in splits[:2]}, workdir)
-        train_data, dev_data = (with_text(config, split, text) for split in splits[:2])
-        run = build_run(config, text, train_data)
-        state, meta = first_state(run, workdir)
-        write = functools.partial(write_files, run.config, run.text, workdir, None if recorded else splits[:2])
-        if int(state.step) < meta["total_steps"]:
-            _loop(run, train_data, dev_data, state, meta, workdir, write)
+        prepared = prepare(config, names, workdir=workdir)
+        check_truth(prepared.config, prepared.splits)
+        check_workdir(prepared.config, workdir)
+        recorded, of_run = read_data(workdir), prepared.splits[:2]
+        check_data(recorded, {s.name: s for s in of_run}, workdir)
+        train_data, dev_data = (prepared.with_text(split) for split in of_run)
+        run = build_run(prepared.config, prepared.text, train_data)
+        state, progress = first_state(run, workdir)
+        write = functools.partial(write_files, run.config, run.text, workdir, None if recorded else of_run)
+        if int(state.step) < progress.total_steps:
+            step = _compiled(run, train_data, state, write)
+            _loop(run, step, train_data, dev_data, state, progress, workdir)
         elif distributed.first():
             write()
 
 
-def _loop(run: Run, train_data, dev_data, state: TrainState, meta: dict, workdir: pathlib.Path, write) -> None:
+def _compiled(run: Run, data: TextSplit, state: TrainState, write: Callable[[], None]) -> Step:
+    """The step, compiled for the largest batch. `write` is called when it is known to fit.
+
+    A run that does not fit leaves nothing behind, so that with smaller fields it takes this workdir.
+    """
+    step = build_step(run, data, state)
+    largest = largest_batch(data, run.config.data.batch_size, run.mesh, regions=step.bank is None)
+    needs = check_step(step, state, largest, run.mesh, remedies(run.config, run.mesh))
+    if distributed.first():
+        write()
+        if needs:
+            say(needs)
+    return step
+
+
+def _loop(
+    run: Run,
+    step_function: Step,
+    train_data: TextSplit,
+    dev_data: TextSplit,
+    state: TrainState,
+    progress: Progress,
+    workdir: pathlib.Path,
+) -> None:
+    """Repeats the step to the end of the run; logs, evaluates on dev, saves, and stops where it is asked to."""
     config, epoch = run.config, run.steps_per_epoch
-    first, total = int(state.step), meta["total_steps"]
-    step_fn = jax.jit(
-        make_train_step(
-            run.model,
-            run.optimizer,
-            augment_constants(config, run.text),
-            config,
-            constants=train_data.constants,
-            warmup_steps=round(config.loss.warmup_epochs * epoch),
-        ),
-        donate_argnums=0,
-        out_shardings=(jax.tree.map(lambda x: x.sharding, state), replicated(run.mesh)),
-    )
-    bank = None
-    if on_device(config, train_data, run.mesh):
-        bank = make_bank(train_data, run.mesh, bank_dtype(train_data.split.features.dtype, config.model.dtype))
-    encoders = make_encoders(run.model, run.mesh)
+    first, total = int(state.step), progress.total_steps
     batches = pipeline.train_batches(
         train_data,
         batch_size=config.data.batch_size,
         seed=config.seed,
         start=first,
         prefetch=config.data.prefetch,
-        regions=bank is None,
+        regions=step_function.bank is None,
         part=own_rows(run.mesh, config.data.batch_size),
     )
-    key = jax.jit(lambda: jax.random.key(config.seed + 1), out_shardings=replicated(run.mesh))()
-    largest = largest_batch(train_data, config.data.batch_size, run.mesh, regions=bank is None)
-    needs = check_step(step_fn, state, largest, key, bank, run.mesh, remedies(config, run.mesh))
-    if distributed.first():
-        write()  # not before: a run that does not fit leaves nothing, so that with smaller fields it takes this workdir
-        if needs:
-            say(needs)
+    encoders = make_encoders(run.model, run.mesh)
     eval_every = max(1, round(config.train.eval_every_epochs * epoch))
-    records = Records(workdir, first, meta) if distributed.first() else NoRecords()
-    stop, window = StopSignal(), time.perf_counter()
+    records = Records(workdir, first, progress) if distributed.first() else NoRecords()
+    profile = Profile(config.train.profile if distributed.first() else (0, 0), workdir)
+    stop, speed = StopSignal(), Speed(first, config.data.batch_size)
     try:
         for step in range(first + 1, total + 1):
-            state, metrics = step_fn(state, put_part(next(batches), run.mesh), key, bank)
+            profile.before(step)
+            # Nothing may go to or from the devices here unless the code says so: it would wait for the step.
+            with jax.profiler.StepTraceAnnotation("train", step_num=step), jax.transfer_guard("disallow"):
+                state, metrics = step_function(state, put_part(next(batches), run.mesh))
+            profile.after(step, state)
             logged = step % config.train.log_every == 0 or step == total
             if logged:
-                values = {k: float(v) for k, v in metrics.items()}
-                now = time.perf_counter()
-                done = min(config.train.log_every, step - first)
-                rate, window = done * config.data.batch_size / (now - window), now
-                records.train(step, values, step / epoch, rate)
+                values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+                values["lr"] = float(run.schedule(step - 1))
+                records.train(step, values, step / epoch, speed.at(step))
                 if values["skipped"] > config.train.max_skipped or values["skipped"] == total:
                     records.wait()
                     what = f"{values['skipped']:.0f} steps had a non-finite loss, gradient or outcome"
                     raise diverged(run, workdir, step, what, survivable=values["skipped"] < total)
-            rsum = None
-            if step % eval_every == 0 or step == total:
+            evaluated = step % eval_every == 0 or step == total
+            if evaluated:
                 variables = {"params": state.params, "batch_stats": state.batch_stats}
-                try:
-                    ranks, _, _ = rank_split(encoders, variables, dev_data, config, run.mesh)
-                except NonFiniteScoresError as e:
-                    raise diverged(run, workdir, step, f"on {dev_data.split.name}: {e}") from None
-                dev = rank_metrics(*ranks["full"])
-                rsum = dev["rsum"]
-                records.dev(step, dev, best=rsum > meta["best_rsum"])
-                if rsum > meta["best_rsum"]:
-                    meta |= {"best_rsum": rsum, "best_step": step}
-                window = time.perf_counter()
+                scorer = Scorer(config, dev_data, run.mesh, encoders, variables)
+                metrics_on_dev, after = _select(run, scorer, step, progress, workdir)
+                records.dev(step, metrics_on_dev, best=after.best_step == step)
+                progress = after
+                speed.restart(step)
             stopped = False
-            if logged or rsum is not None or distributed.alone():  # several ask one another, not at every step
+            if logged or evaluated or distributed.alone():  # several processes ask one another, not at every step
                 stopped = distributed.any_of_them(stop.requested)
             periodic = config.train.checkpoint_every and step % config.train.checkpoint_every == 0
-            if rsum is not None or periodic or stopped:
-                records.save(distributed.near(state))
+            if evaluated or periodic or stopped:
+                records.save(distributed.near(state), progress)
             if stopped:
                 records.wait()
                 raise TerminatedError(
                     f"{workdir}: stopped by SIGTERM at step {step}, saved; the same command continues"
                 )
     finally:
+        profile.close()
         records.close()
         stop.restore()
+
+
+def _select(
+    run: Run, scorer: Scorer, step: int, progress: Progress, workdir: pathlib.Path
+) -> tuple[dict[str, Any], Progress]:
+    """Metrics on dev, and the progress with this step as the best where its rSum is."""
+    try:
+        metrics = rank_metrics(*scorer.ranks().ranks["full"])
+    except NonFiniteScoresError as e:
+        raise diverged(run, workdir, step, f"on {scorer.data.split.name}: {e}") from None
+    return metrics, progress.evaluated(step, metrics["rsum"])
+
+
+class Speed:
+    """Examples per second since the last line, without the time of evaluations."""
+
+    def __init__(self, step: int, batch_size: int):
+        """From `step` on."""
+        self._batch_size = batch_size
+        self.restart(step)
+
+    def restart(self, step: int) -> None:
+        """Counts from `step` on."""
+        self._step, self._began = step, time.perf_counter()
+
+    def at(self, step: int) -> float:
+        """Examples per second up to `step`; counting starts anew."""
+        steps, seconds = step - self._step, time.perf_counter() - self._began
+        self.restart(step)
+        return steps * self._batch_size / seconds
 
 
 def diverged(run: Run, workdir: pathlib.Path, step: int, what: str, *, survivable: bool = False) -> DivergedError:

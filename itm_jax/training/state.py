@@ -8,7 +8,7 @@ import optax
 from jaxtyping import PRNGKeyArray
 
 from itm_jax.devices.mesh import put, replicated, spread
-from itm_jax.models.variables import _initializer
+from itm_jax.models.variables import initializer
 from itm_jax.structs import Batch, Constants, TrainState
 
 TEXT_ENCODER = "text_encoder"
@@ -68,7 +68,7 @@ def init_state(
         sharded: whether the optimiser's state is split over the mesh (`init_optimizer`).
         mesh: from `devices.mesh.make_mesh`.
     """
-    init = _initializer(model, batch, constants)
+    init = initializer(model, batch, constants)
     variables = jax.jit(init, out_shardings=replicated(mesh))(key)
     params, batch_stats = variables["params"], variables["batch_stats"]
     if bert_params is not None and TEXT_ENCODER in params:

@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import optax
 from jaxtyping import PRNGKeyArray
 
+from itm_jax.config.sections import Loss, read_section
 from itm_jax.data.bank import take
 from itm_jax.losses.matching import matching_loss
 from itm_jax.losses.negatives import excluded_pairs
@@ -22,7 +24,7 @@ def make_train_step(
     model,
     optimizer: optax.GradientTransformation,
     augmentation: AugmentConstants,
-    config,
+    config: ml_collections.ConfigDict,
     *,
     constants: Constants,
     warmup_steps: int,
@@ -33,16 +35,18 @@ def make_train_step(
         model: from `models.build`.
         optimizer: from `training.state.make_optimizer`.
         augmentation: what word augmentation needs.
-        config: the whole config; read here: `data.augment`, `loss`, and what saves memory in the text encoder.
+        config: a completed config; read here: `data.augment`, `loss`, and what saves memory in the text encoder.
         constants: collections of the model's variables that come with the data (`TextSplit.constants`).
         warmup_steps: steps in which the triplet terms sum over all negatives.
 
     Returns:
         A function of the state, a host-independent batch, the run's key and, where batches come without regions, the
-        bank; the step's randomness is `fold_in(key, state.step)`. Its metrics: `loss`, `plateau` (the loss of a collapsed model), `grad_norm`,
-        `skipped`; scalars.
+        bank; the step's randomness is `fold_in(key, state.step)`. Its metrics are scalars: `loss`, `plateau` (the loss of
+        a collapsed model), `grad_norm`, `skipped`.
     """
     encoder = make_text_encoder(encoder_config(config.model), jnp.dtype(config.model.dtype), remat=config.train.remat)
+
+    loss = read_section(Loss, config.loss)
 
     def loss_fn(params, batch_stats, batch: Batch, bank: Regions | None, step, key):
         if batch.regions is None:
@@ -63,32 +67,30 @@ def make_train_step(
             rngs={"aggregation": aggregation_key, "dropout": dropout_key},
             mutable=["batch_stats"],
         )
-        excluded = excluded_pairs(
-            batch.image, same_image=config.loss.same_image, num_negatives=config.loss.num_negatives
-        )
+        excluded = excluded_pairs(batch.image, same_image=loss.same_image, num_negatives=loss.num_negatives)
         scores = model.apply(variables, images, captions, method="score")
-        loss, plateau = matching_loss(
-            loss_key, scores, images, captions, excluded, warmup=step < warmup_steps, config=config.loss
+        value, plateau = matching_loss(
+            loss_key, scores, images, captions, excluded, warmup=step < warmup_steps, config=loss
         )
-        return loss, (updates.get("batch_stats", batch_stats), plateau)
+        return value, (updates.get("batch_stats", batch_stats), plateau)
 
     def train_step(
         state: TrainState, batch: Batch, key: PRNGKeyArray, bank: Regions | None = None
     ) -> tuple[TrainState, Metrics]:
         grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
         step_key = jax.random.fold_in(key, state.step)
-        (loss, (batch_stats, plateau)), grads = grad_fn(
+        (value, (batch_stats, plateau)), grads = grad_fn(
             state.params, state.batch_stats, batch, bank, state.step, step_key
         )
         norm = optax.tree.norm(grads)
         with jax.numpy_dtype_promotion("standard"):  # Adam's bias correction is a float to the power of an integer
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         new = (optax.apply_updates(state.params, updates), batch_stats, opt_state)
-        finite = jnp.isfinite(norm) & jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(new[:2]))
+        finite = jnp.isfinite(norm) & jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(new[:2]))
         old = (state.params, state.batch_stats, state.opt_state)
         params, batch_stats, opt_state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
         skipped = state.skipped + jnp.where(finite, 0, 1)
-        metrics = {"loss": loss, "plateau": plateau, "grad_norm": norm, "skipped": skipped}
+        metrics = {"loss": value, "plateau": plateau, "grad_norm": norm, "skipped": skipped}
         return TrainState(state.step + 1, params, batch_stats, opt_state, skipped), metrics
 
     return train_step

@@ -1,3 +1,1 @@
-"""Pictures of what models do."""
-
-AS_WRITTEN = {"text.parse_math": False}  # captions with dollar signs are no formulas
+"""Pictures of what models do, and reports of runs."""

@@ -2,26 +2,22 @@
 
 import pathlib
 
-import matplotlib
-import numpy as np
-
-matplotlib.use("Agg")  # files only
-
 import matplotlib.image
-import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from itm_jax.data.scenes import world as scenes
 from itm_jax.data.scenes.render import render
 from itm_jax.errors import InputError
 from itm_jax.structs import Split
-from itm_jax.viz import AS_WRITTEN
 from itm_jax.viz.explain import Matching, Merging
+from itm_jax.viz.figures import GATES, PAIRS, as_written, panels, save
 
 COLUMNS = 6  # words in a row
-GATES = plt.get_cmap("viridis")
-PAIRS = plt.get_cmap("tab10")
 
 
 def picture(config, split: Split, image: int, directory: pathlib.Path | None) -> np.ndarray:
@@ -68,7 +64,7 @@ def _wrapped(text: str, width: int = 60) -> str:
     return "\n".join(lines)
 
 
-@plt.rc_context(AS_WRITTEN)
+@as_written
 def draw_matching(path: pathlib.Path, pixels: np.ndarray, boxes: np.ndarray, caption: str, found: Matching) -> None:
     """Writes a picture: all regions coloured by gate, then for each word the region that it took.
 
@@ -80,7 +76,7 @@ def draw_matching(path: pathlib.Path, pixels: np.ndarray, boxes: np.ndarray, cap
         found: of the pair.
     """
     rows = max(1, -(-len(found.words) // COLUMNS))
-    figure = plt.figure(figsize=(4.2 + 1.7 * COLUMNS, max(4.4, 2.0 * rows)), layout="constrained")
+    figure = Figure(figsize=(4.2 + 1.7 * COLUMNS, max(4.4, 2.0 * rows)), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(4.2, 1.7 * COLUMNS))
     axes = left.subplots()
     _show(axes, pixels, f"{_wrapped(caption, 44)}\nscore {found.score:.3f}", 10)
@@ -91,7 +87,7 @@ def draw_matching(path: pathlib.Path, pixels: np.ndarray, boxes: np.ndarray, cap
             share = float(gate[region]) / widest
             _box(axes, boxes[region], pixels.shape, GATES(share), 0.6 + 2.4 * share)
     if found.gate is not None:
-        mappable = plt.cm.ScalarMappable(plt.Normalize(0, widest), GATES)
+        mappable = ScalarMappable(Normalize(0, widest), GATES)
         left.colorbar(mappable, ax=axes, location="bottom", shrink=0.7, label="gate of a region")
     grid = right.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axes in grid[len(found.words) :]:
@@ -100,17 +96,15 @@ def draw_matching(path: pathlib.Path, pixels: np.ndarray, boxes: np.ndarray, cap
         weight = "" if found.prominence is None else f"\nweight {found.prominence[k]:.3f}"
         _show(grid[k], pixels, f"{word}  {found.cosines[region, k]:.2f}{weight}")
         _box(grid[k], boxes[region], pixels.shape, "red", 2.5)
-    figure.savefig(path, dpi=90)
-    plt.close(figure)
+    save(figure, path)
 
 
-@plt.rc_context(AS_WRITTEN)
+@as_written
 def draw_merging(path: pathlib.Path, pixels: np.ndarray, boxes: np.ndarray, caption: str, found: Merging) -> None:
     """Writes a picture: pairs of merged regions in one colour each, merged word pieces below."""
     shown = found.regions[:COLUMNS]
-    figure, grid = plt.subplots(
-        1, 1 + max(1, len(shown)), figsize=(4 + 2.6 * max(1, len(shown)), 4), layout="constrained"
-    )
+    count = max(1, len(shown))
+    figure, [grid] = panels(1, 1 + count, figsize=(4 + 2.6 * count, 4))
     _show(grid[0], pixels, f"{_wrapped(caption, 40)}\nscore {found.score:.3f}", 10)
     for axes in grid[1:]:
         axes.axis("off")
@@ -121,5 +115,4 @@ def draw_merging(path: pathlib.Path, pixels: np.ndarray, boxes: np.ndarray, capt
             _box(grid[k + 1], boxes[region], pixels.shape, PAIRS(k), 2, str(region))
     pairs = [f"{found.words[s]} → {found.words[d]} ({cosine:.2f})" for s, d, cosine in found.pieces]
     figure.supxlabel("merged words: " + (", ".join(pairs) or "none"), fontsize=10)
-    figure.savefig(path, dpi=90)
-    plt.close(figure)
+    save(figure, path)

@@ -4,20 +4,17 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Int
 
+from itm_jax.viz.figures import BLUE, ORANGE, panels, save, without_frame
+
 UP_TO = 100  # ranks of a recall curve
-BLUE, ORANGE = "#3b6fb6", "#d9822b"
 
 
 def draw_training(path: pathlib.Path, lines: Sequence[Mapping[str, Any]]) -> None:
     """Writes loss of the training steps and rSum on dev, from the objects of metrics.jsonl."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
+    figure, [[left, right]] = panels(1, 2, figsize=(10, 3.4))
     steps = [(x["step"], x["loss"]) for x in lines if x.get("loss") is not None]
     dev = [(x["step"], x["rsum"]) for x in lines if x.get("rsum") is not None]
     left.plot(*zip(*steps, strict=True), color=BLUE, lw=1) if steps else None
@@ -37,7 +34,7 @@ def recall_curve(ranks: Int[np.ndarray, " q"], up_to: int = UP_TO) -> np.ndarray
 
 def draw_recall(path: pathlib.Path, image_ranks: np.ndarray, caption_ranks: np.ndarray) -> None:
     """Writes recall at K of both directions from 0-based ranks."""
-    figure, axes = plt.subplots(figsize=(5.4, 3.4), layout="constrained")
+    figure, [[axes]] = panels(figsize=(5.4, 3.4))
     for ranks, name, colour in ((image_ranks, "image to text", BLUE), (caption_ranks, "text to image", ORANGE)):
         axes.plot(np.arange(1, UP_TO + 1), recall_curve(ranks), label=name, color=colour)
     axes.set(xlabel="K", ylabel="recall at K, %", xscale="log", ylim=(0, 101))
@@ -48,7 +45,5 @@ def draw_recall(path: pathlib.Path, image_ranks: np.ndarray, caption_ranks: np.n
 def _finish(figure, every: Sequence[Any], path: pathlib.Path) -> None:
     for axes in every:
         axes.grid(alpha=0.25)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    without_frame(*every)
+    save(figure, path, dpi=110)

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from itm_jax.config.derived import decided
 from itm_jax.data.pipeline import TextSplit
 from itm_jax.data.text.text_input import TextInput
 from itm_jax.errors import InputError
@@ -61,7 +60,7 @@ def explain(run: OpenRun, captions: np.ndarray) -> list[Matching | Merging]:
     c = run.config.model
     if c.name in ("cpfean", "late", "scan"):
         return [_matching(run, caption) for caption in captions]
-    if c.name != "afa" or not c.aggregation.enabled or decided(c)["aggregation.variant"] != "paper":
+    if c.name != "afa" or not c.aggregation.enabled or c.aggregation.variant != "paper":
         raise InputError(
             f"config.model.name={c.name}: nothing to show; pictures are of cpfean, late, scan, and of what afa "
             "(aggregation of the paper) merges"

@@ -9,9 +9,7 @@ from jaxtyping import Float
 from itm_jax.config.model_fields import uses_edges
 from itm_jax.data.prepare import with_text
 from itm_jax.errors import InputError
-from itm_jax.evaluation.encode import make_encoders
 from itm_jax.evaluation.open_run import OpenRun
-from itm_jax.evaluation.rank import score_split
 from itm_jax.viz.explain import Matching, Merging, explain
 
 
@@ -45,8 +43,8 @@ def with_captions(run: OpenRun, images: Sequence[int], captions: Sequence[str]) 
 
 
 def scores(run: OpenRun) -> Float[np.ndarray, "i t"]:
-    """Of all images with all captions of the run's split."""
-    return score_split(make_encoders(run.model, run.mesh), run.variables, run.data, run.config, run.mesh)[0]
+    """Returns the score of every image with every caption of the run's split."""
+    return run.scores().scores
 
 
 def look_at(run: OpenRun, image: int, caption: str) -> Matching | Merging:

@@ -5,18 +5,13 @@ import pathlib
 import textwrap
 from collections.abc import Callable, Sequence
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Float, Int
 
 from itm_jax.structs import Split
-from itm_jax.viz import AS_WRITTEN
+from itm_jax.viz.figures import RIGHT, WRONG, as_written, panels, save
 
 TOP = 5
-RIGHT, WRONG = "#2a8f4f", "#c0392b"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,12 +67,12 @@ def answer(
     return Answer(query, rank, items, found[items], right[items])
 
 
-@plt.rc_context(AS_WRITTEN)
+@as_written
 def draw_image_query(
     path: pathlib.Path, split: Split, found: Answer, pixels: Callable[[int], np.ndarray | None]
 ) -> None:
     """Writes an image and the captions it found, right ones in green."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 2.6), width_ratios=(2.4, 7.6), layout="constrained")
+    figure, [[left, right]] = panels(1, 2, figsize=(10, 2.6), width_ratios=(2.4, 7.6))
     _show(left, pixels(found.query), str(split.ids[found.query]), "black")
     left.set_title(f"image; first right caption at {found.rank + 1}", fontsize=9)
     right.axis("off")
@@ -91,15 +86,15 @@ def draw_image_query(
             fontsize=9,
             color=_colour(is_right),
         )
-    _save(figure, path)
+    save(figure, path, bbox_inches="tight", pad_inches=0.05)
 
 
-@plt.rc_context(AS_WRITTEN)
+@as_written
 def draw_caption_query(
     path: pathlib.Path, split: Split, found: Answer, pixels: Callable[[int], np.ndarray | None]
 ) -> None:
     """Writes a caption and the images it found, the right one framed in green; it comes last where it is not among them."""
-    figure, grid = plt.subplots(1, TOP + 1, figsize=(12, 2.6), layout="constrained")
+    figure, [grid] = panels(1, TOP + 1, figsize=(12, 2.6))
     title = "\n".join(textwrap.wrap(split.captions[found.query], 120)[:2])
     figure.suptitle(f"{title}\nits image is found at {found.rank + 1}", fontsize=9)
     for axes in grid:
@@ -111,7 +106,7 @@ def draw_caption_query(
     for axes, item, score, is_right in zip(grid, found.items, found.scores, found.right, strict=False):
         _show(axes, pixels(int(item)), str(split.ids[item]), _colour(is_right))
         axes.set_title(f"{'✓' if is_right else '✗'} {score:.3f}", fontsize=9, color=_colour(is_right))
-    _save(figure, path)
+    save(figure, path, bbox_inches="tight", pad_inches=0.05)
 
 
 def _colour(is_right: bool) -> str:
@@ -128,11 +123,6 @@ def _show(axes, pixels: np.ndarray | None, name: str, colour: str) -> None:
     axes.set(xticks=[], yticks=[])
     for side in axes.spines.values():
         side.set(color=colour, linewidth=3)
-
-
-def _save(figure, path: pathlib.Path) -> None:
-    figure.savefig(path, dpi=90, bbox_inches="tight", pad_inches=0.05)
-    plt.close(figure)
 
 
 def shown_queries(

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from itm_jax.bench.pytorch import models as torch_models
 from itm_jax.config.default import default_config
-from itm_jax.config.derived import resolve
+from itm_jax.config.derived import complete
 from itm_jax.config.fields import flatten
 from itm_jax.errors import InputError
 from itm_jax.losses.negatives import excluded_pairs
@@ -61,8 +61,7 @@ def check(config) -> None:
     if name not in READ or not (name == "afa" or config.model.fusion.rounds):
         raise InputError(f"--against=torch: afa, and cpfean with fusion, are written in PyTorch; not this {name}")
     plain.model.name = name
-    resolve(plain)
-    given, known = flatten(config), flatten(plain)
+    given, known = flatten(config), flatten(complete(plain))
     bad = [f for f in given if f.startswith(SECTIONS) and f not in READ[name] and given[f] != known[f]]
     if name == "cpfean" and not (config.model.regions.boxes and config.model.regions.labels):
         bad.append("model.regions")

@@ -22,7 +22,7 @@ def read_sizes(
         return None
     sizes, stride = read
     bad = ~((sizes > 0) & np.isfinite(sizes)).all(axis=1)
-    defects.each(path, "row", np.flatnonzero(bad) * stride, "width and height must be greater than 0")
+    defects.each(path, "row", np.flatnonzero(bad) * stride, "value", "width and height must be greater than 0")
     return np.where(bad[:, None], 1, sizes), not bad.any()
 
 
@@ -40,16 +40,16 @@ def read_boxes(
         return None
     boxes, stride = read
     not_finite = ~np.isfinite(boxes).all(axis=(1, 2))
-    defects.each(path, "row", np.flatnonzero(not_finite) * stride, "NaN or Inf")
+    defects.each(path, "row", np.flatnonzero(not_finite) * stride, "not-finite", "NaN or Inf")
     if sizes is not None:
         boxes = boxes / np.concatenate([sizes[0], sizes[0]], axis=1)[:, None, :]
     outside = ~((boxes >= 0) & (boxes <= BOX_LIMIT)).all(axis=(1, 2)) & ~not_finite
     hint = "" if sizes_path.exists() else f"; boxes in pixels need {sizes_path.name} [n, 2] (width, height)"
     if hint and (directory / f"{split}_ims_size.npy").exists():
         hint += f"; {split}_ims_size.npy is a pickle and is not read, {sizes_path.name} replaces it"
-    defects.each(path, "row", np.flatnonzero(outside) * stride, f"values outside [0, {BOX_LIMIT}]", hint)
+    defects.each(path, "row", np.flatnonzero(outside) * stride, "value", f"values outside [0, {BOX_LIMIT}]{hint}")
     inverted = ((boxes[..., 2] < boxes[..., 0]) | (boxes[..., 3] < boxes[..., 1])).any(axis=1) & ~outside
-    defects.each(path, "row", np.flatnonzero(inverted) * stride, "a box with x2 < x1 or y2 < y1")
+    defects.each(path, "row", np.flatnonzero(inverted) * stride, "value", "a box with x2 < x1 or y2 < y1")
     return boxes
 
 
@@ -63,13 +63,13 @@ def read_labels(
         return None, ()
     images, regions = shape
     if len(names) not in (images, images * repeats):
-        defects.add(f"{path}: {len(names)} rows, expected {images} lists of {regions} label names")
+        defects.add(path, "count", f"{len(names)} rows, expected {images} lists of {regions} label names")
         return None, ()
     stride = len(names) // images
     names = names[::stride]
     fits = [isinstance(row, list) and len(row) == regions and all(type(x) is str and x for x in row) for row in names]
     bad = [i * stride for i, ok in enumerate(fits) if not ok]
-    defects.each(path, "row", bad, f"expected a list of {regions} label names")
+    defects.each(path, "row", bad, "value", f"expected a list of {regions} label names")
     if bad:
         return None, ()
     vocabulary = tuple(sorted({x for row in names for x in row}))
@@ -86,10 +86,12 @@ def read_edges(
     if edges is None:
         return None
     if len(edges) != len(captions):
-        return defects.add(f"{path}: {len(edges)} entries, expected {len(captions)}, one per caption")
+        return defects.add(path, "count", f"{len(edges)} entries, expected {len(captions)}, one per caption")
     pairs = enumerate(zip(edges, captions, strict=True))
     bad = [i for i, (row, caption) in pairs if caption and not _fits(row, caption)]  # a blank one is reported already
-    defects.each(path, "entry", bad, "expected [head, dependent] indices below the number of its caption's words")
+    defects.each(
+        path, "entry", bad, "value", "expected [head, dependent] indices below the number of its caption's words"
+    )
     return None if bad else edges
 
 

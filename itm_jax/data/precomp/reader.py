@@ -49,10 +49,9 @@ def row_repeats(
     mixed = [g for g, group in enumerate(groups) if len(group) < k or len(set(group)) > 1]
     if mixed:
         first = mixed[0] * k + 1
-        defects.add(
-            f"{ids_path(path)}: lines {first}..{min(first + k - 1, rows)}: not one id {k} times, as at the file's start"
-            f" ({len(mixed)} such groups)"
-        )
+        where = f"lines {first}..{min(first + k - 1, rows)}"
+        what = f"not one id {k} times, as at the file's start ({len(mixed)} such groups)"
+        defects.add(ids_path(path), "repeats", what, where)
         return k if rows % k == 0 else 1
     groups = np.unique(np.linspace(0, rows // k - 1, 64).astype(int)) * k
     same = np.array([all(np.array_equal(features[g], features[g + j]) for j in range(1, k)) for g in groups])
@@ -62,7 +61,8 @@ def row_repeats(
         row = int(groups[~same][0])
         if defects.strict:  # NaN differs from itself
             check_finite(features[row : row + k], np.arange(row, row + k), str(path))
-            defects.add(f"{path}: rows {row}..{row + k - 1} have one id but different features")
+            where = f"rows {row}..{row + k - 1}"
+            defects.add(path, "repeats", "they have one id but different features", where)
         return k
     return 1
 
@@ -79,7 +79,7 @@ def check_finite(features: np.ndarray, rows: np.ndarray, source: str) -> None:
             return
     bad = ~np.isfinite(features).reshape(len(features), -1).all(axis=1)
     if bad.any():
-        STRICT.each(source, "row", np.asarray(rows)[bad], "NaN or Inf", "; extract it again")
+        STRICT.each(source, "row", np.asarray(rows)[bad], "not-finite", "NaN or Inf; extract it again")
 
 
 def scan_small(features: np.ndarray, path: pathlib.Path) -> None:
@@ -118,12 +118,11 @@ def read_split(directory: str, split: str, defects: Defects = STRICT) -> Split |
     repeats = row_repeats(features, ids, len(captions), path, defects)
     images = len(features) // repeats
     if len(captions) % images or len(captions) < images:
-        return defects.add(
-            f"{captions_path}: {len(captions)} captions for {images} images in {path.name}; "
-            "the captions must be a constant multiple of the images"
-        )
+        what = f"{len(captions)} captions for {images} images in {path.name}"
+        return defects.add(captions_path, "count", f"{what}; the captions must be a constant multiple of the images")
     if ids is not None and len(ids) not in (len(features), images, len(captions)):
-        defects.add(f"{ids_file}: {len(ids)} ids for {images} images ({len(features)} rows in {path.name})")
+        what = f"{len(ids)} ids for {images} images ({len(features)} rows in {path.name})"
+        defects.add(ids_file, "count", what)
         ids = None
     if defects.strict:
         scan_small(features, path)

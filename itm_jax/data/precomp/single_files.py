@@ -22,15 +22,18 @@ def open_array(path: pathlib.Path, defects: Defects = STRICT) -> np.ndarray | No
     try:
         array = np.lib.format.open_memmap(path, mode="r")  # np.load would also open .npz archives
     except OSError as e:
-        return defects.add(f"{path}: cannot be read ({e.strerror or e})")
+        return defects.add(path, "unreadable", f"cannot be read ({e.strerror or e})")
     except DAMAGED as e:
         if "Python objects" in str(e):
-            return defects.add(f"{path}: holds pickled Python objects, never loaded; save a plain numeric array")
-        return defects.add(f"{path}: not a whole .npy file ({str(e)[:200]}); fetch or write it again")
+            return defects.add(
+                path, "pickled", "holds pickled Python objects, never loaded; save a plain numeric array"
+            )
+        return defects.add(path, "damaged", f"not a whole .npy file ({str(e)[:200]}); fetch or write it again")
     surplus = path.stat().st_size - array.offset - array.nbytes
     if surplus:
+        says = f"{array.dtype} {array.shape}"
         return defects.add(
-            f"{path}: {surplus} bytes more than its header says ({array.dtype} {array.shape}); fetch or write it again"
+            path, "damaged", f"{surplus} bytes more than its header says ({says}); fetch or write it again"
         )
     if hasattr(mmap, "MADV_RANDOM"):
         array._mmap.madvise(mmap.MADV_RANDOM)
@@ -44,14 +47,12 @@ def open_features(path: pathlib.Path, defects: Defects = STRICT) -> np.ndarray |
         return None
     if array.ndim != 3 or array.dtype not in (np.float16, np.float32) or not array.dtype.isnative:
         got = f"{array.dtype} {array.shape}"
-        return defects.add(f"{path}: {got}; expected float16 or float32 [rows, regions, width]")
+        return defects.add(path, "shape", f"{got}; expected float16 or float32 [rows, regions, width]")
     if 0 in array.shape:
-        return defects.add(f"{path}: shape {array.shape} holds nothing")
+        return defects.add(path, "shape", f"shape {array.shape} holds nothing")
     if not array.flags.c_contiguous:
-        return defects.add(
-            f"{path}: stored column by column (Fortran order), so that a row would be spread over the whole file; save "
-            "np.ascontiguousarray(array)"
-        )
+        what = "stored column by column (Fortran order), so that a row would be spread over the whole file"
+        return defects.add(path, "order", f"{what}; save np.ascontiguousarray(array)")
     return array
 
 
@@ -60,12 +61,12 @@ def read_lines(path: pathlib.Path, defects: Defects = STRICT) -> list[str] | Non
     try:
         raw = path.read_bytes()
     except OSError as e:
-        return defects.add(f"{path}: cannot be read ({e.strerror})")
+        return defects.add(path, "unreadable", f"cannot be read ({e.strerror})")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         bad = [(n, e) for n, line in enumerate(raw.split(b"\n"), 1) if (e := _undecodable(line)) is not None]
-        defects.each(path, "line", [n for n, _ in bad], f"not UTF-8 (byte {bad[0][1]:#04x})")
+        defects.each(path, "line", [n for n, _ in bad], "encoding", f"not UTF-8 (byte {bad[0][1]:#04x})")
         text = raw.decode("utf-8-sig", "ignore")
     lines = text.replace("\r\n", "\n").split("\n")
     return lines[:-1] if lines and lines[-1] == "" else lines
@@ -87,9 +88,9 @@ def read_captions(path: pathlib.Path, defects: Defects = STRICT) -> list[str] | 
         return None
     captions = [line.strip() for line in lines]
     if not captions:
-        return defects.add(f"{path}: empty")
+        return defects.add(path, "empty", "empty")
     blank = [i for i, c in enumerate(captions, 1) if not c]
-    defects.each(path, "line", blank, "blank", "; every line must be a caption")
+    defects.each(path, "line", blank, "blank", "blank; every line must be a caption")
     return captions
 
 
@@ -100,11 +101,11 @@ def read_list(path: pathlib.Path, defects: Defects = STRICT) -> list | None:
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as e:
-        return defects.add(f"{path}: cannot be read ({e.strerror})")
+        return defects.add(path, "unreadable", f"cannot be read ({e.strerror})")
     except (ValueError, RecursionError) as e:
-        return defects.add(f"{path}: not JSON ({e})")
+        return defects.add(path, "damaged", f"not JSON ({e})")
     if not isinstance(value, list):
-        return defects.add(f"{path}: holds a {type(value).__name__}, expected a list")
+        return defects.add(path, "value", f"holds a {type(value).__name__}, expected a list")
     return value
 
 
@@ -116,7 +117,9 @@ def read_rows(
     if array is None:
         return None
     if array.shape not in (shape, (shape[0] * repeats, *shape[1:])) or array.dtype.kind not in "fiu":
-        return defects.add(f"{path}: {array.dtype} {array.shape}; expected numbers {shape}, to go with the features")
+        return defects.add(
+            path, "shape", f"{array.dtype} {array.shape}; expected numbers {shape}, to go with the features"
+        )
     stride = len(array) // shape[0]
     return np.asarray(array[::stride], np.float32), stride
 

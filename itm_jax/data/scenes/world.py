@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from itm_jax.data.draws import noise, uniform
 from itm_jax.data.scenes.captions import BACKGROUNDS, COLOURS, SHAPES, SIZES, describe
 from itm_jax.errors import InputError
+from itm_jax.modules.boxes import area, intersection
 from itm_jax.structs import Split
 
 MAX_OBJECTS = 6
@@ -104,9 +105,7 @@ def detect(world: World, regions: int, seed: int, split: str) -> Float[np.ndarra
 def coverage(world: World, boxes: Float[np.ndarray, "i r 4"]) -> Float[np.ndarray, "i r o"]:
     """How much a box shows an object: the share of the object inside it times the object's share of the box."""
     a, b = boxes[:, :, None, :], world.boxes[:, None, :, :]
-    side = np.maximum(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0.0)
-    inside = side[..., 0] * side[..., 1]
-    area = lambda x: (x[..., 2] - x[..., 0]) * (x[..., 3] - x[..., 1])  # noqa: E731
+    inside = intersection(a, b)
     there = np.arange(MAX_OBJECTS)[None, None, :] < world.count[:, None, None]
     return np.where(there, inside / area(b) * np.minimum(1.0, 2.0 * inside / np.maximum(area(a), 1e-9)), 0.0)
 

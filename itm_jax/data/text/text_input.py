@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -28,15 +28,17 @@ class TextInput:
         tokenizer: splits captions into word pieces, adds [CLS] and [SEP].
         mask_id: id of [MASK].
         replacements: ids that may stand in for a word in augmentation: no special and no unused ones.
-        params: parameters of the pretrained encoder, None from scratch.
+        fields: the values that the checkpoint or the vocabulary gives to fields of `model.text`, by their names there.
         bert: architecture of a BERT encoder.
+        params: parameters of the pretrained encoder, None from scratch.
         words: vocabulary of a BiGRU encoder.
     """
 
     tokenizer: Tokenizer
     mask_id: int
     replacements: np.ndarray
-    bert: BertConfig | None
+    fields: Mapping[str, Any]
+    bert: BertConfig | None = None
     params: Any = None
     words: tuple[str, ...] | None = None
 
@@ -44,15 +46,13 @@ class TextInput:
 def load_text(
     config: ml_collections.ConfigDict,
     *,
-    source: str,
     workdir: pathlib.Path | None = None,
     captions: Sequence[str] | None = None,
 ) -> TextInput:
-    """Tokenizer and encoder of `config.model.text`; fills in the fields that the checkpoint or vocabulary decides.
+    """Tokenizer and encoder of `config.model.text`.
 
     Args:
         config: the whole config.
-        source: `config.data.source`.
         workdir: of the run; once it has begun, a BiGRU's vocabulary is the one in there, whatever else has changed.
         captions: of the train split, from which a BiGRU's vocabulary is built where no file is given.
 
@@ -62,28 +62,27 @@ def load_text(
     text = config.model.text
     if text.encoder == "gru":
         words = _words(text, workdir, captions)
-        text.vocab_size = len(words)
-        return _text_input(config, word_tokenizer(words), words=words)
+        return _text_input(config, word_tokenizer(words), {"vocab_size": len(words)}, words=words)
     if text.pretrained:
         from itm_jax.pretrained.huggingface import load_bert
 
         bert, params, wrapped = load_bert(text.pretrained)
         tokenizer = wrapped.backend_tokenizer
-        fill_in(text, bert)
+        fields = checkpoint_fields(text, bert)
     else:
         path = pathlib.Path(text.vocab) if text.vocab else SCENES_VOCAB
-        if not text.vocab and source != "scenes":
+        if not text.vocab and config.data.source != "scenes":
             raise InputError(
                 "config.model.text: neither pretrained (directory or hub name of a BERT) nor vocab (a vocab.txt) is set"
             )
         tokenizer, params = wordpiece_tokenizer(path), None
-        text.vocab_size = tokenizer.get_vocab_size()
-    bert = BertConfig.from_config(text)
-    if config.data.max_tokens > text.max_positions:
+        fields = {"vocab_size": tokenizer.get_vocab_size()}
+    bert = BertConfig.from_config({**text, **fields})
+    if config.data.max_tokens > bert.max_positions:
         raise InputError(
-            f"config.data.max_tokens={config.data.max_tokens}: the text encoder has {text.max_positions} positions"
+            f"config.data.max_tokens={config.data.max_tokens}: the text encoder has {bert.max_positions} positions"
         )
-    return _text_input(config, tokenizer, bert=bert, params=params)
+    return _text_input(config, tokenizer, fields, bert=bert, params=params)
 
 
 def _words(text, workdir: pathlib.Path | None, captions: Sequence[str] | None) -> tuple[str, ...]:
@@ -112,7 +111,7 @@ def run_vocabulary(workdir: pathlib.Path) -> tuple[str, ...] | None:
     return read_vocabulary(workdir / VOCAB)
 
 
-def _text_input(config, tokenizer: Tokenizer, *, bert=None, params=None, words=None) -> TextInput:
+def _text_input(config, tokenizer: Tokenizer, fields: Mapping[str, Any], **parts: Any) -> TextInput:
     text = config.model.text
     tokenizer.no_padding()
     tokenizer.enable_truncation(config.data.max_tokens)
@@ -122,24 +121,25 @@ def _text_input(config, tokenizer: Tokenizer, *, bert=None, params=None, words=N
     usable = [
         i for token, i in vocabulary.items() if not (token.startswith("[") and token.endswith("]") and len(token) > 1)
     ]
-    return TextInput(tokenizer, vocabulary["[MASK]"], np.sort(np.array(usable, np.int32)), bert, params, words)
+    return TextInput(tokenizer, vocabulary["[MASK]"], np.sort(np.array(usable, np.int32)), fields, **parts)
 
 
-def fill_in(text, checkpoint: BertConfig) -> None:
-    """Writes a checkpoint's architecture into a `model.text` section; a field set to something else is an InputError.
+def checkpoint_fields(text, checkpoint: BertConfig) -> dict[str, Any]:
+    """The architecture of a checkpoint, as fields of `model.text`. Dropout is no part of the weights: a value that is set stays.
 
-    Dropout is no part of the weights: a value that is set stays.
+    Raises:
+        InputError: the section sets a field to another value than the checkpoint has.
     """
     defaults = default_config().model.text
-    for name, value in dataclasses.asdict(checkpoint).items():
-        if name == "dropout":
-            text.dropout = value if text.dropout is None else text.dropout
-        elif text[name] in (value, defaults[name]):
-            text[name] = value
-        else:
+    fields = dataclasses.asdict(checkpoint)
+    if text.dropout is not None:
+        fields["dropout"] = text.dropout
+    for name, value in fields.items():
+        if name != "dropout" and text[name] not in (value, defaults[name]):
             raise InputError(
                 f"config.model.text.{name}={text[name]!r}: {text.pretrained} has {value!r}; leave the field out"
             )
+    return fields
 
 
 def wordpiece_tokenizer(path: pathlib.Path) -> Tokenizer:

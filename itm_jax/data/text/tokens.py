@@ -27,7 +27,7 @@ class TokenTable:
         return np.diff(self.offsets)
 
 
-def pad_edges(edges: Sequence[Sequence[tuple[int, int]]]) -> np.ndarray:
+def pad_edges(edges: Sequence[Sequence[Sequence[int]]]) -> np.ndarray:
     """[t k 2] int16, -1 after a caption's last edge."""
     out = np.full((len(edges), max((len(e) for e in edges), default=0) or 1, 2), -1, np.int16)
     for row, own in zip(out, edges, strict=True):
@@ -39,7 +39,7 @@ def tokenize(
     captions: Sequence[str],
     tokenizer: Tokenizer,
     chunk: int = 10_000,
-    edges: Sequence[Sequence[tuple[int, int]]] | None = None,
+    edges: Sequence[Sequence[Sequence[int]]] | None = None,
 ) -> TokenTable:
     """Tokenizes whitespace words, so that `word_ids` are indices of whitespace words (-1: [CLS], [SEP])."""
     ids, words, lengths = [], [], []

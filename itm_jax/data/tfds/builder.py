@@ -9,11 +9,8 @@ import mmap
 import os
 import pathlib
 import re
-import shutil
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -24,11 +21,12 @@ from etils import epath
 from itm_jax.data.precomp import reader as precomp
 from itm_jax.data.tfds.reader import ANNOTATIONS, VERSION
 from itm_jax.errors import InputError
+from itm_jax.files import check_space
 from itm_jax.structs import Split
+from itm_jax.terminal import Bar
 
 SHARD_BYTES = 256 << 20
 ANNOTATIONS_PER_SHARD = 1 << 14
-SAY_EVERY = 10.0  # seconds between lines of progress
 
 
 class UncompressedWriter(tfds.core.ExampleWriter):
@@ -97,15 +95,15 @@ class PrecompBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         del dl_manager  # nothing is downloaded
         shards = {}
         for split in self._sources:
-            images, say = range(split.num_images), progress(split)
+            images, bar = range(split.num_images), Bar(split.name, split.num_images)
             size = max(1, SHARD_BYTES // split.features[0].nbytes)
-            shards[split.name] = [partial(examples, split, images[i : i + size], True, say) for i in images[::size]]
+            shards[split.name] = [partial(examples, split, images[i : i + size], True, bar) for i in images[::size]]
             size, name = ANNOTATIONS_PER_SHARD, split.name + ANNOTATIONS
-            shards[name] = [partial(examples, split, images[i : i + size], False, say) for i in images[::size]]
+            shards[name] = [partial(examples, split, images[i : i + size], False, bar) for i in images[::size]]
         return shards
 
 
-def examples(split: Split, rows: range, with_features: bool, say: Callable[[int], None]) -> Iterator[tuple[int, dict]]:
+def examples(split: Split, rows: range, with_features: bool, bar: Bar) -> Iterator[tuple[int, dict]]:
     """(row, record) of the images `rows`; one with NaN or Inf is an InputError that names its row."""
     sequential(split.features)
     each = split.captions_per_image
@@ -127,7 +125,7 @@ def examples(split: Split, rows: range, with_features: bool, say: Callable[[int]
             },
         )
         if with_features:
-            say(i + 1)
+            bar.update(i + 1, "images")
 
 
 def sequential(features: np.ndarray) -> None:
@@ -135,19 +133,6 @@ def sequential(features: np.ndarray) -> None:
     mapped = getattr(features, "_mmap", None)
     if mapped is not None and hasattr(mmap, "MADV_SEQUENTIAL"):
         mapped.madvise(mmap.MADV_SEQUENTIAL)
-
-
-def progress(split: Split) -> Callable[[int], None]:
-    """A function that takes the number of images written and now and then prints it on stderr."""
-    last = time.monotonic()
-
-    def say(done: int) -> None:
-        nonlocal last
-        if time.monotonic() - last > SAY_EVERY or done == split.num_images:
-            last = time.monotonic()
-            print(f"{split.name}: {done:,} of {split.num_images:,} images", file=sys.stderr, flush=True)
-
-    return say
 
 
 def read_sources(directory: str, names: Sequence[str] | None) -> list[Split]:
@@ -196,7 +181,7 @@ def build(directory: str, out: epath.PathLike, *, splits: Sequence[str] | None =
         if path.exists():
             raise InputError(f"{path}: exists already and is left as it is; delete it, or give another --out or --name")
         sources = read_sources(directory, splits)
-        check_space(root, sum(s.num_images * s.features[0].nbytes for s in sources))
+        check_root(root, sum(s.num_images * s.features[0].nbytes for s in sources))
         said = io.StringIO()  # TFDS announces downloads on stdout; there are none
         with tempfile.TemporaryDirectory() as downloads, contextlib.redirect_stdout(said):
             PrecompBuilder(name=name, splits=sources, data_dir=root).download_and_prepare(download_dir=downloads)
@@ -205,10 +190,7 @@ def build(directory: str, out: epath.PathLike, *, splits: Sequence[str] | None =
     return path
 
 
-def check_space(root: epath.Path, needed: int) -> None:
+def check_root(root: epath.Path, needed: int) -> None:
     """Raises InputError where a local disk has less than `needed` bytes free."""
-    if "://" in os.fspath(root):
-        return
-    free = shutil.disk_usage(next(p for p in (root, *root.absolute().parents) if p.exists())).free
-    if free < needed:
-        raise InputError(f"{root}: {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free")
+    if "://" not in os.fspath(root):
+        check_space(pathlib.Path(root), needed)

@@ -7,7 +7,6 @@ A field that the source's split does not have is empty; `metadata.json` says per
 """
 
 import functools
-import json
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,9 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from etils import epath
 from tensorflow_datasets.proto import tf_example_pb2
 
+from itm_jax.data.elsewhere import RowsElsewhere
 from itm_jax.errors import InputError
+from itm_jax.files import read_json
 from itm_jax.structs import Split
 
 ANNOTATIONS = "_annotations"  # suffix of the TFDS splits without features
@@ -76,10 +77,7 @@ def open_dataset(path: epath.Path) -> tuple[Any, dict]:
 
 
 def _json_object(path: epath.Path) -> dict:
-    try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError) as e:
-        raise InputError(f"{path}: cannot be read ({e}); damaged, or not a data set of itm_jax.convert tfds") from None
+    value = read_json(path, "it is damaged, or not a data set of itm_jax.convert tfds")
     if not isinstance(value, dict):
         raise InputError(f"{path}: holds a {type(value).__name__}, expected an object")
     return value
@@ -142,37 +140,22 @@ def _check_shard(path: epath.Path, expected: int) -> None:
         )
 
 
-class RecordFeatures:
-    """Features [i, r, f] that stay in their records: NumPy's indexing of the first axis reads what it names."""
+class RecordFeatures(RowsElsewhere):
+    """[i, r, f] features that stay in their records."""
 
-    def __init__(self, records: Records, regions: int, width: int, dtype: np.dtype):
-        """`regions` r and `width` f of every record's features."""
+    def __init__(self, records: Records, regions: int, width: int, dtype: Any):
+        super().__init__((len(records), regions, width), dtype)
         self._records = records
-        self._index = np.arange(len(records))
-        self.shape, self.dtype, self.ndim = (len(records), regions, width), np.dtype(dtype), 3
 
-    def __len__(self) -> int:
-        return len(self._index)
-
-    @property
-    def nbytes(self) -> int:
-        """Size of all features in memory."""
-        return int(np.prod(self.shape)) * self.dtype.itemsize
-
-    def __getitem__(self, rows: Any) -> np.ndarray:
-        index = self._index[rows]
-        out = np.empty((index.size, *self.shape[1:]), self.dtype)
-        for target, (row, fields) in zip(out, self._records.read(index.ravel()), strict=True):
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """Rows by their indices."""
+        out = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        for target, (row, fields) in zip(out, self._records.read(rows), strict=True):
             data = fields["features"].bytes_list.value[0]
             if len(data) != target.nbytes:
                 raise InputError(f"{self._records.where(row)}: {len(data)} bytes, expected {target.nbytes}")
             target[...] = np.frombuffer(data, self.dtype).reshape(target.shape)
-        return out.reshape(*index.shape, *self.shape[1:])
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        if copy is False:
-            raise ValueError("features in records are always copied")
-        return self[:].astype(dtype or self.dtype, copy=False)
+        return out
 
 
 def read_split(directory: epath.PathLike, split: str) -> Split:

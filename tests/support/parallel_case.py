@@ -1,13 +1,13 @@
 """The same 20 steps of plain gradient descent on whatever devices and processes there are; run as a program by tests.
 
-python tests/parallel_case.py MODEL DTYPE OUT.npz
+python tests/support/parallel_case.py MODEL DTYPE OUT.npz
 """
 
 import os
 import pathlib
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 RATE, STEPS = 1e-3, 20
 
 
@@ -24,29 +24,24 @@ def _outcome(name, dtype, devices):
     import jax.numpy as jnp
     import numpy as np
     import optax
-    from test_train import shrunk
 
     from itm_jax.data import pipeline
-    from itm_jax.data.prepare import with_text
-    from itm_jax.data.splits import read_split
-    from itm_jax.data.text.text_input import load_text
     from itm_jax.devices.mesh import make_mesh, own_rows, put, put_part, replicated
     from itm_jax.runs.checksums import leaf_names
-    from itm_jax.training.build import augment_constants, build_run
+    from itm_jax.training.build import augment_constants
     from itm_jax.training.step import make_train_step
+    from support.runs import run_of, shrunk
 
     config = shrunk(model__name=name, data__batch_size=16, data__scenes__train=64)
     config.model.dtype = dtype  # float64 is for tests
-    text = load_text(config, source="scenes")
-    data = with_text(config, read_split(config, "train"), text)
-    run = build_run(config, text, data)
+    run, data = run_of(config)
     mesh = make_mesh(16, devices)
     widen = lambda x: np.asarray(x, dtype if x.dtype == np.float32 else None)  # noqa: E731
     state = jax.tree.map(widen, run.state)
     rate = optax.sgd(RATE)
     state = put(state.replace(opt_state=rate.init(state.params)), replicated(mesh))
-    constants = augment_constants(config, text)
-    step = make_train_step(run.model, rate, constants, config, constants=data.constants, warmup_steps=5)
+    constants = augment_constants(run.config, run.text)
+    step = make_train_step(run.model, rate, constants, run.config, constants=data.constants, warmup_steps=5)
     step = jax.jit(step, out_shardings=replicated(mesh))
     mine = own_rows(mesh, 16)
     batches = pipeline.train_batches(data, batch_size=16, seed=0, start=0, prefetch=2, part=mine)
@@ -94,7 +89,7 @@ if __name__ == "__main__":
     from itm_jax.devices import distributed
 
     distributed.start()
-    flags = os.environ.get("XLA_FLAGS", "")  # conftest, which test_train reads, would add virtual devices
+    flags = os.environ.get("XLA_FLAGS", "")  # nothing that is imported here may add virtual devices
     found = len(jax.devices())
     result = outcome(sys.argv[1], sys.argv[2])
     assert len(jax.devices()) == found, flags

@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 
-from conftest import ROOT
+from support.paths import ROOT
 
 
 def start(command, *, processes=1, devices=4, options=""):

@@ -1,0 +1,97 @@
+"""Sections of a completed config as frozen dataclasses: what models and losses take instead of a ConfigDict."""
+
+import dataclasses
+from typing import Any, Literal, TypeVar
+
+T = TypeVar("T")
+
+
+def read_section(kind: type[T], section: Any) -> T:
+    """An instance of the dataclass `kind` with the values that the fields of its names have in a config section."""
+    values = {}
+    for field in dataclasses.fields(kind):  # pyright: ignore[reportArgumentType]
+        value = section[field.name]
+        values[field.name] = float(value) if field.type is float and isinstance(value, int) else value
+    return kind(**values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Enhancement:
+    """`model.enhancement`: whether text has an MLP beside its linear layer, and the rows that BatchNorm counts."""
+
+    text: Literal["mlp", "linear"]
+    statistics: Literal["valid", "all"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Aggregation:
+    """`model.aggregation`."""
+
+    enabled: bool
+    variant: Literal["paper", "official"]
+    ratio: float
+    pairing: Literal["similarity", "random"]
+    shuffle: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class RegionPriors:
+    """`model.regions`: which priors are used (None: where regions have them), and the names of a learned table."""
+
+    boxes: bool | None
+    labels: bool | None
+    label_names: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph:
+    """`model.graph`: the visual Transformer. `iou=None` lets all pairs of regions attend to each other."""
+
+    layers: int
+    heads: int
+    dropout: float
+    iou: float | None
+    filter: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """`model.words`: the word GCN."""
+
+    layers: int
+    graph: Literal["dense", "sparse"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fusion:
+    """`model.fusion`: rounds, kind of gate, and the gate's first weight of the cosine and first bias."""
+
+    rounds: int
+    gate: Literal["region", "feature"]
+    scale: float
+    bias: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Alignment:
+    """`model.alignment`."""
+
+    kind: Literal["prominent", "cross_attention"]
+    beta: float
+    gamma: float
+    sides: Literal["both", "words", "regions"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """`loss`, with every derived field set."""
+
+    function: str | None
+    margin: float
+    soft_negatives: Literal["mixup", "hardest", "none", "hinge"]
+    tau: float
+    fold: bool
+    stop_gradient: bool
+    same_image: Literal["mask", "keep"]
+    num_negatives: int
+    warmup_epochs: float

@@ -1,0 +1,41 @@
+"""Features that are read by row and otherwise stay where they are: what a memory-mapped array answers, of anything."""
+
+import abc
+from typing import Any
+
+import numpy as np
+
+
+class RowsElsewhere(abc.ABC):
+    """An array [i, r, f] whose rows are read when they are asked for.
+
+    Attributes:
+        shape: (images, regions, width).
+        dtype: of the features.
+        ndim: 3.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], dtype: Any):
+        self.shape, self.dtype, self.ndim = shape, np.dtype(dtype), 3
+
+    @abc.abstractmethod
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """[n, r, f] rows by their indices, 0 or more, any number of times."""
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all features in memory."""
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """Rows by index, slice, or array of indices or booleans."""
+        index = np.arange(len(self))[rows]
+        return self.read(index.ravel()).reshape(*index.shape, *self.shape[1:])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("features that are stored elsewhere are always copied")
+        return self[:].astype(dtype or self.dtype, copy=False)

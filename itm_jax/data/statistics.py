@@ -1,0 +1,49 @@
+"""Statistics of the train captions that belong to a model's variables: they stay with its checkpoints."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int
+
+from itm_jax.data.pipeline import TextSplit
+from itm_jax.structs import WORD_PRIOR
+
+
+def data_statistics(config: Any, train: TextSplit, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Those of the named entries of `batch_stats` that are computed from the train split, by name."""
+    if WORD_PRIOR not in names:
+        return {}
+    size = config.model.text.vocab_size
+    return {WORD_PRIOR: word_prior(train.table.ids, train.table.lengths, train.split.captions_per_image, size)}
+
+
+def shapes_of_statistics(config: Any) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of all statistics that a run may have."""
+    return {WORD_PRIOR: jax.ShapeDtypeStruct((config.model.text.vocab_size,), np.float32)}
+
+
+def word_prior(
+    ids: Int[np.ndarray, " p"], lengths: Int[np.ndarray, " t"], captions_per_image: int, vocab_size: int
+) -> Float[np.ndarray, " v"]:
+    """ρ of each word piece: P(it occurs in two or more of an image's captions | it occurs in one), [v].
+
+    Args:
+        ids: word pieces of all train captions, one after the other.
+        lengths: [t] pieces of each caption.
+        captions_per_image: captions are grouped by image.
+        vocab_size: v.
+
+    Returns:
+        float32. Every piece is counted once more with the mean, so that one that does not occur has it, and none is 0
+        where any piece occurs in two captions of an image.
+    """
+    caption = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
+    occurs = np.unique(caption * vocab_size + ids)  # once per caption
+    image, piece = occurs // vocab_size // captions_per_image, occurs % vocab_size
+    pairs, captions = np.unique(image * vocab_size + piece, return_counts=True)
+    seen = np.bincount(pairs % vocab_size, minlength=vocab_size)
+    again = np.bincount(pairs[captions > 1] % vocab_size, minlength=vocab_size)
+    mean = np.mean(again[seen > 0] / seen[seen > 0])
+    return ((again + mean) / (seen + 1)).astype(np.float32)

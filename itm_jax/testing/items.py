@@ -1,0 +1,131 @@
+"""A tiny model of a config, and a few items of `scenes` for it."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from itm_jax.config.fields import mutable_copy
+from itm_jax.data.prepare import prepare
+from itm_jax.losses.triplet import triplet_loss
+from itm_jax.models import build
+from itm_jax.structs import Regions, Tokens
+from itm_jax.training.build import build_run
+
+COUNT = 4  # items
+MORE = 3  # invalid rows that padding adds
+
+
+@dataclasses.dataclass(frozen=True)
+class Items:
+    """A model with its variables, and COUNT matching pairs, different numbers of whose regions are valid."""
+
+    config: ml_collections.FrozenConfigDict
+    model: Any
+    variables: dict[str, Any]
+    regions: Regions
+    tokens: Tokens
+
+    @functools.cached_property
+    def _images(self):
+        return jax.jit(lambda v, x: self.model.apply(v, x, train=False, method="encode_images"))
+
+    @functools.cached_property
+    def _captions(self):
+        return jax.jit(lambda v, x: self.model.apply(v, x, train=False, method="encode_captions"))
+
+    @functools.cached_property
+    def _score(self):
+        return jax.jit(self.score)
+
+    def score(self, variables: dict[str, Any], images: Any, captions: Any) -> jax.Array:
+        """The scores of encoded items."""
+        return self.model.apply(variables, images, captions, method="score")
+
+    def encode(self, regions: Regions, tokens: Tokens) -> tuple[Any, Any]:
+        """The encodings of images and of captions."""
+        return self._images(self.variables, regions), self._captions(self.variables, tokens)
+
+    def scores(self, regions: Regions, tokens: Tokens) -> np.ndarray:
+        """The score of every image with every caption."""
+        return np.asarray(self._score(self.variables, *self.encode(regions, tokens)))
+
+    @functools.cached_property
+    def _gradient(self):
+        def loss(params, regions, tokens):
+            variables = self.variables | {"params": params}
+            keys = dict(zip(("aggregation", "dropout"), jax.random.split(jax.random.key(0)), strict=True))
+            encoded, _ = self.model.apply(variables, regions, tokens, train=True, rngs=keys, mutable=["batch_stats"])
+            scores = self.model.apply(variables, *encoded, method="score")
+            return triplet_loss(scores, margin=0.2, hardest=True)
+
+        return jax.jit(jax.grad(loss))
+
+    def gradient(self, regions: Regions, tokens: Tokens) -> Any:
+        """The gradient of the hardest triplet loss in training, by parameter."""
+        return self._gradient(self.variables["params"], regions, tokens)
+
+
+def tiny(config: Any) -> ml_collections.ConfigDict:
+    """A copy of a config with a tiny model, a tiny text encoder from scratch, and tiny `scenes`."""
+    config = mutable_copy(config)
+    config.data.update({"source": "scenes", "name": "scenes", "batch_size": 8, "eval_batch_size": 8})
+    config.data.update({"max_tokens": 32, "token_buckets": (24, 32), "train_split": "train", "dev_split": "dev"})
+    config.data.scenes.update({"train": 16, "dev": 4, "test": 4, "regions": 6, "features": 12})
+    config.model.width, config.model.graph.heads = 16, 2
+    config.model.text.update({"pretrained": None, "vocab": None, "trainable": True, "num_layers": 1, "num_heads": 2})
+    config.model.text.update({"hidden_size": 16, "intermediate_size": 16, "max_positions": 32, "min_count": 1})
+    config.train.update({"epochs": 1.0, "eval_every_epochs": 1.0, "log_every": 1, "checkpoint_every": 0})
+    return config
+
+
+def tiny_items(config: Any) -> Items:
+    """The tiny model of a config, and pairs for it."""
+    prepared = prepare(tiny(config), ["train"])
+    data = prepared.with_text(prepared.splits[0])
+    state = build_run(prepared.config, prepared.text, data).state
+    batch = data.batch(np.arange(COUNT) * prepared.splits[0].captions_per_image)
+    valid = np.arange(batch.regions.mask.shape[1])[None] < batch.regions.mask.shape[1] - np.arange(COUNT)[:, None]
+    on_device = jax.tree.map(jnp.asarray, (batch.regions.replace(mask=valid), batch.tokens))
+    variables = {"params": state.params, "batch_stats": state.batch_stats, **data.constants}
+    variables = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), variables)  # on one device
+    return Items(prepared.config, build(prepared.config.model), variables, *on_device)
+
+
+def images_of(regions: Regions, rows: Sequence[int]) -> Regions:
+    """Some of the images."""
+    return jax.tree.map(lambda x: x[np.array(rows)], regions)
+
+
+def captions_of(tokens: Tokens, rows: Sequence[int]) -> Tokens:
+    """Some of the captions."""
+    return jax.tree.map(lambda x: x[np.array(rows)], tokens)
+
+
+def padded(items: Items) -> tuple[Regions, Tokens]:
+    """The items with more invalid rows, in which everything is wrong but the mask."""
+    regions, tokens = items.regions, items.tokens
+    invalid = np.zeros((COUNT, MORE), bool)
+
+    def more(x: Any, value: float | int, width: int = MORE) -> Any:
+        return None if x is None else jnp.concatenate([x, jnp.full_like(x[:, :width], value)], axis=1)
+
+    return (
+        Regions(
+            more(regions.features, 50.0),
+            jnp.concatenate([regions.mask, invalid], axis=1),
+            more(regions.boxes, 0.5),
+            more(regions.labels, 1),
+        ),
+        tokens.replace(
+            ids=more(tokens.ids, 7),
+            mask=jnp.concatenate([tokens.mask, invalid], axis=1),
+            word_ids=more(tokens.word_ids, 0),
+            states=more(tokens.states, 50.0),
+        ),
+    )

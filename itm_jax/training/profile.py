@@ -1,0 +1,35 @@
+"""A trace of some steps for XProf or TensorBoard (`config.train.profile`)."""
+
+import pathlib
+from collections.abc import Sequence
+
+import jax
+
+FOLDER = "profile"
+
+
+class Profile:
+    """Traces the steps from `first` to `last` into WORKDIR/profile; (0, 0) traces none."""
+
+    def __init__(self, steps: Sequence[int], workdir: pathlib.Path):
+        """Nothing is traced yet."""
+        self._first, self._last = steps
+        self._folder, self._running = workdir / FOLDER, False
+
+    def before(self, step: int) -> None:
+        """To be called before a step."""
+        if step == self._first:
+            jax.profiler.start_trace(str(self._folder))
+            self._running = True
+
+    def after(self, step: int, outputs: object) -> None:
+        """To be called after a step with what it gave, which is waited for at the end of the trace."""
+        if self._running and step == self._last:
+            jax.block_until_ready(outputs)
+            self.close()
+
+    def close(self) -> None:
+        """Ends a trace that is still running."""
+        if self._running:
+            self._running = False
+            jax.profiler.stop_trace()

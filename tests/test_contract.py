@@ -1,0 +1,86 @@
+"""Every model keeps the contract of `itm_jax.testing`; a model that breaks a clause is found out."""
+
+import pytest
+from support.runs import shrunk
+
+from itm_jax.testing import check_model
+
+INDEPENDENT = ["padding", "batch", "order"]
+CLAUSES = ["shapes", *INDEPENDENT, "tile", "nothing valid", "gradients", "bfloat16"]
+MODELS = {
+    "afa": {"model__aggregation__ratio": 0.3},
+    "afa, mean": {"model__selection": "mean", "model__aggregation__pairing": "random"},
+    "afa, gpo": {"model__selection": "gpo", "model__aggregation__shuffle": False},
+    "afa, official": {"model__variant": "official"},
+    "vsepp": {"model__name": "vsepp"},
+    "vseinf": {"model__name": "vseinf"},
+    "cpfean": {"model__name": "cpfean"},
+    "cpfean, sparse": {"model__name": "cpfean", "model__words__graph": "sparse", "model__alignment__gamma": 1.0},
+    "cpfean, feature gate": {"model__name": "cpfean", "model__fusion__gate": "feature", "model__graph__filter": True},
+    "cpfean, attention": {"model__name": "cpfean", "model__alignment__kind": "cross_attention"},
+    "scan": {"model__name": "scan"},
+    "scan, i2t": {"model__name": "scan", "model__attention__direction": "i2t"},
+    "late": {"model__name": "late"},
+    "late, gru": {"model__name": "late", "model__text__encoder": "gru"},
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_keeps_the_contract(name):
+    checked = check_model(shrunk(**MODELS[name]))
+    assert checked == [c for c in CLAUSES if name != "afa, official" or c not in INDEPENDENT]
+
+
+@pytest.mark.parametrize("name", ["afa", "cpfean"])
+def test_a_run_that_is_cut_off_ends_like_an_undisturbed_one(name, tmp_path):
+    assert check_model(shrunk(model__name=name), workdir=tmp_path)[-1] == "resume"
+
+
+BROKEN = """
+import jax.numpy as jnp
+
+from itm_jax.models.baselines import VSE, LateInteraction
+
+
+class Padding(VSE):
+    def encode_images(self, regions, *, train):
+        return super().encode_images(regions.replace(mask=jnp.ones_like(regions.mask)), train=train)
+
+
+class Batch(VSE):
+    def score(self, images, captions):
+        return super().score(images - images.mean(0, keepdims=True), captions)
+
+
+class Half(LateInteraction):
+    def score(self, images, captions):
+        return super().score(images, captions).astype(jnp.bfloat16)
+
+
+class Nothing(VSE):
+    def score(self, images, captions):
+        return super().score(images, captions) + 1.0
+
+
+class Constant(VSE):
+    def score(self, images, captions):
+        return 0 * super().score(images, captions)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "clause"),
+    [
+        ("Padding", "padding: invalid rows"),
+        ("Batch", "batch: a score depends on the other items"),
+        ("Half", "shapes: the scores are bfloat16"),
+        ("Nothing", "nothing valid: an image without regions scores 1"),
+        ("Constant", "shapes: all scores are the same"),
+    ],
+)
+def test_a_model_that_breaks_a_clause_is_found_out(name, clause, tmp_path, monkeypatch):
+    (tmp_path / "broken_models.py").write_text(BROKEN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = shrunk(model__name=f"broken_models:{name}", model__selection="mean")
+    with pytest.raises(AssertionError, match=clause):
+        check_model(config)
