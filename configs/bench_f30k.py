@@ -1,11 +1,11 @@
-"""Shapes of Flickr30K with a text encoder of BERT-base's size from scratch, in bfloat16: for itm_jax.bench, no download.
+"""A model for itm_jax.bench: the shapes of Flickr30K, a text encoder of BERT-base's size from scratch, bfloat16.
 
     python -m itm_jax.bench train --config=configs/bench_f30k.py --config.data.bank=device --repeats=20
     ... --config.model.name=cpfean
 
-36 regions x 2048, 32 tokens and batch 128 are the defaults of the flags and of the recipe. The vocabulary is that of
-`scenes`, smaller than BERT's: of its 110 M parameters 23 M are missing, which are looked up and not multiplied.
-Not a recipe to train by. Not measured on a GPU.
+It needs no download. 36 regions x 2048, 32 tokens and batch 128 are the defaults of the flags and of the recipe. The
+vocabulary is that of `scenes`, which is smaller than BERT's: 23 M of BERT's 110 M parameters are missing, and these are
+looked up and not multiplied. This is no recipe for training. Not measured on a GPU.
 """
 
 from itm_jax.config.default import default_config

@@ -2,9 +2,11 @@
 
     python -m itm_jax.main --config=configs/cpfean_f8k.py --workdir=runs/cpfean_f8k --config.data.dir=DIR
 
-The states of the captions are encoded once and cached; --config.model.text.trainable=True fine-tunes. With
---config.model.name=afa, vsepp, vseinf, scan or late it trains what CPFEAN is compared with in docs/measured.md. The visual
-Transformer is left out: on so few images it costs 12 points of dev rSum (docs/measured.md); --config.model.graph.layers=1 puts it in.
+The hidden states of the captions are computed once and cached; --config.model.text.trainable=True fine-tunes MiniLM.
+With --config.model.name=afa, vsepp, vseinf, scan or late this config trains the models that docs/measured.md compares
+with CPFEAN. The visual Transformer is left out, because on so few images it costs 12 points of dev rSum
+(docs/measured.md); --config.model.graph.layers=1 puts it in.
+
 Measured on 2 CPU cores, seeds 0 to 2: test rSum 334.3 ± 2.9 (chance 10.6), dev 359.0 ± 4.1; 13 minutes on one core.
 Not measured on a GPU.
 """

@@ -2,8 +2,9 @@
 
     python -m itm_jax.main --config=configs/cpfean_quickstart.py --workdir=runs/cpfean_quickstart
 
-Without the visual Transformer, which cost 26 points of dev rSum on `scenes` (docs/measured.md); --config.model.graph.layers=1 puts it
-in. With --config.model.words.graph=sparse the words reason over the dependency edges that `scenes` has.
+The visual Transformer is left out, because it cost 26 points of dev rSum on `scenes` (docs/measured.md);
+--config.model.graph.layers=1 puts it in. With --config.model.words.graph=sparse the word GCN uses the dependency edges
+that `scenes` has.
 Not measured on a GPU.
 """
 

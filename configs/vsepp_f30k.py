@@ -1,9 +1,9 @@
-"""VSE++ (Faghri et al., BMVC 2018) on region features: linear projections and mean pooling, with BERT-base, on Flickr30K.
+"""VSE++ (Faghri et al., BMVC 2018) on Flickr30K with BERT-base: region features, linear projections, mean pooling.
 
     python -m itm_jax.main --config=configs/vsepp_f30k.py --workdir=runs/vsepp_f30k --config.data.dir=DIR
 
-A baseline in the frame of AFA and CPFEAN: optimiser, augmentation and schedule are those of configs/afa_f30k.py, not
-those of its paper. Not measured by us.
+This is a baseline in the frame of AFA and CPFEAN: optimiser, augmentation and schedule are those of
+configs/afa_f30k.py, not those of its paper. We have not measured it.
 """
 
 from itm_jax.config.load import config_beside

@@ -1,7 +1,7 @@
 """Image-text matching (AFA, CPFEAN) in JAX/Flax.
 
-What a notebook or a program needs is here: `quickstart`, `train`, `evaluate`, `open_run`, `build`. `import itm_jax` is fast:
-it imports neither JAX nor any part of the library before you use one of these names.
+A notebook or a program needs these names: `quickstart`, `train`, `evaluate`, `open_run`, `build`. `import itm_jax` is
+fast: it imports neither JAX nor any part of the library before you use one of them.
 """
 
 import importlib

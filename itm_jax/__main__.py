@@ -1,4 +1,4 @@
-"""All commands by their words: `itm-jax COMMAND ...`, or `python -m itm_jax COMMAND ...`.
+"""Runs a command by its word: `itm-jax COMMAND ...`, or `python -m itm_jax COMMAND ...`.
 
 itm-jax main --config=quickstart --workdir=runs/quickstart
 itm-jax COMMAND --help
@@ -13,10 +13,10 @@ import itm_jax
 COMMANDS = {
     "main": ("itm_jax.main", "train a model, select it on dev, evaluate it on test"),
     "check": ("itm_jax.check", "validate a config, its data set and a workdir"),
-    "visualize": ("itm_jax.visualize", "a report of a run, in one page"),
-    "reproduce": ("itm_jax.reproduce", "a table of a paper, from data to print"),
-    "convert": ("itm_jax.convert", "other forms of a data set, to and from ours"),
-    "bench": ("itm_jax.bench.__main__", "speed and memory, beside the limit of the machine"),
+    "visualize": ("itm_jax.visualize", "make a report of a run, in one page"),
+    "reproduce": ("itm_jax.reproduce", "make a table of a paper: run what is missing, render it"),
+    "convert": ("itm_jax.convert", "convert other forms of a data set to and from ours"),
+    "bench": ("itm_jax.bench.__main__", "measure speed and memory, beside the limit of the machine"),
 }
 
 

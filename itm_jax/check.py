@@ -3,12 +3,11 @@
     python -m itm_jax.check --config=configs/afa_f30k.py --config.data.dir=DIR
     python -m itm_jax.check --config=configs/afa_f30k.py --config.data.dir=DIR --workdir=runs/f30k   (also the workdir)
 
-Reads every byte of the features once. Exit code 0: no defects; 2: there are some.
+It reads every byte of the features once. Exit code 0: no defects; 2: there are some.
 """
 
 import dataclasses
 import json
-import pathlib
 import sys
 
 from absl import flags
@@ -22,7 +21,7 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "config file (Python with get_config())", lock_config=True, flag_values=FLAGS
 )
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "directory of the run, checked too where it is given", flag_values=FLAGS
+    "workdir", None, "directory of the run; if it is set, it is checked too", flag_values=FLAGS
 )
 _JSON = flags.DEFINE_bool(
     "json", False, "print each defect as a JSON object: path, where, kind, text", flag_values=FLAGS
@@ -34,7 +33,7 @@ def main() -> None:
     config = commands.config_of(_CONFIG, FLAGS)
     from itm_jax.checks.run import check, describe
 
-    defects, splits = check(config, pathlib.Path(_WORKDIR.value).expanduser() if _WORKDIR.value else None)
+    defects, splits = check(config, commands.directory("workdir", _WORKDIR.value) if _WORKDIR.value else None)
     if _JSON.value:
         for defect in defects.records:
             print(json.dumps(dataclasses.asdict(defect)))

@@ -26,32 +26,37 @@ _PRECOMP = flags.DEFINE_string(
 _OUT = flags.DEFINE_string(
     "out", None, "tfds: directory to write the data set to, as OUT/name/1.0.0", flag_values=FLAGS
 )
-_SPLITS = flags.DEFINE_list("splits", None, "splits to convert, default: all that are there", flag_values=FLAGS)
+_SPLITS = flags.DEFINE_list("splits", None, "splits to convert, default: all in the directory", flag_values=FLAGS)
 _PARSER = flags.DEFINE_string(
     "parser", "en_core_web_sm", "dependencies: name or directory of a spaCy pipeline", flag_values=FLAGS
 )
 _NAME = flags.DEFINE_string(
-    "name", None, "tfds: name of the data set, default: the one of the --precomp directory", flag_values=FLAGS
+    "name", None, "tfds: name of the data set, default: the name of the --precomp directory", flag_values=FLAGS
 )
 
 
 def main(word: str) -> None:
     """Flags -> one conversion; `word` is the form to convert to, or what to add."""
-    needed = [(_PRECOMP, "the directory with {split}_ims.npy"), (_OUT, "the directory to write to")]
-    for flag, what in needed if word == "tfds" else needed[:1]:
-        if not flag.value:
-            raise InputError(f"--{flag.name}: not given; pass --{flag.name}=DIR, {what}")
+    precomp = _required(_PRECOMP, "the directory with {split}_ims.npy")
     if word == "dependencies":
         from itm_jax.data.precomp.dependencies import load_parser, write_dependencies
 
-        written = write_dependencies(_PRECOMP.value, _SPLITS.value, load_parser(_PARSER.value))
+        written = write_dependencies(precomp, _SPLITS.value, load_parser(_PARSER.value))
         print("\n".join(f"written: {path}" for path in written))
         return
+    out = _required(_OUT, "the directory to write to")
     from itm_jax.data.tfds.builder import build
 
     signal.signal(signal.SIGTERM, _terminate)
-    path = build(_PRECOMP.value, _OUT.value, splits=_SPLITS.value, name=_NAME.value or "")
+    path = build(precomp, out, splits=_SPLITS.value, name=_NAME.value or "")
     print(f"written: {path}\ntrain from it with --config.data.source={word} --config.data.dir={path}")
+
+
+def _required(flag: flags.FlagHolder, what: str) -> str:
+    """The value of a flag that must be set; `what` describes it in the error."""
+    if not flag.value:
+        raise InputError(f"--{flag.name}: missing; pass --{flag.name}=DIR, {what}")
+    return flag.value
 
 
 def _terminate(*_):

@@ -2,23 +2,26 @@
 
 
 class InputError(Exception):
-    """A user's mistake: bad data, bad config, wrong usage. Says what, where and what to do. Exit code 2."""
+    """The user made a mistake: bad data, a bad config or wrong usage. Exit code 2.
+
+    The message says what is wrong, where, and what to do.
+    """
 
     exit_code = 2
 
 
 class NonFiniteScoresError(InputError):
-    """Scores with NaN or Inf among them."""
+    """Some scores are NaN or Inf."""
 
 
 class DivergedError(Exception):
-    """Training produced values it cannot go on from. Exit code 3."""
+    """Training produced values from which it cannot go on. Exit code 3."""
 
     exit_code = 3
 
 
 class DamagedError(Exception):
-    """Something that the library saved cannot be read, or is not what was saved; its user names it and goes on."""
+    """Something that the library saved cannot be read, or has changed since. The caller reports it and goes on."""
 
 
 class TerminatedError(Exception):

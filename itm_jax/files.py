@@ -1,4 +1,4 @@
-"""Files that are read and written whole, the room on a disk, and the cache."""
+"""Whole files, free disk space, and the cache directory."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from itm_jax.errors import InputError
 
 
 def write_whole(path: pathlib.Path, content: str | bytes) -> None:
-    """Writes a file whole or not at all; one that cannot be written is an InputError."""
+    """Writes a whole file or nothing. Raises InputError where the file cannot be written."""
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(path.name + ".tmp")
     try:
@@ -21,31 +21,31 @@ def write_whole(path: pathlib.Path, content: str | bytes) -> None:
 
 
 def read_json(path: Any, hint: str = "") -> Any:
-    """The value in a JSON file.
+    """Returns the value in a JSON file.
 
     Args:
-        path: of the file; anything with `read_text`.
-        hint: what to do where it cannot be read, for the message.
+        path: path of the file, or anything with `read_text`.
+        hint: what the user can do where the file cannot be read, for the message.
 
     Raises:
-        InputError: it cannot be read, or is no JSON.
+        InputError: the file cannot be read, or is not JSON.
     """
-    do = f"; {hint}" if hint else ""
+    advice = f"; {hint}" if hint else ""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as e:
-        raise InputError(f"{path}: cannot be read ({e.strerror or e}){do}") from None
+        raise InputError(f"{path}: cannot be read ({e.strerror or e}){advice}") from None
     except (ValueError, RecursionError) as e:
-        raise InputError(f"{path}: not JSON ({e}){do}") from None
+        raise InputError(f"{path}: not JSON ({e}){advice}") from None
 
 
 def free_space(path: pathlib.Path) -> int:
-    """Bytes that are free on the disk of a path, which need not exist yet."""
+    """Returns the free bytes on the disk of a path. The path need not exist yet."""
     return shutil.disk_usage(existing(path)).free
 
 
 def existing(path: pathlib.Path) -> pathlib.Path:
-    """The path itself where it exists, else the nearest directory above it that does."""
+    """Returns the path if it exists, else the nearest parent directory that exists."""
     return next(p for p in (path, *path.absolute().parents) if p.exists())
 
 
@@ -57,7 +57,7 @@ def check_space(path: pathlib.Path, needed: int) -> None:
 
 
 def cache_dir(configured: str | None) -> pathlib.Path:
-    """`config.data.cache_dir`, else `$XDG_CACHE_HOME/itm_jax`, else `~/.cache/itm_jax`."""
+    """Returns `config.data.cache_dir`, else `$XDG_CACHE_HOME/itm_jax`, else `~/.cache/itm_jax`."""
     if configured:
         return pathlib.Path(configured).expanduser()
     return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "itm_jax"

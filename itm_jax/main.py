@@ -5,15 +5,16 @@
     python -m itm_jax.main --mode=evaluate --workdir=runs/f30k --config.data.test_split=testall
     python -m itm_jax.main --mode=evaluate --ensemble=runs/f30k,runs/other --workdir=runs/both
 
-Run it again after any stop: it continues. Any config field can be set as --config.FIELD=VALUE. Several processes train
-together where the environment says so: on TPU pods, under SLURM, or with JAX_COORDINATOR_ADDRESS=HOST:PORT,
-JAX_NUM_PROCESSES and JAX_PROCESS_ID set for each; all must see the workdir and the data.
+Run the same command again after any stop: it continues. Any config field can be set as --config.FIELD=VALUE. Several
+processes train together where the environment says so: on TPU pods, under SLURM, or with
+JAX_COORDINATOR_ADDRESS=HOST:PORT, JAX_NUM_PROCESSES and JAX_PROCESS_ID set for each. All processes must see the workdir
+and the data.
 """
 
 import pathlib
 import sys
 
-if __name__ == "__main__" and not __package__:  # run as a file: its folder would shadow other packages
+if __name__ == "__main__" and not __package__:  # run as a file: its folder would hide other packages
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 from absl import flags
@@ -29,7 +30,9 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "config file (Python with get_config())", lock_config=True, flag_values=FLAGS
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "directory for everything the run writes", flag_values=FLAGS)
-_MODE = flags.DEFINE_enum("mode", "all", MODES, "all: train, then evaluate; or one half", flag_values=FLAGS)
+_MODE = flags.DEFINE_enum(
+    "mode", "all", MODES, "all: train, then evaluate; train or evaluate: only that", flag_values=FLAGS
+)
 _ENSEMBLE = flags.DEFINE_list(
     "ensemble", [], "with --mode=evaluate: average the scores of these runs, RUN1,RUN2,...", flag_values=FLAGS
 )
@@ -38,8 +41,8 @@ _ENSEMBLE = flags.DEFINE_list(
 def main() -> None:
     """Flags -> training and evaluation."""
     if not _WORKDIR.value:
-        raise InputError("--workdir: not given; pass --workdir=DIR, the directory the run writes to")
-    config, workdir = commands.config_of(_CONFIG, FLAGS), pathlib.Path(_WORKDIR.value).expanduser()
+        raise InputError("--workdir: missing; pass --workdir=DIR, the directory the run writes to")
+    config, workdir = commands.config_of(_CONFIG, FLAGS), commands.directory("workdir", _WORKDIR.value)
     validate(config)
     if _ENSEMBLE.value and _MODE.value != "evaluate":
         raise InputError("--ensemble: averages runs that are trained already; add --mode=evaluate")
@@ -58,14 +61,14 @@ def main() -> None:
     if _MODE.value != "train":
         runs = [pathlib.Path(run).expanduser() for run in _ENSEMBLE.value]
         if runs and not distributed.alone():
-            raise InputError("--ensemble: is evaluated by one process")
+            raise InputError("--ensemble: only one process can evaluate an ensemble; start the command as one process")
         content, path = evaluate_ensemble(config, runs, workdir) if runs else evaluate(config, workdir)
         if distributed.first():
             print(f"{summary(content)}\nwritten: {path}")
 
 
 def arguments(argv: list[str]) -> list[str]:
-    """In evaluate mode without --config: the config of the run itself, of the first one for an ensemble."""
+    """Adds --config in evaluate mode where it is missing: the config of the run, or of the first run of an ensemble."""
     given = commands.given(argv)
     run = given.get("ensemble", "").split(",")[0] or given.get("workdir")
     return commands.with_config_of_run(argv, run if given.get("mode") == "evaluate" else None)

@@ -1,12 +1,12 @@
-"""A table of a paper, from data to print: runs what is missing of it and renders it beside the published numbers.
+"""Make a table of a paper: run what is missing of it, and render it beside the published numbers.
 
     python -m itm_jax.reproduce --table=configs/tables/afa_ablation.py --workdir=runs/tables
-    python -m itm_jax.reproduce --table=configs/tables/cpfean_main.py --workdir=DIR --dataset=f30k --config.data.dir=PATH
+    python -m itm_jax.reproduce --table=configs/tables/cpfean_main.py --workdir=DIR --dataset=f30k --config.data.dir=DIR
     python -m itm_jax.reproduce --table=configs/tables/afa_ablation.py --workdir=runs/tables --dry_run
 
-Tables with one workdir share their runs. What is finished is never run again, what was cut off is continued; a field given
-as --config.FIELD=VALUE holds for all rows. On several machines that see the workdir, --shard=0/4 to --shard=3/4 run a
-quarter each; the same command without --shard then runs what is left and renders.
+Tables with one workdir share their runs. A finished run is never run again, and an interrupted run is continued. A
+field that is set as --config.FIELD=VALUE holds for all rows. On several machines that see the workdir, --shard=0/4 to
+--shard=3/4 run a quarter each; the same command without --shard then runs what is left, and renders the table.
 """
 
 import pathlib
@@ -20,21 +20,21 @@ from itm_jax.cli import commands
 from itm_jax.config import default
 from itm_jax.errors import DivergedError, InputError
 
-COST_REPEATS = 20  # timed repetitions of a table of costs
+COST_REPEATS = 20  # timed repetitions for a table of costs
 DEFAULT = pathlib.Path(default.__file__)
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "--config.FIELD=VALUE: for all rows", lock_config=True, flag_values=FLAGS
+    "config", None, "--config.FIELD=VALUE sets a field of all rows", lock_config=True, flag_values=FLAGS
 )
 _TABLE = flags.DEFINE_string("table", None, "file with get_table(), configs/tables/NAME.py", flag_values=FLAGS)
 _WORKDIR = flags.DEFINE_string("workdir", None, "directory for the runs and the rendered table", flag_values=FLAGS)
-_DATASET = flags.DEFINE_string("dataset", None, "data set to make it on, default: the table's first", flag_values=FLAGS)
+_DATASET = flags.DEFINE_string("dataset", None, "data set of the table, default: the table's first", flag_values=FLAGS)
 _SEEDS = flags.DEFINE_list("seeds", [], "seeds of every trained row, default: the table's", flag_values=FLAGS)
 _SHARD = flags.DEFINE_string(
     "shard", "0/1", "i/n: run the i-th of n parts only, and render what is finished", flag_values=FLAGS
 )
 _JOBS = flags.DEFINE_integer(
-    "jobs", 1, "runs at a time; each has its share of the cores and GPUs", lower_bound=1, flag_values=FLAGS
+    "jobs", 1, "number of parallel runs; each has its share of the cores and GPUs", lower_bound=1, flag_values=FLAGS
 )
 _DRY_RUN = flags.DEFINE_bool(
     "dry_run", False, "print the plan, with the time it may take, and do nothing", flag_values=FLAGS
@@ -47,22 +47,19 @@ _COMMANDS = flags.DEFINE_bool("commands", False, "print the command of every run
 
 def main() -> None:
     """Flags -> plan -> runs -> table."""
-    if FLAGS["config"].config_filename != str(DEFAULT):
+    if config_flags.get_config_filename(FLAGS["config"]) != str(DEFAULT):
         raise InputError(
-            "--config: every row has its own, from the table; leave it out, fields are set as --config.FIELD=VALUE"
+            "--config: the table has a config for every row; leave --config out, and set fields as --config.FIELD=VALUE"
         )
-    for flag in (_TABLE, _WORKDIR):
-        if not flag.value:
-            raise InputError(f"--{flag.name}: not given; pass --{flag.name}={'FILE' if flag is _TABLE else 'DIR'}")
+    table_file, workdir = _required(_TABLE, "FILE"), _required(_WORKDIR, "DIR").resolve()
     from itm_jax.tables.board import plan_lines
     from itm_jax.tables.plan import check_finished, check_objects, make_plan
     from itm_jax.tables.runner import of_shard, run_cells
     from itm_jax.tables.table import evaluated_on, load_table
     from itm_jax.tables.write import summary, write_table
 
-    table, shard = load_table(pathlib.Path(_TABLE.value).expanduser()), parsed_shard()
+    table, shard = load_table(table_file), parsed_shard()
     dataset = _DATASET.value or next(iter(table.bases))
-    workdir = pathlib.Path(_WORKDIR.value).expanduser().resolve()
     table = evaluated_on(table, parsed_places()) if _ON.value else table
     cells = make_plan(table, dataset, parsed_seeds(), given_fields(), workdir)
     if table.kind == "cost":
@@ -80,7 +77,7 @@ def main() -> None:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as e:
-        raise InputError(f"{workdir}: cannot be made ({e.strerror})") from None
+        raise InputError(f"{workdir}: cannot be created ({e.strerror})") from None
     failed = run_cells(cells, workdir, shard=shard, jobs=_JOBS.value, minutes=table.minutes.get(dataset))
     check_finished(cells)
     files = write_table(table, cells, workdir)
@@ -93,13 +90,20 @@ def main() -> None:
         raise (DivergedError if only_diverged else InputError)(f"{len(failed)} runs failed: {'; '.join(failed)}")
 
 
+def _required(flag: flags.FlagHolder, kind: str) -> pathlib.Path:
+    """The path of a flag that must be set; `kind` is FILE or DIR, for the error."""
+    if not flag.value:
+        raise InputError(f"--{flag.name}: missing; pass --{flag.name}={kind}")
+    return commands.directory(flag.name, flag.value)
+
+
 def make_costs(table, dataset: str, cells, workdir: pathlib.Path) -> None:
-    """A table of kind cost: one measurement of all rows, and its rendering."""
+    """Makes a table of kind cost: measures all rows at once, and renders the table."""
     from itm_jax.tables.cost import figures_path, is_measured, measure
     from itm_jax.tables.write import write_costs
 
     if _COMMANDS.value or _JOBS.value > 1 or _SHARD.value != "0/1":
-        raise InputError(f"{table.name} is one measurement of all rows: it has no --commands, --jobs or --shard")
+        raise InputError(f"{table.name}: one run measures all rows; leave --commands, --jobs and --shard out")
     path = figures_path(table, dataset, workdir)
     finished = is_measured(cells, path)
     if _DRY_RUN.value:
@@ -114,12 +118,12 @@ def make_costs(table, dataset: str, cells, workdir: pathlib.Path) -> None:
 
 
 def given_fields() -> dict:
-    """The config fields of the command line, typed."""
+    """The config fields that the command line sets, with their values."""
     return {name: _CONFIG.value[name] for name in config_flags.get_override_values(FLAGS["config"])}
 
 
 def parsed_seeds() -> tuple[int, ...]:
-    """The seeds of --seeds; none: the table says."""
+    """The seeds of --seeds; empty where the table decides."""
     for seed in _SEEDS.value:
         if not seed.isdecimal():
             raise InputError(f"--seeds={','.join(_SEEDS.value)}: must be integers with commas between them")
@@ -127,26 +131,26 @@ def parsed_seeds() -> tuple[int, ...]:
 
 
 def parsed_places() -> dict[str, str]:
-    """Directories by name, of --on."""
+    """The directories of --on, by name."""
     pairs = [place.partition(":") for place in _ON.value]
     for name, _, directory in pairs:
         if not re.fullmatch(r"[\w.-]+", name) or not directory:
             raise InputError(f"--on={','.join(_ON.value)}: must be NAME:DIR, or several with commas between them")
     if len({name for name, _, _ in pairs}) < len(pairs):
-        raise InputError(f"--on={','.join(_ON.value)}: two have the same name")
+        raise InputError(f"--on={','.join(_ON.value)}: two places have the same name; give each its own")
     return {name: str(pathlib.Path(directory).expanduser().resolve()) for name, _, directory in pairs}
 
 
 def parsed_shard() -> tuple[int, int]:
     """(i, n) of --shard=i/n."""
-    found = re.fullmatch(r"(\d+)/(\d+)", _SHARD.value)
-    if not found or not int(found[1]) < int(found[2]):
-        raise InputError(f"--shard={_SHARD.value}: must be i/n with i from 0 to n - 1, 0/4 say")
-    return int(found[1]), int(found[2])
+    match = re.fullmatch(r"(\d+)/(\d+)", _SHARD.value)
+    if not match or not int(match[1]) < int(match[2]):
+        raise InputError(f"--shard={_SHARD.value}: must be i/n with i from 0 to n - 1, for example 0/4")
+    return int(match[1]), int(match[2])
 
 
 def arguments(argv: list[str]) -> list[str]:
-    """With the default config in place, whose fields the flags are checked against."""
+    """Adds the default config where --config is missing; the flags are checked against its fields."""
     return argv if "config" in commands.given(argv) else [argv[0], f"--config={DEFAULT}", *argv[1:]]
 
 

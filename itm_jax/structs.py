@@ -1,10 +1,10 @@
-"""What flows between the parts of the library.
+"""The data that flows between the parts of the library.
 
 Dimension glossary, used in every shape of the package:
 
     b  batch (image-caption pairs)      i  images          t  captions
     r  regions of an image              l  tokens          n  rows of either kind (regions or tokens)
-    f  input feature width              e  width of text states
+    f  input feature width              e  width of the text's hidden states
     d  joint width                      h  heads
 """
 
@@ -17,10 +17,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 AnyArray = Array | np.ndarray  # on the devices, or on the host
-# Collections of a model's variables that come with the data and are not learned, and what is in them.
+# Variables of a model that come with the data and are not learned: {collection: {name: value}}.
 Constants = Mapping[str, Mapping[str, Any]]
 CONSTANTS = "constants"
-LABEL_BANK = "label_bank"  # in `constants`: [n e], the label names of a split as the text encoder reads them
+LABEL_BANK = "label_bank"  # in `constants`: [n e], the text encoder's vectors of a split's label names
 WORD_PRIOR = "word_prior"  # in `batch_stats`: [v], a statistic of the train captions, kept by checkpoints
 
 
@@ -28,7 +28,7 @@ WORD_PRIOR = "word_prior"  # in `batch_stats`: [v], a statistic of the train cap
 class Regions:
     """Regions of a batch of images. `boxes` are (x1, y1, x2, y2) as fractions of the image size.
 
-    `features` is None only where features and the rest are read apart (`TextSplit.companions`).
+    `features` is None only where the features are read separately (`TextSplit.companions`).
     """
 
     features: Float[AnyArray, "b r f"] | None
@@ -41,9 +41,9 @@ class Regions:
 class Tokens:
     """Word pieces of a batch of captions, [CLS] and [SEP] included.
 
-    `word_ids` is the index of the whitespace word a piece belongs to, -1 for special tokens and padding.
-    `edges` are the (head, dependent) indices of whitespace words in the caption's dependency tree, -1 where there is none.
-    `states`, where given, are the frozen text encoder's last hidden states, and the model does not run its encoder.
+    `word_ids` is the index of the whitespace word that a piece belongs to, -1 for special tokens and padding.
+    `edges` are the (head, dependent) edges of the dependency tree: indices of whitespace words, -1 for padding.
+    `states`, where set, are the last hidden states of the frozen text encoder. The model then does not run its encoder.
     """
 
     ids: Int[AnyArray, "b l"]
@@ -57,7 +57,7 @@ class Tokens:
 class Fragments:
     """Encodings of items that are matched fragment by fragment: unit vectors of regions or words, 0 where invalid.
 
-    `weight` is the prior weight of a word (CPFEAN's corpus prior), None for regions and without that prior.
+    `weight` is the prior weight of each word (CPFEAN's corpus prior). It is None for regions, and without that prior.
     """
 
     rows: Float[AnyArray, "b n d"]
@@ -67,9 +67,9 @@ class Fragments:
 
 @flax.struct.dataclass
 class Batch:
-    """Matching pairs: row k of `regions` is described by row k of `tokens`; equal `image` means the same image.
+    """Matching pairs: row k of `tokens` describes row k of `regions`. Equal `image` means the same image.
 
-    `regions` is None where those of all images are on the devices (`data.bank`), to be found there by `image`.
+    `regions` is None where the devices hold the regions of all images (`data.bank`). `image` then says which to take.
     """
 
     regions: Regions | None
@@ -91,9 +91,9 @@ class Split:
         labels: [i, r] indices into `label_names`, or None.
         label_names: the label vocabulary, sorted.
         edges: per caption a list of (head, dependent) indices of whitespace words, or None.
-        objects: [i] how many objects each image shows, where the source knows, or None.
-        source: where it was read from, for messages.
-        rows_per_image: how many equal rows of the source's file there are for an image, for messages.
+        objects: [i] the number of objects that each image shows, or None where the source does not say.
+        source: where the split was read from, for messages.
+        rows_per_image: the number of equal rows that the source's file has for each image, for messages.
     """
 
     name: str
@@ -122,14 +122,14 @@ class Split:
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything a step changes.
+    """Everything that a training step changes.
 
     Attributes:
-        step: number of steps done.
+        step: number of finished steps.
         params: parameters, float32.
         batch_stats: running statistics of BatchNorm.
-        opt_state: the optimiser's.
-        skipped: steps left out so far because their loss, gradient or outcome was not finite.
+        opt_state: state of the optimiser.
+        skipped: number of steps skipped so far, because their loss, gradient or outcome was not finite.
     """
 
     step: Int[Array, ""]

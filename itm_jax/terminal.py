@@ -1,4 +1,4 @@
-"""What a command shows on the terminal while it works: lines, and a bar that lives on a terminal only. All on stderr."""
+"""What a command shows while it works: lines of text, and on a terminal a live bar. All of it goes to stderr."""
 
 import sys
 import time
@@ -6,7 +6,7 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
-PLAIN_EVERY = 10.0  # seconds between lines where the output is no terminal
+PLAIN_EVERY = 10.0  # seconds between lines where the output is not a terminal
 
 
 def say(message: str) -> None:
@@ -15,16 +15,16 @@ def say(message: str) -> None:
 
 
 class Bar:
-    """The progress of something: a live bar on a terminal, else a line now and then, with the time left.
+    """Shows progress with the time left: a live bar on a terminal, elsewhere a line now and then.
 
     Attributes:
         live: whether the output is a terminal.
     """
 
     def __init__(self, name: str, total: int, *, start: int = 0, remaining: bool = True):
-        """From `start` to `total` of what `name` names; `remaining`: whether to show the time left.
+        """Counts from `start` to `total`. `name` says what is counted, `remaining` whether to show the time left.
 
-        The bar appears with the first call of a method, and ends with `close` or when all is done.
+        The bar appears with the first call of a method. It ends with `close`, or when all is done.
         """
         console = Console(stderr=True, highlight=False)
         self.live = console.is_terminal
@@ -43,20 +43,23 @@ class Bar:
         self.close()
 
     def update(self, done: int, text: str = "") -> None:
-        """Shows that `done` of the total are done; where the output is no terminal, every PLAIN_EVERY seconds."""
+        """Shows that `done` of the total are done.
+
+        Where the output is not a terminal, this prints a line every PLAIN_EVERY seconds.
+        """
         self._bar.start()
         self._bar.update(self._task, completed=done, description=text)
         now = time.monotonic()
         if not self.live and (now - self._last > PLAIN_EVERY or done == self._total):
             self._last = now
             left = (now - self._began) / max(1, done - self._start) * (self._total - done)
-            said = f"  left {left:.0f} s" if self._remaining else ""
-            say(f"{self._name} {done:,}/{self._total:,}{'  ' if text else ''}{text}{said}")
+            time_left = f"  left {left:.0f} s" if self._remaining else ""
+            say(f"{self._name} {done:,}/{self._total:,}{'  ' if text else ''}{text}{time_left}")
         if done == self._total:
             self.close()
 
     def describe(self, text: str) -> None:
-        """Shows what is under way; on a terminal only."""
+        """Shows what is under way, on a terminal only."""
         self._bar.start()
         self._bar.update(self._task, description=text)
 

@@ -1,13 +1,14 @@
-"""A report of a run, one HTML page with everything in it, and its pictures one by one.
+"""Make a report of a run: one HTML page with everything in it, and its pictures one by one.
 
     python -m itm_jax.visualize --run=runs/cpfean_quickstart
     python -m itm_jax.visualize --run=runs/cpfean_f8k --images=DIR --count=20
     python -m itm_jax.visualize --run=runs/cpfean_f8k --images=DIR --captions=0,17,305 --format=svg --out=pictures
 
-RUN/report.html: results beside published ones, curves, recall at K, the best and the worst queries and some spread over the
-split, each with what it found, and what the model sees in pairs: for cpfean, late and scan the region that each word took and
-how strongly, gates of regions, weights of words; for afa the rows that it merged. Images of `scenes` are rendered; others are
-read from --images by the ids of {split}_ids.txt. Any data field of the run's config can be set as --config.FIELD=VALUE.
+RUN/report.html has the results beside published ones, the curves, recall at K, and queries with what they found: the
+best, the worst, and some spread over the split. It also shows what the model sees in pairs: for cpfean, late and scan
+the region that each word took and how strongly, the gates of regions, and the weights of words; for afa the rows that
+it merged. Images of `scenes` are rendered; other images are read from --images by the ids of {split}_ids.txt. Any data
+field of the run's config can be set as --config.FIELD=VALUE.
 """
 
 import pathlib
@@ -35,22 +36,24 @@ _IMAGES = flags.DEFINE_string(
 _COUNT = flags.DEFINE_integer(
     "count",
     10,
-    "pairs whose alignment is shown, spread evenly over the split",
+    "number of pairs whose alignment is shown, spread evenly over the split",
     lower_bound=1,
     flag_values=FLAGS,
 )
-_QUERIES = flags.DEFINE_integer("queries", 4, "queries of each kind and direction", lower_bound=1, flag_values=FLAGS)
+_QUERIES = flags.DEFINE_integer(
+    "queries", 4, "number of queries of each kind and direction", lower_bound=1, flag_values=FLAGS
+)
 _CAPTIONS = flags.DEFINE_list(
     "captions", [], "indices of captions whose alignment is shown, in place of --count", flag_values=FLAGS
 )
-_FORMAT = flags.DEFINE_enum("format", "png", ["png", "svg"], "of the pictures", flag_values=FLAGS)
+_FORMAT = flags.DEFINE_enum("format", "png", ["png", "svg"], "format of the pictures", flag_values=FLAGS)
 
 
 def main() -> None:
     """Flags -> report."""
     if not _RUN.value:
-        raise InputError("--run: not given; pass --run=DIR, the workdir of a run")
-    config, run = commands.config_of(_CONFIG, FLAGS), pathlib.Path(_RUN.value).expanduser()
+        raise InputError("--run: missing; pass --run=DIR, the workdir of a run")
+    config, run = commands.config_of(_CONFIG, FLAGS), commands.directory("run", _RUN.value)
     validate(config)
     from itm_jax.config.fields import flatten
     from itm_jax.evaluation.evaluate import results_of
@@ -63,7 +66,7 @@ def main() -> None:
         raise InputError(f"config.eval.matrix_gb: a report needs all scores; set it above {opened.gigabytes:.2g}")
     ranked, content = results_of(opened)
     scores, ranks = ranked.scores, ranked.ranks
-    page = pathlib.Path(_OUT.value).expanduser() if _OUT.value else run
+    page = commands.directory("out", _OUT.value) if _OUT.value else run
     pictures = page if _OUT.value else run / "pictures"
     try:
         pictures.mkdir(parents=True, exist_ok=True)
@@ -72,7 +75,7 @@ def main() -> None:
         alignments, note = draw_alignments(opened, captions, pictures)
         notes = [note] * bool(note)
         if not _has_pictures(opened):
-            notes.append("Images are named, not shown: --images was not given.")
+            notes.append("Images are named, not shown: --images is not set.")
         text = to_html(run.name, content, flatten(config), curves, queries, alignments, notes)
         write_whole(page / "report.html", text)
     except OSError as e:
@@ -82,7 +85,7 @@ def main() -> None:
 
 
 def chosen_captions(total: int, per_image: int) -> list[int]:
-    """Indices from --captions, else the first caption of --count images spread over the split."""
+    """The indices of --captions, else of the first caption of --count images spread over the split."""
     for given in _CAPTIONS.value:
         if not given.isdecimal() or int(given) >= total:
             raise InputError(f"--captions={given}: must be indices below {total}")
@@ -105,7 +108,7 @@ def _pixels(opened, image: int):
 
 
 def draw_curves(run: pathlib.Path, ranks, out: pathlib.Path) -> list[pathlib.Path]:
-    """Writes the curves of training and of recall."""
+    """Writes the curves of training and of recall; returns their files."""
     from itm_jax.runs.metrics_log import read_metrics
     from itm_jax.viz.curves import draw_recall, draw_training
 
@@ -119,24 +122,29 @@ def draw_curves(run: pathlib.Path, ranks, out: pathlib.Path) -> list[pathlib.Pat
 
 
 def draw_queries(opened, scores, ranks, out: pathlib.Path) -> dict[tuple[str, str], list[pathlib.Path]]:
-    """Writes a picture of each chosen query, by (direction, kind)."""
+    """Writes a picture of each chosen query; returns the files by (direction, kind)."""
     from itm_jax.viz.retrieval import draw_caption_query, draw_image_query, shown_queries
 
-    split, written = opened.data.split, {}
+    split = opened.data.split
+    written: dict[tuple[str, str], list[pathlib.Path]] = {}
     for (direction, kind), answers in shown_queries(
         scores, split.caption_image_index, ranks["full"], _QUERIES.value
     ).items():
         draw = draw_image_query if direction == "i2t" else draw_caption_query
-        for found in answers:
-            path = out / f"{direction}-{found.query:06d}.{_FORMAT.value}"
+        for answer in answers:
+            path = out / f"{direction}-{answer.query:06d}.{_FORMAT.value}"
             if not any(path in paths for paths in written.values()):  # a query may be of two kinds
-                draw(path, split, found, lambda image: _pixels(opened, image))
+                draw(path, split, answer, lambda image: _pixels(opened, image))
             written.setdefault((direction, kind), []).append(path)
     return written
 
 
 def draw_alignments(opened, captions: list[int], out: pathlib.Path) -> tuple[list[tuple[str, pathlib.Path]], str]:
-    """Writes what the model sees in pairs: (caption, picture) of each, and a note where there is nothing to show."""
+    """Writes pictures of what the model sees in pairs.
+
+    Returns:
+        (caption, picture) of each pair, and a note that is empty, or says why there is nothing to show.
+    """
     import numpy as np
 
     from itm_jax.viz.alignment import draw_matching, draw_merging
@@ -145,26 +153,29 @@ def draw_alignments(opened, captions: list[int], out: pathlib.Path) -> tuple[lis
     split = opened.data.split
     try:
         if split.boxes is None:
-            raise InputError(f"{split.source}: no boxes of its regions, which pictures of alignments need")
+            raise InputError(f"{split.source}: has no boxes, which pictures of alignments need")
         if not _has_pictures(opened):
-            raise InputError("alignments: --images was not given; pass --images=DIR, the directory of the images")
-        found = explain(opened, np.array(captions))
+            raise InputError("alignments: --images is missing; pass --images=DIR, the directory of the images")
+        explanations = explain(opened, np.array(captions))
     except InputError as e:
         if _CAPTIONS.value:
             raise
         return [], f"No alignments: {e}."
     written = []
-    for caption, seen in zip(captions, found, strict=True):
+    for caption, seen in zip(captions, explanations, strict=True):
         image = caption // split.captions_per_image
         path = out / f"{split.name}-{caption:06d}.{_FORMAT.value}"
-        drawing = draw_matching if isinstance(seen, Matching) else draw_merging
-        drawing(path, _pixels(opened, image), split.boxes[image], split.captions[caption], seen)
+        pixels, boxes, text = _pixels(opened, image), split.boxes[image], split.captions[caption]
+        if isinstance(seen, Matching):
+            draw_matching(path, pixels, boxes, text, seen)
+        else:
+            draw_merging(path, pixels, boxes, text, seen)
         written.append((split.captions[caption], path))
     return written, ""
 
 
 def arguments(argv: list[str]) -> list[str]:
-    """Without --config: the config of the run."""
+    """Adds the config of the run where --config is missing."""
     return commands.with_config_of_run(argv, commands.given(argv).get("run"))
 
 

@@ -114,7 +114,7 @@ def test_a_shortlist_of_two_runs(tmp_path):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (lambda: small("late"), "not this late"),
+        (lambda: small("late"), "config.model.name=late is not written"),
         (lambda: small("afa", model__aggregation__pairing="random"), "pairing is not written"),
         (lambda: small("cpfean", model__fusion__gate="feature"), "gate is not written"),
     ],

@@ -207,7 +207,7 @@ CONFIGS = [
     (with_field("model.text.vocab", "/no/vocab.txt"), r"/no/vocab\.txt: cannot be read as a vocabulary .*"),
     (with_field("model.text.pretrained", "/no/bert"), r".*/no/bert.*"),
     (with_field("init_from", "/no/run"), r"/no/run: no checkpoints; train a run there first"),
-    (with_field("data.max_tokens", 200), r"config\.data\.max_tokens=200: the text encoder has 128 positions"),
+    (with_field("data.max_tokens", 200), r"config\.data\.max_tokens=200: the text encoder has 128 positions; set it to at most this number"),
 ]  # fmt: skip
 
 

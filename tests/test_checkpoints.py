@@ -13,7 +13,9 @@ from itm_jax.devices.mesh import make_mesh, split_batch
 from itm_jax.errors import DamagedError, InputError
 from itm_jax.evaluation.evaluate import evaluate
 from itm_jax.runs import checkpoints
+from itm_jax.runs import restore as restoring
 from itm_jax.runs.checksums import checksums
+from itm_jax.runs.progress import Progress
 from itm_jax.training import loop as training
 
 pytestmark = pytest.mark.usefixtures("one_device")
@@ -82,9 +84,9 @@ DAMAGES = {
 def test_a_damaged_newest_checkpoint_is_named_and_set_aside(tmp_path, finished, like, damage):
     shutil.copytree(finished / "checkpoints", tmp_path / "checkpoints")
     newest, said = tmp_path / "checkpoints" / "20", []
-    assert checkpoints.restore_newest(tmp_path, like, said.append)[0].step == 20
+    assert restoring.restore_newest(tmp_path, like, said.append)[0].step == 20
     DAMAGES[damage](newest)
-    state, _ = checkpoints.restore_newest(tmp_path, like, said.append)
+    state, _ = restoring.restore_newest(tmp_path, like, said.append)
     assert state.step == 15
     assert len(said) == 1
     assert said[0].startswith(f"warning: {newest}: damaged: ")
@@ -104,7 +106,7 @@ def test_a_run_with_a_damaged_newest_checkpoint_ends_the_same(tmp_path, capsys, 
     training.train(config, workdir)
     said = capsys.readouterr().err
     assert f"{workdir / 'checkpoints' / '20'}: damaged: " in said
-    assert "continuing from step 15; what was done after it, up to step 20, is done again" in said
+    assert "continuing from step 15; the steps after it, up to step 20, are done again" in said
     assert same(final_state(config, finished), final_state(config, workdir))
     assert lines(workdir) == lines(finished)
 
@@ -135,7 +137,7 @@ def test_a_checkpoint_whose_best_is_lost_is_set_aside_too(tmp_path, like):
         manager.wait_until_finished()
     assert checkpoints.steps_of(tmp_path) == [3, 2, 1]  # the two newest and the best
     flip(largest(tmp_path / "checkpoints" / "1" / "variables"), 0.5)
-    assert checkpoints.restore_newest(tmp_path, like, said.append) is None
+    assert restoring.restore_newest(tmp_path, like, said.append) is None
     assert len(said) == 3
     assert "3: the best checkpoint before it, 1, is lost: damaged" in said[0]
     assert checkpoints.steps_of(tmp_path) == []
@@ -170,23 +172,23 @@ def test_arrays_that_changed_on_their_way_to_the_files_are_noticed(tmp_path, lik
     with pytest.MonkeyPatch.context() as patch, checkpoints.Manager(tmp_path) as manager:
         wrong = lambda tree: {k: v[::-1] if k.endswith("mean") else v for k, v in checksums(tree).items()}  # noqa: E731
         patch.setattr(checkpoints, "checksums", wrong)
-        checkpoints.save(manager, like, {"best_step": 20})
+        checkpoints.save(manager, like, Progress(best_step=20))
     with pytest.raises(DamagedError, match=r"2 arrays are not what was saved, among them batch_stats/.*mean"):
-        checkpoints.restore(tmp_path, 20, like)
+        restoring.restore(tmp_path, 20, like)
 
 
 def test_a_checkpoint_that_does_not_fit_is_an_error_before_orbax_begins(tmp_path, monkeypatch, like):
     usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
     monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda _: usage)
     with checkpoints.Manager(tmp_path) as manager, pytest.raises(OSError, match="No space left on device"):
-        checkpoints.save(manager, like, {"best_step": 20})
+        checkpoints.save(manager, like, Progress(best_step=20))
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
 def test_another_architecture_is_no_damage(finished, like):
     wider = like.replace(params=jax.tree.map(lambda x: jnp.zeros((*x.shape, 2)), like.params))
     with pytest.raises(InputError, match="another architecture"):
-        checkpoints.restore_newest(finished, wider, print)
+        restoring.restore_newest(finished, wider, print)
     assert checkpoints.steps_of(finished)[0] == 20
 
 

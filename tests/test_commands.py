@@ -16,8 +16,8 @@ SMALL = [
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--config=configs/quickstart.py"], "--workdir: not given"),
-        (["--workdir=W"], "--config: not given"),
+        (["--config=configs/quickstart.py"], "--workdir: missing"),
+        (["--workdir=W"], "--config: missing"),
         (["--config=configs/none.py", "--workdir=W"], "configs/none.py: no such config file"),
         (["--config=configs/quickstart.py", "--workdir=W", "--config.optim.learning_rate=1"], "config.optim.learning_rate: no such field"),
         (["--config=configs/quickstart.py", "--workdir=W", "--config.data.dri=x"], "nearest known one is config.data.dir"),
@@ -27,6 +27,7 @@ SMALL = [
         (["--config=configs/quickstart.py", "--workdir=W", "stray"], "'stray'"),
         (["--config=configs/afa_f30k.py", "--workdir=W", "--config.data.dir=nowhere"], "nowhere"),
         (["--mode=evaluate", "--workdir=nowhere"], "is this the workdir of a run?"),
+        (["--config=quickstart", "--workdir=gs://bucket/run"], "a URL; pass a local directory"),
     ],
 )  # fmt: skip
 def test_mistakes_end_with_one_line_and_exit_code_2(tmp_path, arguments, message):

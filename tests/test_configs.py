@@ -5,8 +5,9 @@ from support.paths import ROOT
 from support.runs import load
 
 from itm_jax.config.default import default_config
-from itm_jax.config.fields import differences, read_json, set_field, to_json
-from itm_jax.config.validation import validate
+from itm_jax.config.fields import differences, flatten, read_json, set_field, to_json
+from itm_jax.config.ranges import RANGES
+from itm_jax.config.validation import OPTIONAL, validate
 from itm_jax.errors import InputError
 
 FILES = sorted((ROOT / "configs").glob("*.py"))
@@ -48,7 +49,14 @@ def test_json_round_trip(tmp_path):
         ("model.text.num_heads", 3, "not a multiple of num_heads=3"),
         ("model.text.activation", "foo", "must be one of gelu"),
         ("data.dev_split", "testall", "a split that reports"),
-        ("data.batch_size", 0, "greater than 0"),
+        ("data.batch_size", 0, "at least 2"),
+        ("train.epochs", float("inf"), "a finite number"),
+        ("loss.margin", float("nan"), "a finite number"),
+        ("optim.decay_factor", -0.1, "greater than 0"),
+        ("optim.decay_epochs", (0,), "greater than 0"),
+        ("data.scenes.noise", -1.0, "must not be negative"),
+        ("data.scenes.regions", 101, r"\[1, 100\]"),
+        ("data.name", "a/b", "part of file names"),
         ("loss.margin", -0.1, "must not be negative"),
         ("data.augment.region_drop", 1.2, r"\[0, 1\]"),
         ("data.augment.word_mask", 0.9, "must be 1"),
@@ -94,3 +102,13 @@ def test_config_json_of_nothing(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(InputError, match="not JSON"):
         read_json(tmp_path / "config.json")
+
+
+def test_every_number_field_has_a_range():
+    """A new number field without one would take NaN."""
+    numbers = {
+        name
+        for name, value in flatten(default_config()).items()
+        if isinstance(OPTIONAL.get(name, value), int | float) and not isinstance(OPTIONAL.get(name, value), bool)
+    }
+    assert numbers == set(RANGES)

@@ -14,6 +14,7 @@ from support.paths import ROOT
 from support.runs import lines, shrunk
 
 from itm_jax.config.default import default_config
+from itm_jax.config.derived import complete
 from itm_jax.config.fields import flatten
 from itm_jax.config.plugins import load
 from itm_jax.config.sections import Loss, read_section
@@ -55,7 +56,8 @@ def test_a_model_of_ones_own_trains_and_is_evaluated(mine, tmp_path):
 
 
 def test_a_loss_of_ones_own_by_hand(mine):
-    config = shrunk(loss__function="mine:contrastive", loss__margin=4.0, loss__soft_negatives="none").loss
+    config = complete(shrunk(loss__function="mine:contrastive", loss__margin=4.0, loss__soft_negatives="none"))
+    config = read_section(Loss, config.loss)
     scores = np.array([[1.0, 0.0], [0.0, 2.0]], np.float32)
     loss, plateau = matching_loss(
         None, scores, None, None, np.eye(2, dtype=bool), warmup=np.array(False), config=read_section(Loss, config)

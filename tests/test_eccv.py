@@ -85,9 +85,9 @@ def test_both_directions_of_a_small_gallery(tmp_path):
     [
         (lambda d: (d / "cxc_image_to_caption.json").unlink(), "cxc_image_to_caption.json: cannot be read"),
         (lambda d: (d / "eccv_image_to_caption.json").write_text("{"), "eccv_image_to_caption.json: not JSON"),
-        (lambda d: (d / "eccv_image_to_caption.json").write_text('{"77": [100]}'), "77 is no id of the split"),
+        (lambda d: (d / "eccv_image_to_caption.json").write_text('{"77": [100]}'), "77 is not an id of the split"),
         (lambda d: (d / "cxc_caption_to_image.json").write_text("[1]"), "must be an object of lists"),
-        (lambda d: (d / "coco_testall_ids.txt").write_text("1 1 1"), "must be as many"),
+        (lambda d: (d / "coco_testall_ids.txt").write_text("1 1 1"), "both must be the same multiple of 5"),
     ],
 )
 def test_what_is_wrong_with_the_files(tmp_path, spoil, message):

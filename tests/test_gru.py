@@ -283,8 +283,8 @@ def test_init_from_needs_the_same_vocabulary(tmp_path):
     [
         (to_text([*SPECIAL, "a", "b", "a"]), "line 8 repeats 'a' of line 6"),
         (to_text([*SPECIAL, "", "b"]), "line 6 is empty"),
-        (to_text(SPECIAL[:4]), r"not a vocabulary: no \[MASK\]"),
-        (to_text(SPECIAL), "not a vocabulary: no words besides"),
+        (to_text(SPECIAL[:4]), r"not a vocabulary: it has no \[MASK\]"),
+        (to_text(SPECIAL), "not a vocabulary: it has no words besides"),
         ("", "line 1 is empty"),
         (b"[PAD]\n\xff\n", "line 2: not UTF-8"),
         (None, "cannot be read"),
@@ -307,11 +307,16 @@ def test_words_that_are_all_too_rare_are_an_input_error():
     ("encoder", "field", "value", "message"),
     [
         ("gru", "trainable", False, r"encoder=bert and config\.model\.text\.pretrained"),
-        ("gru", "pretrained", "some/bert", r"pretrained='some/bert': of no effect on config\.model\.text\.encoder=gru"),
+        (
+            "gru",
+            "pretrained",
+            "some/bert",
+            r"pretrained='some/bert': has no effect on config\.model\.text\.encoder=gru",
+        ),
         ("gru", "embed_size", 0, "embed_size=0: must be greater than 0"),
         ("gru", "dropout", 1.0, r"dropout=1\.0: must lie in \[0, 1\)"),
-        ("bert", "min_count", 1, r"min_count=1: of no effect on config\.model\.text\.encoder=bert"),
-        ("bert", "embed_size", 64, "embed_size=64: of no effect"),
+        ("bert", "min_count", 1, r"min_count=1: has no effect on config\.model\.text\.encoder=bert"),
+        ("bert", "embed_size", 64, "embed_size=64: has no effect"),
     ],
 )
 def test_fields_that_cannot_be_meant_are_named(encoder, field, value, message):
@@ -327,6 +332,6 @@ def test_fields_that_cannot_be_meant_are_named(encoder, field, value, message):
 def test_a_bert_field_given_with_a_gru_ends_the_command(tmp_path):
     arguments = ["--config=configs/quickstart.py", f"--workdir={tmp_path / 'run'}", "--config.model.text.encoder=gru"]
     code, _, err = command(*arguments, "--config.model.text.num_layers=3")
-    message = "config.model.text.num_layers: of no effect on config.model.text.encoder=gru; leave it out"
+    message = "config.model.text.num_layers: has no effect on config.model.text.encoder=gru; leave it out"
     assert (code, err) == (2, [f"error: {message}"])
     assert not (tmp_path / "run").exists()

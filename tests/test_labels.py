@@ -188,9 +188,9 @@ def test_the_corpus_prior_is_counted_on_train_and_kept(tmp_path):
     assert prior[table.ids[0]] > 0.95  # [CLS] is in every caption
     assert 0 < prior.min() < 0.5
     training.train(config, tmp_path)
-    from itm_jax.runs import checkpoints
+    from itm_jax.runs import restore as restoring
 
     like = {"params": run.state.params, "batch_stats": run.state.batch_stats}
-    variables, _ = checkpoints.restore_variables(tmp_path, like)
+    variables, _ = restoring.restore_variables(tmp_path, like)
     assert np.array_equal(variables["batch_stats"]["word_prior"], prior)
     assert json.loads((tmp_path / "config.json").read_text())["model"]["alignment"]["gamma"] == 1.0

@@ -19,7 +19,7 @@ from itm_jax.metrics.retrieval import Ranks
 from itm_jax.modules.bert import Bert, BertConfig
 from itm_jax.modules.gru import BiGRU, GRUConfig
 from itm_jax.modules.text_encoder import encode_in_parts
-from itm_jax.runs import checkpoints
+from itm_jax.runs import restore as restoring
 from itm_jax.training import build as run_lib
 from itm_jax.training import fit
 from itm_jax.training import loop as training
@@ -120,7 +120,7 @@ def test_an_optimiser_in_parts_has_the_same_numbers(tmp_path, monkeypatch):
         longer.optim.sharded = other
         training.train(longer, tmp_path / name)
         assert [x["step"] for x in lines(tmp_path / name) if "loss" in x] == list(range(1, 26))
-    state, progress = checkpoints.restore(tmp_path / "parts", 20, like)
+    state, progress = restoring.restore(tmp_path / "parts", 20, like)
     assert progress.total_steps == 20
     kernel = lambda s: s.opt_state[1].mu["image_branch"]["enhancement"]["linear"]["kernel"]  # noqa: E731
     assert kernel(state).sharding == kernel(like).sharding

@@ -124,6 +124,8 @@ def test_an_ensemble_refuses_what_does_not_go_together(runs, tmp_path):
     config = shrunk(train__epochs=1)
     with pytest.raises(InputError, match="at least two"):
         evaluate_ensemble(config, runs[:1], tmp_path / "out")
+    with pytest.raises(InputError, match="is named twice"):
+        evaluate_ensemble(config, [runs[0], runs[1], runs[0]], tmp_path / "out")
     with pytest.raises(InputError, match="holds a run; give the ensemble a --workdir of its own"):
         evaluate_ensemble(config, runs, runs[0])
     with pytest.raises(InputError, match=r"missing/config\.json: cannot be read"):
@@ -133,7 +135,7 @@ def test_an_ensemble_refuses_what_does_not_go_together(runs, tmp_path):
         evaluate_ensemble(config, [runs[0], selected], tmp_path / "out")
     other = tmp_path / "other"
     training.train(shrunk(train__epochs=1, data__scenes__seed=5), other)
-    with pytest.raises(InputError, match=r"other: its split dev is other data \(fingerprint .*does not mix"):
+    with pytest.raises(InputError, match=r"other: its split dev differs from that of .*does not mix"):
         evaluate_ensemble(config, [runs[0], other], tmp_path / "out")
     longer = copy_with(runs[1], tmp_path / "longer", train__epochs=2)
     record = max((longer / "checkpoints").iterdir(), key=lambda p: int(p.name)) / "meta" / "metadata"

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from itm_jax.config.default import default_config
 from itm_jax.devices.mesh import make_mesh
 from itm_jax.errors import InputError, NonFiniteScoresError
-from itm_jax.evaluation.rank import streamed
+from itm_jax.evaluation.encode import Encoded
+from itm_jax.evaluation.rank import streamed_ranks
 from itm_jax.metrics import retrieval
 from itm_jax.metrics.retrieval import query_ranks
 from itm_jax.scoring import retrieve, score_matrix, tiles
@@ -60,9 +60,7 @@ def test_folds_are_those_of_the_matrix(rng, monkeypatch):
     """COCO's 5-fold protocol without the matrix of all scores; folds of 4 images."""
     monkeypatch.setattr(retrieval, "FOLD", 4)
     v, w, groups, owner = gallery(rng, images=20)
-    config = default_config()
-    config.eval.tile = 3
-    ranks = streamed(cosine, v, groups, owner, config, make_mesh(1, jax.devices()[:1]))
+    ranks = streamed_ranks(cosine, Encoded(v, groups), owner, tile=3, mesh=make_mesh(1, jax.devices()[:1]))
     found = retrieval.protocol_metrics(ranks, owner)
     expected = retrieval.protocols(v @ w.T, owner)
     assert set(expected) == {"full", "5fold_1k"}

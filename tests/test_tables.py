@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import signal
+import subprocess
 import time
 import types
 from pathlib import Path
@@ -108,7 +109,7 @@ def test_rows_become_runs(table, tmp_path):
     [
         ("get_table", "table", "no function get_table"),
         ('"model.name": "vsepp"', '"model.nam": "vsepp"', "the nearest is model.name"),
-        ('"model.name": "vsepp"', '"model.fusion.rounds": 2', "of no effect on config.model.name=afa"),
+        ('"model.name": "vsepp"', '"model.fusion.rounds": 2', "has no effect on config.model.name=afa"),
         ('"model.name": "vsepp"', '"model.width": 1', "row 'B'.*must be at least 2"),
         ('Row("B"', 'Row("A"', "two rows are named 'A'"),
         ('reference="A"', 'reference="C"', "reference='C'"),
@@ -426,7 +427,7 @@ def test_cost_of_two_models_measured(tmp_path):
         assert all(of[key] is None or of[key] > 0 for key, _, _, _ in cost.COLUMNS.values())
     assert found["models"]["AFA"]["steps_of_an_epoch"] == 10
     assert found["models"]["late"]["gflop_of_a_step_by_hand"] is None
-    with pytest.raises(InputError, match=r"--plan=.*cannot be read"):
+    with pytest.raises(InputError, match=r"cannot be read .*--plan"):
         bench_plan(tmp_path / "none.json", repeats=1)
 
 
@@ -462,7 +463,7 @@ def test_a_row_cannot_say_none_where_the_config_says_something(table, tmp_path):
     """No flag says None, so that the run would have the config's value under the row's name."""
     file = tmp_path / "small.py"
     file.write_text(FILE.replace('{"model.name": "vsepp"}', '{"model.name": "vsepp", "model.text.vocab_size": None}'))
-    with pytest.raises(InputError, match="None cannot be said"):
+    with pytest.raises(InputError, match="cannot pass None"):
         plan_of(load_table(file), tmp_path)
 
 
@@ -497,7 +498,7 @@ def test_each_of_the_runs_at_a_time_has_its_gpus(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3,5")
     assert [share.gpus for share in process.shares(2)] == [("2",), ("3",)]  # as many for each
     assert [share.gpus for share in process.shares(1)] == [()]  # all
-    with pytest.raises(InputError, match="--jobs=4: 3 GPUs take so many at a time"):
+    with pytest.raises(InputError, match=r"--jobs=4: more parallel runs than accelerators \(GPUs: 3\)"):
         process.shares(4)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert [share.gpus for share in process.shares(2)] == [(), ()]
@@ -544,7 +545,8 @@ def test_what_another_command_finished_is_not_run_again(table, tmp_path, monkeyp
         started.append(cell.name)
         for each in cells:  # the other command has finished both meanwhile
             finish(each, [0] * 4, [0] * 20)
-        gone = types.SimpleNamespace(poll=lambda: 0, returncode=0)
+        gone = object.__new__(subprocess.Popen)  # a process that has ended
+        gone.returncode, gone.poll = 0, lambda: 0
         log = tmp_path / "log"
         log.touch()
         return process.Running(cell, gone, log, time.monotonic(), process.Share(), 0)

@@ -11,7 +11,6 @@ import jax
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from absl.testing import flagsaver
 from etils import epath
 from support.data_sets import config_for, write_all
 from support.paths import ROOT
@@ -29,6 +28,7 @@ from itm_jax.data import pipeline
 from itm_jax.data.precomp import reader as precomp
 from itm_jax.data.scenes import world as scenes
 from itm_jax.data.text.text_input import SCENES_VOCAB
+from itm_jax.data.text.tokens import TokenTable
 from itm_jax.data.tfds import builder as tfds_builder
 from itm_jax.data.tfds import reader as tfds_reader
 from itm_jax.devices.mesh import make_mesh, put_batch
@@ -38,6 +38,7 @@ from itm_jax.training import build as run_lib
 from itm_jax.training import loop as training
 from itm_jax.training.step import make_train_step
 
+NO_TOKENS = TokenTable(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(1, np.int64))
 COMPANIONS = ("ids.txt", "boxes.npy", "labels.json", "dependencies.json")
 
 
@@ -218,7 +219,7 @@ def test_non_finite_features_are_named_by_row(tmp_path, monkeypatch):
     monkeypatch.setattr(precomp, "check_finite", lambda *_: None)
     path = tfds_builder.build(str(tmp_path / "source"), tmp_path / "out", name="small")
     monkeypatch.undo()
-    data = pipeline.TextSplit(tfds_reader.read_split(path, "train"), None, None, (), 0)
+    data = pipeline.TextSplit(tfds_reader.read_split(path, "train"), NO_TOKENS, None, (), 0)
     data.regions(np.array([3, 0]))
     with pytest.raises(InputError, match=r"1\.0\.0: train: row 2: NaN or Inf"):
         data.regions(np.array([3, 2]))
@@ -256,8 +257,7 @@ def test_an_interrupted_build_leaves_nothing(tmp_path, monkeypatch, capsys, numb
     monkeypatch.setattr(tfds_builder, "sequential", lambda _: os.kill(os.getpid(), number))
     argv = ["convert", "tfds", f"--precomp={tmp_path / 'source'}", f"--out={tmp_path / 'out'}", "--name=small"]
     try:
-        with flagsaver.flagsaver():
-            assert commands.run(convert.main, argv, words=convert.WORDS) == code
+        assert commands.start(convert, argv) == code
     finally:
         for n, handler in before.items():
             signal.signal(n, handler)
@@ -315,12 +315,12 @@ def test_builder_command(tmp_path):
     code, out, err = command(*flags)
     assert code == 0, err
     assert out[0] == f"written: {tmp_path / 'out' / 'small' / '1.0.0'}"
-    assert err == ["train 4/4  images  left 0 s"]
+    assert err[-1] == "train 4/4  images  left 0 s"
     assert tfds_reader.read_split(tmp_path / "out", "train").num_images == IMAGES
     code, out, err = command(*flags)
     assert (code, out, len(err)) == (2, [], 1)
     assert "exists already" in err[0]
-    missing = "error: --precomp: not given; pass --precomp=DIR, the directory with {split}_ims.npy"
+    missing = "error: --precomp: missing; pass --precomp=DIR, the directory with {split}_ims.npy"
     assert command(*flags[:2], "--out=x") == (2, [], [missing])
 
 

@@ -5,7 +5,6 @@ import os
 import signal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from support.paths import ROOT
@@ -18,6 +17,7 @@ from itm_jax.errors import DivergedError, InputError, NonFiniteScoresError, Term
 from itm_jax.evaluation.evaluate import evaluate
 from itm_jax.evaluation.rank import Scorer
 from itm_jax.runs import checkpoints
+from itm_jax.runs import restore as restoring
 from itm_jax.runs.collapse_alarm import COLLAPSE_STEPS, CollapseAlarm
 from itm_jax.runs.progress import Progress
 from itm_jax.runs.results import results_name
@@ -164,7 +164,7 @@ def test_a_checkpoint_of_four_devices_is_evaluated_on_one(tmp_path):
     with checkpoints.Manager(tmp_path) as manager:
         checkpoints.save(manager, state, Progress())
     like = {"params": run.state.params, "batch_stats": run.state.batch_stats}
-    variables, step = checkpoints.restore_variables(tmp_path, like)
+    variables, step = restoring.restore_variables(tmp_path, like)
     assert step == 0
     assert same(variables["params"], run.state.params)
     assert all(len(x.sharding.device_set) == 1 for x in jax.tree.leaves(variables))
@@ -184,7 +184,7 @@ def test_non_finite_steps_are_skipped_then_end_the_run(tmp_path, monkeypatch):
 
     def poisoned(batch, mesh):
         features = np.asarray(batch.regions.features) * np.float32(np.nan)
-        return original(batch.replace(regions=batch.regions.replace(features=jnp.asarray(features))), mesh)
+        return original(batch.replace(regions=batch.regions.replace(features=features)), mesh)
 
     monkeypatch.setattr(training, "put_part", poisoned)
     config = shrunk(train__epochs=4, train__eval_every_epochs=4.0, train__max_skipped=12, train__checkpoint_every=5)

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 
+import jax.numpy as jnp
 import matplotlib.image
 import ml_collections
 import numpy as np
@@ -65,10 +66,10 @@ def test_a_matching_is_what_the_model_scores(runs, name):
 def test_merged_pairs_are_those_that_aggregation_merges(rng):
     rows = rng.standard_normal((3, 11, 6)).astype(np.float32)
     mask = np.arange(11)[None] < np.array([11, 7, 1])[:, None]
-    into, cosine = (np.asarray(x) for x in merged_pairs(rows, mask, ratio=0.3))
+    into, cosine = (np.asarray(x) for x in merged_pairs(jnp.asarray(rows), jnp.asarray(mask), ratio=0.3))
     assert (into >= 0).sum(axis=1).tolist() == [3, 2, 0]
     unit = rows / np.linalg.norm(rows, axis=-1, keepdims=True)
-    out, valid = aggregate(rows, mask, ratio=0.3)
+    out, valid = aggregate(jnp.asarray(rows), jnp.asarray(mask), ratio=0.3)
     for b in range(3):
         groups = {k: [k] for k in range(11) if mask[b, k] and into[b, k] < 0}
         for k in np.flatnonzero(into[b] >= 0):
@@ -146,7 +147,7 @@ def test_recall_at_every_k():
 
 def test_mistakes_are_named(runs, tmp_path):
     for arguments, message in (
-        ([], "--run: not given"),
+        ([], "--run: missing"),
         ([f"--run={tmp_path}"], "is this the workdir of a run"),
         ([f"--run={runs['cpfean']}", "--captions=20"], "--captions=20: must be indices below 20"),
     ):
@@ -156,7 +157,7 @@ def test_mistakes_are_named(runs, tmp_path):
     config = read_json(runs["cpfean"] / "config.json")
     opened = open_run(config, runs["cpfean"])
     config.data.source = "precomp"
-    with pytest.raises(InputError, match="--images: not given"):
+    with pytest.raises(InputError, match="--images: missing"):
         picture(config, opened.data.split, 0, None)
     with pytest.raises(InputError, match="no such file"):
         picture(config, opened.data.split, 0, tmp_path)

@@ -1,9 +1,9 @@
-"""What each part of AFA is worth.
+"""The table that shows what each part of AFA is worth.
 
     python -m itm_jax.reproduce --table=configs/tables/afa_ablation.py --workdir=runs/tables
 
-Rows change one thing each. On 16 regions a ratio of 0.05 merges none of them, so that the pairing is also asked for at 0.2.
-The official variant is the authors' released code (docs/afa.md).
+Each row changes one thing. With 16 regions a ratio of 0.05 merges none of them, so the table has the pairing at a ratio
+of 0.2 too. The official variant is the authors' released code (docs/afa.md).
 """
 
 import pathlib

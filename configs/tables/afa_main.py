@@ -1,11 +1,14 @@
-"""AFA beside single-vector models in its own frame, beside its published numbers and the field's.
+"""The table of AFA beside single-vector models in the same frame, and beside published numbers of the field.
 
     python -m itm_jax.reproduce --table=configs/tables/afa_main.py --workdir=runs/tables --config.data.dir=DIR
-    python -m itm_jax.reproduce --table=configs/tables/afa_main.py --workdir=runs/f30k --dataset=f30k --config.data.dir=DIR
-    python -m itm_jax.reproduce --table=configs/tables/afa_main.py --workdir=runs/coco --dataset=coco --config.data.dir=DIR
+    python -m itm_jax.reproduce --table=configs/tables/afa_main.py --workdir=runs/f30k \\
+        --dataset=f30k --config.data.dir=DIR
+    python -m itm_jax.reproduce --table=configs/tables/afa_main.py --workdir=runs/coco \\
+        --dataset=coco --config.data.dir=DIR
 
-On COCO both protocols, 5-fold 1K and 5K; --config.eval.ground_truth=DIR adds ECCV Caption and CxC. On f8k and `scenes` the
-text states are frozen and the joint width is 256, where AFA is weaker than at its own 1024 (docs/measured.md).
+COCO has both protocols, 5-fold 1K and 5K; --config.eval.ground_truth=DIR adds ECCV Caption and CxC. On f8k and `scenes`
+the text encoder is frozen and the joint width is 256, where AFA is weaker than with its own width, 1024
+(docs/measured.md).
 """
 
 import pathlib

@@ -1,16 +1,16 @@
-"""Where the rows of the tables begin on each data set. Not a table itself.
+"""The base configs of the tables' rows, for each data set. This file is no table.
 
-`quick` is for AFA's ablation: on `scenes` the quickstart, which needs no checkpoint, for four of its six epochs. `short` is for the
-other tables of many rows: MiniLM frozen, three or four epochs. `main` is for the main tables: until dev has levelled off. On
-Flickr30K and COCO all take the full recipe.
+`quick` is for AFA's ablation: on `scenes` it is the quickstart, which needs no checkpoint, for four of its six epochs.
+`short` is for the other tables of many rows: MiniLM is frozen, and runs have three or four epochs. `main` is for the
+main tables: runs last until dev has levelled off. On Flickr30K and COCO all of them are the full recipe.
 """
 
 from itm_jax.tables import Base
 
-# Epochs, and the one that the learning rate is lowered after.
+# Epochs, and the epoch after which the learning rate is lowered.
 EPOCHS = {"scenes": (3.0, 2), "f8k": (4.0, 3), "f30k": (30.0, 15), "coco": (30.0, 15)}
 SCENES = {"data.source": "scenes", "data.name": "scenes"}
-# The authors' hundredth of the learning rate is AFA's; other models keep the one of Flickr30K, as configs/cpfean_coco.py.
+# On COCO only AFA has its authors' learning rate, a hundredth of the one for Flickr30K, which other models keep.
 LARGE = {"f30k": Base("../afa_f30k.py"), "coco": Base("../cpfean_coco.py", models={"afa": {"optim.lr": 5e-6}})}
 
 

@@ -1,9 +1,10 @@
-"""What each model costs: parameters, FLOPs, time of an epoch, encoding, queries, memory; measured in one run.
+"""The table of what each model costs: parameters, FLOPs, time of an epoch, encoding, queries, memory.
 
     python -m itm_jax.reproduce --table=configs/tables/complexity.py --workdir=runs/tables
 
-On random data of the data set's shapes, the text frozen on `scenes` and f8k; nothing is trained. Other shapes: the base config's
-fields, as --config.data.scenes.regions=36 --config.data.scenes.features=2048 --config.model.width=1024.
+All models are measured in one run, on random data of the data set's shapes; nothing is trained. On `scenes` and f8k the
+text encoder is frozen. Fields of the base config give other shapes, for example --config.data.scenes.regions=36
+--config.data.scenes.features=2048 --config.model.width=1024.
 """
 
 import pathlib

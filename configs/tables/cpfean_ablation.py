@@ -1,10 +1,11 @@
-"""What each part of CPFEAN is worth.
+"""The table that shows what each part of CPFEAN is worth.
 
     python -m itm_jax.reproduce --table=configs/tables/cpfean_ablation.py --workdir=runs/tables
 
-Rows change one thing each, from the whole system, its visual Transformer included; but the row that drops lone regions has
-the higher threshold too, at which there are more of them, and dependency edges come with whole words in place of pieces.
-Flickr30K and COCO have no boxes or labels in SCAN's files; the rows about them are left out there.
+Each row changes one thing of the whole system, which includes the visual Transformer. There are two exceptions: the row
+that drops lone regions also has the higher threshold, at which more regions are alone; and dependency edges connect
+whole words, not word pieces. SCAN's files of Flickr30K and COCO have no boxes and labels, so the rows about them are
+left out there.
 """
 
 import pathlib
@@ -21,7 +22,8 @@ def get_table():
     def row(name, group, **fields):
         about_boxes = any(name.startswith(("model__regions", "model__graph__iou")) for name in fields)
         datasets = ("scenes", "f8k") if about_boxes else ()
-        datasets = ("scenes",) if fields.get("model__words__graph") == "sparse" else datasets  # with dependency edges
+        if fields.get("model__words__graph") == "sparse":
+            datasets = ("scenes",)  # the only one with dependency edges
         return Row(name, cpfean | {k.replace("__", "."): v for k, v in fields.items()}, group, datasets=datasets)
 
     regions, words, fusion, alignment = "regions", "words", "fusion", "alignment"

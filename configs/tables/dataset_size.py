@@ -1,9 +1,9 @@
-"""How recall grows with the number of training images.
+"""The table that shows how recall grows with the number of training images.
 
     python -m itm_jax.reproduce --table=configs/tables/dataset_size.py --workdir=runs/tables
 
-The number of steps is the same in all rows, up to the last batch of each epoch (epochs grow as images shrink), so that what differs is the data and not how long
-it was trained on; dev is looked at as often.
+Rows with fewer images have more epochs, so that all rows have the same number of steps, up to the last batch of each
+epoch. So they differ in the data and not in the length of training. They are evaluated on dev equally often.
 """
 
 import pathlib
@@ -15,7 +15,7 @@ bases, fields = (load_module(pathlib.Path(__file__).with_name(f"{name}.py")) for
 
 
 def of_share(share, epochs, decay):
-    """Fields that keep the number of steps where a share of the images is left."""
+    """Returns the fields that keep the number of steps for a share of the images."""
     return {
         "data.train_share": share,
         "train.epochs": epochs / share,
@@ -36,14 +36,14 @@ def get_table():
         rows=tuple(
             Row(
                 f"{model}, {share:.0%} of the images",
-                of_model | (of_share(share, *of_dataset) if share < 1 else {}),
+                overrides | (of_share(share, *schedule) if share < 1 else {}),
                 model,
                 x=100 * share,
                 reference=f"{model}, 100% of the images",
                 datasets=(dataset,),
             )
-            for dataset, of_dataset in bases.EPOCHS.items()
-            for model, of_model in (("AFA", fields.AFA), ("CPFEAN", fields.CPFEAN))
+            for dataset, schedule in bases.EPOCHS.items()
+            for model, overrides in (("AFA", fields.AFA), ("CPFEAN", fields.CPFEAN))
             for share in (0.1, 0.25, 0.5, 1.0)
         ),
     )

@@ -1,6 +1,6 @@
-"""What the tables share beside their bases: the models' fields, and the methods of the field printed above the main ones.
+"""What the tables share besides their bases: the fields of the models, and the published methods of the main tables.
 
-Not a table itself.
+This file is no table.
 """
 
 AFA = {"model.name": "afa"}

@@ -1,4 +1,4 @@
-"""How many negatives the hardest one must be chosen from, at a fixed batch.
+"""The table that shows from how many negatives the hardest one must be chosen, with a fixed batch size.
 
 python -m itm_jax.reproduce --table=configs/tables/negatives.py --workdir=runs/tables
 """
@@ -13,9 +13,9 @@ bases, fields = (load_module(pathlib.Path(__file__).with_name(f"{name}.py")) for
 
 def get_table():
     rows = []
-    for model, of_model in (("AFA", fields.AFA), ("CPFEAN", fields.CPFEAN)):
+    for model, overrides in (("AFA", fields.AFA), ("CPFEAN", fields.CPFEAN)):
         for n in (1, 4, 16):
-            few = of_model | {"loss.num_negatives": n}
+            few = overrides | {"loss.num_negatives": n}
             for every, datasets in ((95, ("scenes", "f8k")), (127, ("f30k", "coco"))):
                 reference = f"{model}, {every} negatives"
                 rows.append(
@@ -23,8 +23,9 @@ def get_table():
                         f"{model}, {n} negative{'s' * (n > 1)}", few, model, x=n, reference=reference, datasets=datasets
                     )
                 )
-        for every, datasets in ((95, ("scenes", "f8k")), (127, ("f30k", "coco"))):  # all of a batch of 96, of 128
-            rows.append(Row(f"{model}, {every} negatives", of_model, model, x=every, datasets=datasets))
+        # All negatives in a batch of 96, and in one of 128.
+        for every, datasets in ((95, ("scenes", "f8k")), (127, ("f30k", "coco"))):
+            rows.append(Row(f"{model}, {every} negatives", overrides, model, x=every, datasets=datasets))
     return Table(
         title="Number of negatives",
         question="How many negatives must the hardest one be chosen from, in a batch of the same size?",
@@ -32,6 +33,6 @@ def get_table():
         minutes={"scenes": 9},
         axis="negatives per query",
         rows=tuple(rows),
-        note="The last row of each model takes all other images of the batch. The sum over negatives in the first epoch has so "
-        f"many too. {fields.LEFT_OUT}",
+        note="The last row of each model takes all other images of the batch. The sum over negatives in the first "
+        f"epoch has so many too. {fields.LEFT_OUT}",
     )

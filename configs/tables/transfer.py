@@ -1,11 +1,13 @@
-"""Trained on one data set, evaluated on others.
+"""The table of models that are trained on one data set and evaluated on others.
 
     python -m itm_jax.reproduce --table=configs/tables/transfer.py --workdir=runs/tables
-    python -m itm_jax.reproduce --table=configs/tables/transfer.py --workdir=runs/tables --dataset=f8k --config.data.dir=DIR
+    python -m itm_jax.reproduce --table=configs/tables/transfer.py --workdir=runs/tables \\
+        --dataset=f8k --config.data.dir=DIR
 
-On `scenes`: other noise of the detector, other numbers of regions. On f8k: a world of `scenes` with regions of f8k's width,
-which has nothing in common with it. Any other directory in SCAN's form (medical, satellite, ...) with features of the same
-extractor: --on=NAME:DIR, as
+Models trained on `scenes` are evaluated on `scenes` with other noise of the detector and other numbers of regions.
+Models trained on f8k are evaluated on a world of `scenes` with regions of f8k's width, which has nothing in common with
+f8k.
+--on=NAME:DIR adds any other directory in SCAN's form (medical, satellite, ...) with features of the same extractor:
 
     python -m itm_jax.reproduce --table=configs/tables/transfer.py --workdir=runs/f30k --dataset=f30k \\
         --config.data.dir=F30K --on=coco:COCO
@@ -22,8 +24,8 @@ bases, fields = (load_module(pathlib.Path(__file__).with_name(f"{name}.py")) for
 def get_table():
     rows = []
     foreign = {"data.source": "scenes", "data.scenes.features": 512, "data.scenes.regions": 36, "data.scenes.test": 300}
-    for model, of_model in (("AFA", fields.AFA), ("CPFEAN", fields.CPFEAN)):
-        rows.append(Row(model, of_model, model, reference=model))
+    for model, overrides in (("AFA", fields.AFA), ("CPFEAN", fields.CPFEAN)):
+        rows.append(Row(model, overrides, model, reference=model))
         for name, world in (
             ("less noise", {"data.scenes.noise": 1.0}),
             ("more noise", {"data.scenes.noise": 2.0}),

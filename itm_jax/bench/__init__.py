@@ -1,4 +1,4 @@
-"""Speed and memory of every part, beside the limit of the machine measured in the same run; `python -m itm_jax.bench`."""
+"""Measures the speed and memory of every part, beside the limits of the machine; run `python -m itm_jax.bench`."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Speed and memory, beside the limit of the machine measured in the same run.
+"""Measures speed and memory, beside the limits of the machine in the same run.
 
 python -m itm_jax.bench train --config=configs/afa_f8k.py --width=1280 --tokens=32 --against=torch
 python -m itm_jax.bench encode --config=configs/afa_f8k.py --images=1000 --captions=5000
@@ -31,17 +31,20 @@ _CONFIG = config_flags.DEFINE_config_file(
 _TFDS = flags.DEFINE_string(
     "tfds",
     None,
-    "input: the same data as itm_jax.convert tfds built it, measured in the same run",
+    "input: directory of the same data as itm_jax.convert tfds wrote them, to be measured in the same run",
     flag_values=FLAGS,
 )
 _STEP = flags.DEFINE_bool(
-    "step", False, "input: also the training step of the config on such batches, and the ratio", flag_values=FLAGS
+    "step",
+    False,
+    "input: also measure the training step of the config on such batches, and the ratio of both",
+    flag_values=FLAGS,
 )
 _AGAINST = flags.DEFINE_enum(
     "against",
     None,
     ["torch"],
-    "train: a plain PyTorch version of the step, in turn with ours",
+    "train: also measure a plain PyTorch version of the step, in turn with ours",
     flag_values=FLAGS,
 )
 _BATCHES = flags.DEFINE_integer("batches", 50, "input: batches per timed repetition", lower_bound=1, flag_values=FLAGS)
@@ -69,23 +72,25 @@ _BATCH_SIZES = flags.DEFINE_list(
     "batch_sizes", ["16", "32", "64", "128"], "growth: batch sizes of the step", flag_values=FLAGS
 )
 _GALLERIES = flags.DEFINE_list(
-    "galleries", ["250", "500", "1000", "2000"], "growth: images of the gallery", flag_values=FLAGS
+    "galleries", ["250", "500", "1000", "2000"], "growth: numbers of images in the gallery", flag_values=FLAGS
 )
-_TILES = flags.DEFINE_list("tiles", ["64", "128", "256", "512"], "growth: tiles of the scores", flag_values=FLAGS)
+_TILES = flags.DEFINE_list("tiles", ["64", "128", "256", "512"], "growth: tile sizes of the scores", flag_values=FLAGS)
 _OUT_DIR = flags.DEFINE_string("out_dir", None, "growth: directory for the table and the plot", flag_values=FLAGS)
 _RUNS = flags.DEFINE_list(
     "runs", [], "shortlist: two finished runs on the same data, AFA_RUN,CPFEAN_RUN", flag_values=FLAGS
 )
 _SPLITS = flags.DEFINE_list(
-    "splits", ["dev", "test"], "shortlist: splits of their data, one gallery together", flag_values=FLAGS
+    "splits", ["dev", "test"], "shortlist: splits of their data, which together are one gallery", flag_values=FLAGS
 )
-_LENGTHS = flags.DEFINE_list("lengths", ["10", "20", "50", "100", "200"], "shortlist: lengths", flag_values=FLAGS)
+_LENGTHS = flags.DEFINE_list(
+    "lengths", ["10", "20", "50", "100", "200"], "shortlist: lengths of the shortlist", flag_values=FLAGS
+)
 _PLAN = flags.DEFINE_string("plan", None, "models: JSON file with a config for each name", flag_values=FLAGS)
 _OUT = flags.DEFINE_string("out", None, "also write the figures to this JSON file", flag_values=FLAGS)
 
 
 def main(word: str) -> None:
-    """Flags -> one benchmark."""
+    """Runs one benchmark with the flags, and prints its figures."""
     figures = WORDS[word]()
     for name, value in flatten(figures).items():
         print(f"{name:44} {value:.4g}" if isinstance(value, float) else f"{name:44} {value}")
@@ -94,7 +99,7 @@ def main(word: str) -> None:
 
 
 def _config(*, random: bool = False):
-    """The config of the flags, validated; of one for random data the data directory need not be known."""
+    """Returns the validated config of the flags; for random data it needs no data directory."""
     config = commands.config_of(_CONFIG, FLAGS)
     if random:
         config.data.dir = config.data.dir or "unused"
@@ -110,18 +115,18 @@ def _shapes() -> dict[str, int]:
 
 def _integers(flag: flags.FlagHolder) -> list[int]:
     if not flag.value or not all(x.isdecimal() and int(x) > 0 for x in flag.value):
-        raise InputError(f"--{flag.name}={','.join(flag.value)}: must be positive integers with commas between them")
+        raise InputError(f"--{flag.name}={','.join(flag.value)}: must be positive integers, separated by commas")
     return sorted({int(x) for x in flag.value})
 
 
 def _captions_per_image() -> int:
     if _CAPTIONS.value % _IMAGES.value:
-        raise InputError(f"--captions={_CAPTIONS.value}: not a multiple of --images={_IMAGES.value}")
+        raise InputError(f"--captions={_CAPTIONS.value}: must be a multiple of --images={_IMAGES.value}")
     return _CAPTIONS.value // _IMAGES.value
 
 
 def train() -> dict:
-    """A training step."""
+    """Measures a training step."""
     config = _config(random=True)
     from itm_jax.bench.train import bench_train
 
@@ -129,7 +134,7 @@ def train() -> dict:
 
 
 def encode() -> dict:
-    """Encoding of a split."""
+    """Measures the encoding of a split."""
     config = _config(random=True)
     from itm_jax.bench.encode import bench_encode
 
@@ -143,7 +148,7 @@ def encode() -> dict:
 
 
 def inputs() -> dict:
-    """The input pipeline."""
+    """Measures the input pipeline."""
     config = _config()
     from itm_jax.bench.inputs import bench_input
 
@@ -151,7 +156,7 @@ def inputs() -> dict:
 
 
 def rank() -> dict:
-    """Ranks from scores."""
+    """Measures ranks from scores."""
     from itm_jax.bench.rank import bench_rank
 
     _captions_per_image()
@@ -159,7 +164,7 @@ def rank() -> dict:
 
 
 def score() -> dict:
-    """CPFEAN's scores of all pairs."""
+    """Measures CPFEAN's scores of all pairs."""
     from itm_jax.bench.score import bench_score
 
     _captions_per_image()
@@ -175,9 +180,9 @@ def score() -> dict:
 
 
 def growth() -> dict:
-    """How cost grows."""
+    """Measures how cost grows."""
     if not _OUT_DIR.value:
-        raise InputError("--out_dir: not given; pass --out_dir=DIR for the table and the plot")
+        raise InputError("--out_dir: missing; pass --out_dir=DIR, the directory for the table and the plot")
     config = _config(random=True)
     from itm_jax.bench.growth import bench_growth
 
@@ -194,9 +199,11 @@ def growth() -> dict:
 
 
 def shortlist() -> dict:
-    """What a shortlist loses."""
+    """Measures what a shortlist loses."""
     if len(_RUNS.value) != 2:
-        raise InputError("--runs: must name two finished runs, RUN_OF_THE_SHORTLIST,RUN_THAT_RANKS_IT")
+        raise InputError(
+            f"--runs={','.join(_RUNS.value)}: must be two finished runs, RUN_OF_THE_SHORTLIST,RUN_THAT_RANKS_IT"
+        )
     from itm_jax.bench.shortlist import bench_shortlist
 
     runs = [pathlib.Path(run).expanduser() for run in _RUNS.value]
@@ -204,9 +211,11 @@ def shortlist() -> dict:
 
 
 def models() -> dict:
-    """Several models in turn."""
+    """Measures several models in turn."""
     if not _PLAN.value:
-        raise InputError("--plan: not given; itm_jax.reproduce --table=configs/tables/complexity.py writes it")
+        raise InputError(
+            "--plan: missing; pass --plan=FILE, as itm_jax.reproduce --table=configs/tables/complexity.py does"
+        )
     from itm_jax.bench.models import bench_plan
 
     return bench_plan(pathlib.Path(_PLAN.value).expanduser(), repeats=_REPEATS.value)

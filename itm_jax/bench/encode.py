@@ -1,4 +1,7 @@
-"""Encoding of a random split for evaluation: images/s and captions/s."""
+"""Measures the encoding of a random split for evaluation: images/s and captions/s."""
+
+import functools
+from typing import cast
 
 import jax
 import numpy as np
@@ -13,7 +16,10 @@ from itm_jax.training.build import build_run
 def bench_encode(
     config, *, images: int, captions_per_image: int, regions: int, width: int, tokens: int, repeats: int
 ) -> dict:
-    """Seconds of a batch of images and of captions on the device, and of a whole split with reading and gathering."""
+    """Returns the seconds of a batch of images and of captions on the device, and of a whole split.
+
+    The seconds of the split include reading and gathering.
+    """
     config, text, data = random_data(
         config, images=images, captions_per_image=captions_per_image, regions=regions, width=width, tokens=tokens
     )
@@ -34,9 +40,9 @@ def bench_encode(
     ):
         batch = put_batch(read(np.resize(np.arange(items), b)), run.mesh)
         jax.block_until_ready(encode(every, batch))
-        times = timed(lambda encode=encode, batch=batch: encode(every, batch), repeats)
-        program = encode.lower(every, batch).compile()
-        found = {"per_second": b / times["seconds_median"], **times}
-        found |= limits(program, None, times["seconds_median"], config.model.dtype)
-        figures |= {f"{name}_{k}": v for k, v in found.items()}
+        times = timed(functools.partial(encode, every, batch), repeats)
+        program = cast(jax.stages.Wrapped, encode).lower(every, batch).compile()
+        speed = {"per_second": b / times["seconds_median"], **times}
+        speed |= limits(program, None, times["seconds_median"], config.model.dtype)
+        figures |= {f"{name}_{k}": v for k, v in speed.items()}
     return figures | memory()

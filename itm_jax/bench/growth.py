@@ -1,10 +1,14 @@
-"""How cost grows: step time with the batch, scoring time with the gallery, memory with the tile; the expected law beside it."""
+"""Measures how cost grows, and compares it with the expected cost.
+
+Step time grows with the batch, scoring time with the gallery, memory with the tile.
+"""
 
 import copy
 import pathlib
 import textwrap
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from itm_jax.bench.flops import step_flops
@@ -18,8 +22,8 @@ from itm_jax.scoring import score_matrix
 from itm_jax.structs import Fragments
 
 QUERIES = 256  # captions that the gallery is scored for
-Rows = list[tuple[int, float, float]]  # size, measured, by the law
-LAWS = {
+Rows = list[tuple[int, float, float]]  # size, measured, expected
+KINDS = {  # (size, what is measured, what is expected)
     "batch": (
         "batch",
         "seconds of a training step",
@@ -35,13 +39,16 @@ LAWS = {
 
 
 def step_times(config, batch_sizes: list[int], *, repeats: int, **shapes: int) -> Rows:
-    """Seconds of a step at every batch size; by the law of a model whose FLOPs are not counted they go with the pairs."""
+    """Returns the seconds of a step at every batch size.
+
+    Expected seconds are proportional to the FLOPs; where those are not counted, to the pairs of the batch.
+    """
     seconds, flops, step = [], [], None
     for b in batch_sizes:
-        del step  # its memory
+        del step  # frees its memory
         sized = copy.deepcopy(config)
         sized.data.batch_size = b
-        step = StepOnRandomBatch(sized, **shapes)
+        step = StepOnRandomBatch(sized, check=None, **shapes)
         jax.block_until_ready(step())
         seconds.append(timed(step, repeats)["seconds_median"])
         flops.append(step_flops(step.config, **shapes) or b)
@@ -49,7 +56,7 @@ def step_times(config, batch_sizes: list[int], *, repeats: int, **shapes: int) -
 
 
 def scoring_times(galleries: list[int], *, regions: int, tokens: int, joint: int, repeats: int) -> Rows:
-    """Seconds of CPFEAN's scores of some captions with galleries of every size."""
+    """Returns the seconds of CPFEAN's scores of QUERIES captions with a gallery of every size."""
     score, _, _ = fresh_cpfean(joint)
     rng = np.random.default_rng(0)
     images = random_fragments(rng, galleries[-1], regions, joint)
@@ -63,21 +70,26 @@ def scoring_times(galleries: list[int], *, regions: int, tokens: int, joint: int
     return [(g, s, seconds[-1] * g / galleries[-1]) for g, s in zip(galleries, seconds, strict=True)]
 
 
+def _fragment_shapes(items: int, n: int, width: int) -> Fragments:
+    """Returns the shapes of `random_fragments`."""
+    return jax.eval_shape(lambda: Fragments(jnp.zeros((items, n, width), jnp.float32), jnp.zeros((items, n), bool)))
+
+
 def tile_memory(tiles: list[int], *, regions: int, tokens: int, joint: int) -> Rows:
-    """GB that the program of a tile of CPFEAN's scores needs, arguments and scores included, at every tile size."""
+    """Returns the GB that the program of a tile of CPFEAN's scores needs at every tile size, with arguments and scores.
+
+    The list is empty where the backend does not report its memory.
+    """
     score, _, _ = fresh_cpfean(joint)
     out = []
     for tile in tiles:
-        shapes = [
-            Fragments(jax.ShapeDtypeStruct((tile, n, joint), np.float32), jax.ShapeDtypeStruct((tile, n), bool))
-            for n in (regions, tokens)
-        ]
+        shapes = [_fragment_shapes(tile, n, joint) for n in (regions, tokens)]
         needed = memory_of(jax.jit(lambda *x: score(*x)).lower(*shapes).compile())
         if needed is None:
             return []
         block = min(block_size(), tile * tile * regions * tokens)
-        law = 4 * (tile * (regions + 2 * tokens) * joint + tile * tile + 4 * block)
-        out.append((tile, sum(needed) / 1e9, law / 1e9))
+        expected = 4 * (tile * (regions + 2 * tokens) * joint + tile * tile + 4 * block)
+        out.append((tile, sum(needed) / 1e9, expected / 1e9))
     return out
 
 
@@ -94,42 +106,43 @@ def bench_growth(
     joint: int,
     repeats: int,
 ) -> dict:
-    """Writes growth.md and growth.png to the folder; returns the figures."""
-    found = {
+    """Writes growth.md and growth.png to the folder, and returns the measured figures."""
+    measured = {
         "batch": step_times(config, batch_sizes, repeats=repeats, regions=regions, width=width, tokens=tokens),
         "gallery": scoring_times(galleries, regions=regions, tokens=tokens, joint=joint, repeats=repeats),
         "tile": tile_memory(tiles, regions=regions, tokens=tokens, joint=joint),
     }
-    found = {what: rows for what, rows in found.items() if rows}  # a backend may not tell its memory
+    measured = {kind: rows for kind, rows in measured.items() if rows}  # a backend may not report its memory
     folder.mkdir(parents=True, exist_ok=True)
     title = f"{config.model.name}, {where()}, {regions} regions x {width}, {tokens} tokens, joint width {joint}"
-    write_whole(folder / "growth.md", _table(found, title))
-    _plot(found, title, folder / "growth.png")
-    flat = {f"{what} {x}": y for what, rows in found.items() for x, y, _ in rows}
+    write_whole(folder / "growth.md", _table(measured, title))
+    _plot(measured, title, folder / "growth.png")
+    flat = {f"{kind} {x}": y for kind, rows in measured.items() for x, y, _ in rows}
     return flat | {"written": f"{folder / 'growth.md'}, {folder / 'growth.png'}"}
 
 
-def _table(found: dict[str, Rows], title: str) -> str:
+def _table(measured: dict[str, Rows], title: str) -> str:
     out = [title, ""]
-    for what, rows in found.items():
-        size, unit, law = LAWS[what]
-        out += [f"| {size} | {unit} | law: {law} | ratio |", "|---|---|---|---|"]
+    for kind, rows in measured.items():
+        size, unit, expected = KINDS[kind]
+        out += [f"| {size} | {unit} | expected: {expected} | ratio |", "|---|---|---|---|"]
         out += [f"| {x} | {y:.4g} | {z:.4g} | {y / z:.2f} |" for x, y, z in rows] + [""]
     return "\n".join(out)
 
 
-def _plot(found: dict[str, Rows], title: str, path: pathlib.Path) -> None:
+def _plot(measured: dict[str, Rows], title: str, path: pathlib.Path) -> None:
     from itm_jax.viz.figures import panels, save
 
-    figure, [axes] = panels(1, len(found), figsize=(4.6 * len(found), 4.4))
-    for axis, (what, rows) in zip(axes, found.items(), strict=True):
-        size, unit, law = LAWS[what]
-        x, measured, expected = zip(*rows, strict=True)
-        axis.plot(x, measured, "o-", label="measured")
-        axis.plot(x, expected, "k--", linewidth=1, label="law")
-        axis.set(xscale="log", yscale="log", xlabel=f"{size}\n\n{textwrap.fill(f'law: {law}', 48)}", title=unit)
+    figure, [axes] = panels(1, len(measured), figsize=(4.6 * len(measured), 4.4))
+    for axis, (kind, rows) in zip(axes, measured.items(), strict=True):
+        size, unit, expected = KINDS[kind]
+        x, y, expected_y = zip(*rows, strict=True)
+        axis.plot(x, y, "o-", label="measured")
+        axis.plot(x, expected_y, "k--", linewidth=1, label="expected")
+        text = textwrap.fill(f"expected: {expected}", 48)
+        axis.set(xscale="log", yscale="log", xlabel=f"{size}\n\n{text}", title=unit)
         axis.set_xticks(x, [str(v) for v in x])
-        axis.set_yticks(measured, [f"{v:.3g}" for v in measured])
+        axis.set_yticks(y, [f"{v:.3g}" for v in y])
         axis.minorticks_off()
         axis.grid(alpha=0.3)
         axis.legend(loc="upper left")

@@ -1,4 +1,4 @@
-"""The input pipeline alone: batches of the training split as the training loop gets them, up to the transfer."""
+"""Measures the input pipeline alone: batches as the training loop gets them, up to the transfer to the device."""
 
 import copy
 
@@ -12,7 +12,7 @@ from itm_jax.data.text.tokens import padded_length, tokenize
 
 
 def input_speed(config, repeats: int, batches: int) -> dict[str, float]:
-    """Batches of the configured training split; no model."""
+    """Returns the speed of the batches of the configured training split, without a model."""
     prepared = prepare(config, [config.data.train_split])
     data = prepared.with_text(prepared.splits[0])
     b = config.data.batch_size
@@ -25,7 +25,7 @@ def input_speed(config, repeats: int, batches: int) -> dict[str, float]:
 
 
 def shapes_of(config) -> dict[str, int]:
-    """Regions, their width, the usual padded length of a batch, and pairs of the configured training split."""
+    """Returns regions, their width, the usual padded length of a batch, and pairs of the configured training split."""
     prepared = prepare(config, [config.data.train_split])
     [split] = prepared.splits
     lengths = tokenize(split.captions, prepared.text.tokenizer).lengths
@@ -35,13 +35,13 @@ def shapes_of(config) -> dict[str, int]:
     return {"regions": regions, "width": width, "tokens": usual, "pairs": len(split.captions)}
 
 
-def step_speed(config, repeats: int) -> dict[str, float]:
-    """The training step on random batches of the shapes of the configured data, padded as its batches usually are."""
+def step_speed(config, repeats: int) -> dict[str, float | int]:
+    """Returns the speed of the training step on a random batch with the usual shapes of the configured data."""
     from itm_jax.bench.train import StepOnRandomBatch
 
     shapes = shapes_of(config)
     shapes.pop("pairs")
-    step = StepOnRandomBatch(config, **shapes)
+    step = StepOnRandomBatch(config, check=None, **shapes)
     jax.block_until_ready(step())
     times = timed(step, repeats)
     return {
@@ -52,19 +52,22 @@ def step_speed(config, repeats: int) -> dict[str, float]:
 
 
 def bench_input(config, *, tfds: str | None, repeats: int, batches: int, step: bool = False) -> dict:
-    """The input pipeline of the config; in the same run the same data as ArrayRecord (`tfds`), and the training step."""
-    own = config.data.source
+    """Returns the speed of the input pipeline of the config.
+
+    In the same run it measures the same data as ArrayRecord (where `tfds` is set), and the training step (with `step`).
+    """
+    source = config.data.source
     needed = step_speed(config, repeats) if step else None
-    figures = {own: input_speed(config, repeats, batches)}
+    figures = {source: input_speed(config, repeats, batches)}
     if tfds:
         converted = copy.deepcopy(config)
         converted.data.source, converted.data.dir = "tfds", tfds
         figures["tfds, --tfds"] = input_speed(converted, repeats, batches)
     flat = {f"{name}: {k}": v for name, values in figures.items() for k, v in values.items()}
     if tfds:
-        ratio = figures["tfds, --tfds"]["examples_per_second"] / figures[own]["examples_per_second"]
-        flat[f"ratio_tfds_to_{own}"] = ratio
+        ratio = figures["tfds, --tfds"]["examples_per_second"] / figures[source]["examples_per_second"]
+        flat[f"ratio_tfds_to_{source}"] = ratio
     if needed:
         flat |= {f"step: {k}": v for k, v in needed.items()}
-        flat["ratio_input_to_step"] = figures[own]["examples_per_second"] / needed["examples_per_second"]
+        flat["ratio_input_to_step"] = figures[source]["examples_per_second"] / needed["examples_per_second"]
     return {"batch": config.data.batch_size, "batches_per_repetition": batches} | flat | memory()

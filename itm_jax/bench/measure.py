@@ -1,4 +1,4 @@
-"""Clocks, rates and memory."""
+"""Measures seconds, rates and memory."""
 
 import pathlib
 import resource
@@ -11,7 +11,10 @@ import jax.numpy as jnp
 
 
 def seconds_of(*functions: Callable[[], object], repeats: int) -> list[list[float]]:
-    """Seconds of `repeats` calls of each function, each waited for; functions take turns, so that they share all noise."""
+    """Returns the seconds of `repeats` calls of each function; each call is waited for.
+
+    The functions take turns, so that noise of the machine meets all of them.
+    """
     times: list[list[float]] = [[] for _ in functions]
     for _ in range(repeats):
         for function, out in zip(functions, times, strict=True):
@@ -22,18 +25,18 @@ def seconds_of(*functions: Callable[[], object], repeats: int) -> list[list[floa
 
 
 def summary(times: Sequence[float], prefix: str = "") -> dict[str, float]:
-    """Median, fastest and slowest."""
+    """Returns the median, the smallest and the largest time."""
     values = {"median": statistics.median(times), "min": min(times), "max": max(times)}
     return {f"{prefix}seconds_{name}": value for name, value in values.items()}
 
 
 def timed(function: Callable[[], object], repeats: int) -> dict[str, float]:
-    """`summary` of `repeats` calls of one function."""
+    """Returns the `summary` of `repeats` calls of one function."""
     return summary(seconds_of(function, repeats=repeats)[0])
 
 
 def matmul_rate(dtype: str = "float32", n: int | None = None) -> float:
-    """FLOP/s of a product of two n x n matrices on the default device, the fastest of five."""
+    """Returns the FLOP/s of a product of two n x n matrices on the default device, the fastest of five."""
     n = n or (2048 if jax.default_backend() == "cpu" else 8192)
     a = jax.random.normal(jax.random.key(0), (n, n), jnp.dtype(dtype))
     product = jax.jit(lambda a: a @ a)
@@ -42,12 +45,14 @@ def matmul_rate(dtype: str = "float32", n: int | None = None) -> float:
 
 
 def copy_rate(size: int | None = None, passes: int = 10) -> float:
-    """Bytes/s read and written by passes over an array of `size` bytes on the default device, the fastest of five calls."""
+    """Returns the bytes/s read and written on the default device, the fastest of five calls.
+
+    A call makes `passes` passes over an array of `size` bytes.
+    """
     size = size or (1 << 28 if jax.default_backend() == "cpu" else 1 << 30)
     a = jnp.zeros(size // 4, jnp.float32)
-    add = jax.jit(
-        lambda a: jax.lax.fori_loop(0, passes, lambda _, a: a + 1, a), donate_argnums=0
-    )  # in place: no new pages
+    # It works in place, so that the system need not give it new pages.
+    add = jax.jit(lambda a: jax.lax.fori_loop(0, passes, lambda _, a: a + 1, a), donate_argnums=0)
 
     def once():
         nonlocal a
@@ -59,23 +64,24 @@ def copy_rate(size: int | None = None, passes: int = 10) -> float:
 
 
 def limits(compiled: jax.stages.Compiled, flops: float | None, seconds: float, dtype: str) -> dict[str, float]:
-    """FLOPs and bytes of a program on each device beside what the device does at best, both measured now.
+    """Returns the FLOPs and bytes of a program on each device, beside the best rates of the device, measured now.
 
     Args:
         compiled: the program.
-        flops: its FLOPs as counted by hand, where they are; else those that XLA counts stand in for them.
-        seconds: that it takes.
-        dtype: of its products.
+        flops: its FLOPs as counted by hand; where None, those that XLA counts are used for the rates.
+        seconds: the seconds that it takes.
+        dtype: the dtype of its products.
 
     Returns:
-        Counts, rates, and fractions of the device's own. XLA counts the body of a loop once, and on a GPU not the
-        products that it hands to a library; its bytes are what every operation reads and writes, caches or not.
+        Counts, rates, and fractions of the device's best rates. XLA counts the body of a loop once. On a GPU it leaves
+        out the products that it hands to a library. Its bytes are what every operation reads and writes, from caches or
+        not.
     """
     multiply, copy = matmul_rate(dtype), copy_rate()
-    of_xla, size = cost(compiled)
-    figures = {"gflop_counted_by_hand": flops and flops / 1e9, "gflop_xla_loops_once": of_xla and of_xla / 1e9}
+    xla_flops, size = cost(compiled)
+    figures = {"gflop_counted_by_hand": flops and flops / 1e9, "gflop_xla_loops_once": xla_flops and xla_flops / 1e9}
     figures["gb_accessed_xla_loops_once"] = size and size / 1e9
-    if counted := flops or of_xla:
+    if counted := flops or xla_flops:
         figures |= {
             "gflops": counted / seconds / 1e9,
             "gflops_of_a_matrix_product": multiply / 1e9,
@@ -87,14 +93,14 @@ def limits(compiled: jax.stages.Compiled, flops: float | None, seconds: float, d
 
 
 def cost(compiled: jax.stages.Compiled) -> tuple[float | None, float | None]:
-    """FLOPs and bytes accessed of a program, as XLA counts them on one device; None where it does not."""
-    found = compiled.cost_analysis() or {}
-    flops, size = (float(found.get(name, 0)) for name in ("flops", "bytes accessed"))
+    """Returns the FLOPs and accessed bytes of a program, as XLA counts them on one device; None where it does not."""
+    counts = compiled.cost_analysis() or {}
+    flops, size = (float(counts.get(name, 0)) for name in ("flops", "bytes accessed"))
     return flops if flops > 0 else None, size if size > 0 else None
 
 
 def anonymous_bytes() -> int | None:
-    """Anonymous resident memory of this process (Linux), without memory-mapped files."""
+    """Returns the anonymous resident bytes of this process, without memory-mapped files; None where not on Linux."""
     status = pathlib.Path("/proc/self/status")
     if not status.exists():
         return None
@@ -103,7 +109,7 @@ def anonymous_bytes() -> int | None:
 
 
 def memory() -> dict[str, float]:
-    """Memory of the process, and on an accelerator of its device, at most so far, in GB."""
+    """Returns GB: the peak so far and the present anonymous memory of the process, and the peak of an accelerator."""
     out = {"peak_resident_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9}
     if anonymous := anonymous_bytes():
         out["anonymous_gb"] = anonymous / 1e9
@@ -112,5 +118,5 @@ def memory() -> dict[str, float]:
 
 
 def where() -> str:
-    """The devices."""
+    """Returns the number and the kind of the devices."""
     return f"{jax.device_count()} x {jax.devices()[0].device_kind}"

@@ -1,4 +1,4 @@
-"""Size and speed of several models in one run, taking turns: step, encoding, and queries against a gallery."""
+"""Measures size and speed of several models in turn, in one run: step, encoding, and queries against a gallery."""
 
 import pathlib
 from collections.abc import Callable, Mapping
@@ -18,18 +18,21 @@ from itm_jax.evaluation.encode import make_encoders
 from itm_jax.files import read_json
 from itm_jax.models.variables import count_params
 
-TOP = 10  # images that a query wants
+TOP = 10  # images that a query returns
 
 
 class Searcher:
-    """A model's image encoder, and its search: captions in, the best images of a gallery on the device out."""
+    """A model's image encoder, and its search: it finds the best images for captions in a gallery on the device."""
 
     def __init__(self, step: StepOnRandomBatch, *, gallery: int, queries: int):
-        """A gallery of so many copies of the step's images, and a batch of queries, the first of which is asked alone."""
+        """Makes a gallery of `gallery` images and a batch of `queries` captions; the first caption is also asked alone.
+
+        The gallery repeats the images of the step's batch.
+        """
         run, data, b = step.run, step.data, step.config.data.batch_size
         encode_images, _, score = make_encoders(run.model, run.mesh)
         variables = {"params": step.run.state.params, "batch_stats": step.run.state.batch_stats} | data.constants
-        # The step gives its state away, so that search has a copy of the parameters.
+        # The step donates its state, so search has a copy of the parameters.
         self.variables = jax.tree.map(lambda x: put(np.asarray(x), replicated(run.mesh)), variables)
         self.images = put_batch(data.regions(np.arange(b)), run.mesh)
         self.encode = lambda: encode_images(self.variables, self.images)
@@ -67,31 +70,31 @@ def bench_models(
     queries: int,
     repeats: int,
 ) -> dict[str, Any]:
-    """Figures of each config by its name; every kind of measurement is taken of all models in turn.
+    """Returns the figures of each config by its name; each kind of measurement is made on all models in turn.
 
     Args:
-        configs: by name; on random data of the shapes below.
-        regions: of an image.
-        width: of a region's features.
-        tokens: of a padded caption.
-        pairs: of an epoch.
+        configs: the configs by name; they run on random data of the shapes below.
+        regions: regions of an image.
+        width: width of a region's features.
+        tokens: tokens of a padded caption.
+        pairs: pairs of an epoch.
         gallery: images that a query is compared with.
-        queries: captions at a time where many are asked.
+        queries: captions at a time, where many are asked.
         repeats: timed repetitions.
 
     Returns:
         `models` by name: parameters, FLOPs, seconds, rates and memory; `machine`.
     """
     shapes = {"regions": regions, "width": width, "tokens": tokens}
-    found: dict[str, dict[str, Any]] = {}
+    figures: dict[str, dict[str, Any]] = {}
     searchers, steps = {}, {}
     for name, config in configs.items():
-        step = StepOnRandomBatch(config, **shapes)
+        step = StepOnRandomBatch(config, check=None, **shapes)
         parameters = count_params(step.run.state.params)
         searchers[name], steps[name] = Searcher(step, gallery=gallery, queries=queries), step
         by_hand, (by_xla, _) = step_flops(step.config, **shapes), cost(step.compiled)
         needs = memory_of(step.compiled)
-        found[name] = {
+        figures[name] = {
             "model": config.model.name,
             "parameters": parameters,
             "gflop_of_a_step_by_hand": by_hand and by_hand / 1e9,
@@ -107,20 +110,22 @@ def bench_models(
         ("queries", [s.many for s in searchers.values()]),
     ):
         seconds_of(*functions, repeats=1)  # the first call of a program is not counted
-        for name, times in zip(found, seconds_of(*functions, repeats=repeats), strict=True):
-            found[name] |= summary(times, f"{kind}_")
+        for name, times in zip(figures, seconds_of(*functions, repeats=repeats), strict=True):
+            figures[name] |= summary(times, f"{kind}_")
     for name, config in configs.items():
-        of, b = found[name], config.data.batch_size
-        of["seconds_of_an_epoch"] = of["step_seconds_median"] * of["steps_of_an_epoch"]
-        of["images_encoded_per_second"] = b / of["encode_seconds_median"]
-        of["queries_per_second"] = queries / of["queries_seconds_median"]
+        model, b = figures[name], config.data.batch_size
+        model["seconds_of_an_epoch"] = model["step_seconds_median"] * model["steps_of_an_epoch"]
+        model["images_encoded_per_second"] = b / model["encode_seconds_median"]
+        model["queries_per_second"] = queries / model["queries_seconds_median"]
     machine = {"devices": where(), "gflops_of_a_matrix_product": matmul_rate() / 1e9, **shapes, "pairs": pairs}
-    return {"machine": machine | {"gallery": gallery, "queries": queries, "repeats": repeats}, "models": found}
+    return {"machine": machine | {"gallery": gallery, "queries": queries, "repeats": repeats}, "models": figures}
 
 
 def bench_plan(plan: pathlib.Path, *, repeats: int, gallery: int = 1000, queries: int = 32) -> dict[str, Any]:
-    """`bench_models` of the configs of a JSON file, with the shapes of the first one's data: regions, width, the usual padded
-    length of its batches, pairs of an epoch.
+    """Returns `bench_models` of the configs of a JSON file.
+
+    The shapes are those of the data of the first config: regions, width, the usual padded length of its batches, pairs
+    of an epoch.
     """
     configs = {name: from_values(values, str(plan)) for name, values in read_json(plan, "it is --plan").items()}
     first = next(iter(configs.values()))

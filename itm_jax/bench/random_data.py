@@ -1,4 +1,4 @@
-"""Random features and captions of any shape, in the form that training and evaluation read."""
+"""Makes random features and captions of any shape, in the form that training and evaluation read."""
 
 import ml_collections
 import numpy as np
@@ -18,7 +18,7 @@ LABELS = ("ball", "dog", "man", "tree")
 
 
 def random_captions(rng: np.random.Generator, count: int, tokens: int) -> list[str]:
-    """Captions of 6 to `tokens` - 2 words; the first has the most."""
+    """Returns captions of 6 to `tokens` - 2 words; the first one has `tokens` - 2 words."""
     captions = [" ".join(rng.choice(WORDS, n)) for n in rng.integers(6, tokens - 1, count)]
     captions[0] = " ".join(["a"] * (tokens - 2))
     return captions
@@ -27,7 +27,9 @@ def random_captions(rng: np.random.Generator, count: int, tokens: int) -> list[s
 def random_data(
     config, *, images: int, captions_per_image: int = 1, regions: int, width: int, tokens: int
 ) -> tuple[ml_collections.FrozenConfigDict, TextInput, TextSplit]:
-    """A split of random items with boxes, labels, edges, and states where they are frozen; all captions padded to `tokens`.
+    """Makes a split of random items with boxes, labels and edges; all captions are padded to `tokens`.
+
+    Where the text encoder is frozen, the captions have random hidden states.
 
     Returns:
         (the config completed for these data, its text side, the split).
@@ -38,7 +40,7 @@ def random_data(
     config.data.dir = config.data.dir or "unused"
     validate(config)
     if not config.model.text.pretrained and not config.model.text.vocab:
-        config.data.source = "scenes"  # whose vocabulary a BERT from scratch has
+        config.data.source = "scenes"  # a BERT from scratch has the vocabulary of `scenes`
     rng = np.random.default_rng(0)
     captions = random_captions(rng, images * captions_per_image, tokens)
     edges = [[(k, k + 1) for k in range(len(c.split()) - 1)] for c in captions]
@@ -60,6 +62,7 @@ def random_data(
     table = tokenize(captions, text.tokenizer, edges=edges if uses_edges(config.model) else None)
     states = None
     if not config.model.text.trainable:
+        assert text.bert is not None  # a frozen encoder is a BERT: `validate` refuses others
         states = rng.standard_normal((len(table.ids), text.bert.hidden_size)).astype(config.model.text.cache_dtype)
     labels, bank = label_indices(prepared.config, split), label_bank(prepared.config, split, text)
     return prepared.config, text, TextSplit(split, table, states, (tokens,), tokens, labels, bank)

@@ -1,4 +1,4 @@
-"""Ranks of all queries of a random score matrix, beside plain NumPy counting."""
+"""Measures the ranks of all queries of a random score matrix, beside plain counting in NumPy."""
 
 import numpy as np
 
@@ -7,14 +7,14 @@ from itm_jax.metrics.retrieval import query_ranks
 
 
 def bench_rank(*, images: int, captions: int, repeats: int) -> dict:
-    """Seconds of `query_ranks` and of the same counts in NumPy, in turn."""
+    """Returns the seconds of `query_ranks` and of the same counts in NumPy, measured in turn."""
     scores = np.random.default_rng(0).standard_normal((images, captions), dtype=np.float32)
     owner = np.arange(captions) // (captions // images)
 
     def numpy_counting():
-        own = scores[owner, np.arange(captions)]
-        best = own.reshape(images, -1).max(axis=1)
-        return (scores >= best[:, None]).sum(axis=1), (scores >= own[None, :]).sum(axis=0)
+        right = scores[owner, np.arange(captions)]
+        best = right.reshape(images, -1).max(axis=1)
+        return (scores >= best[:, None]).sum(axis=1), (scores >= right[None, :]).sum(axis=0)
 
     query_ranks(scores, owner)
     ours, plain = map(summary, seconds_of(lambda: query_ranks(scores, owner), numpy_counting, repeats=repeats))

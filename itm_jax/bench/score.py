@@ -1,4 +1,4 @@
-"""The cost of CPFEAN's all-pairs scores beside the bare product of regions and words, and the direct form on a sample."""
+"""Measures CPFEAN's scores of all pairs, beside the bare product of regions and words and the direct form."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,14 +20,17 @@ from itm_jax.structs import Fragments, Regions, Tokens
 
 
 def random_fragments(rng: np.random.Generator, items: int, n: int, width: int) -> Fragments:
-    """Random unit vectors, all valid, on the host."""
+    """Returns random unit vectors, all valid, on the host."""
     rows = rng.standard_normal((items, n, width), dtype=np.float32)
     rows /= np.linalg.norm(rows, axis=-1, keepdims=True)
     return Fragments(rows, np.ones((items, n), bool))
 
 
 def direct_score(v: Float[Array, "r d"], w: Float[Array, "l d"], gate: RegionGate) -> Float[Array, ""]:
-    """One pair of one round as the paper writes it: fused regions of width d, then cosines; all rows valid, β = 1."""
+    """Returns the score of one pair with one round, as the paper writes it: fused regions of width d, then cosines.
+
+    All rows are valid, and β = 1.
+    """
     cosines = (v @ w.T) * jax.lax.rsqrt(jnp.sum(v * v, axis=1) + EPS**2)[:, None]
     j = jnp.argmax(cosines, axis=1)
     g = jax.nn.sigmoid(v @ gate.u + w[j] @ gate.z + gate.c * jnp.max(cosines, axis=1) + gate.b)
@@ -39,7 +42,7 @@ def direct_score(v: Float[Array, "r d"], w: Float[Array, "l d"], gate: RegionGat
 
 
 def exactly(function):
-    """The function with all its matrix products in full precision."""
+    """Returns the function with all its matrix products in full precision."""
 
     def exact(*args):
         with jax.default_matmul_precision("highest"):
@@ -49,7 +52,7 @@ def exactly(function):
 
 
 def fresh_cpfean(width: int) -> tuple[Partial, nn.Module, Any]:
-    """`score(images, captions)`, the model and its random variables."""
+    """Returns `score(images, captions)`, the model and its random variables."""
     config = default_config().model
     config.name, config.width, config.text.vocab_size, config.text.hidden_size = "cpfean", width, 8, 8
     config.text.num_heads = config.text.num_layers = 1
@@ -63,7 +66,7 @@ def fresh_cpfean(width: int) -> tuple[Partial, nn.Module, Any]:
 
 
 def fastest(function: Callable[[], object], repeats: int) -> float:
-    """Fastest of `repeats` calls; the first one, which compiles, is not counted."""
+    """Returns the seconds of the fastest of `repeats` calls; an extra first call, which compiles, is not counted."""
     jax.block_until_ready(function())
     return timed(function, repeats)["seconds_min"]
 
@@ -71,9 +74,10 @@ def fastest(function: Callable[[], object], repeats: int) -> float:
 def bench_score(
     *, images: int, captions: int, regions: int, tokens: int, width: int, tile: int, repeats: int, sample: int = 32
 ) -> dict:
-    """Seconds of `score_matrix` with a fresh CPFEAN, of the bare `V Wᵀ` in the same tiles, and of the direct form.
+    """Returns the seconds of `score_matrix` with a fresh CPFEAN, beside those of two other computations.
 
-    The direct form is timed on `sample` x `sample` pairs and given for all of them.
+    These are the bare `V Wᵀ` in the same tiles, and the direct form. The direct form is timed on `sample` x `sample`
+    pairs, and its seconds are scaled to all pairs.
     """
     score, _, variables = fresh_cpfean(width)
     rng = np.random.default_rng(0)
@@ -89,11 +93,11 @@ def bench_score(
     matrix_product = fastest(lambda: product(*rows), repeats) * tiles
     in_tiles = fastest(lambda: score_matrix(bare, v, w, tile=tile), repeats)
     gate = RegionGate(*(variables["params"][f"gate_{name}"] for name in RegionGate._fields))
-    of_pairs = jax.jit(jax.vmap(jax.vmap(exactly(direct_score), (None, 0, None)), (0, None, None)))
+    direct_scores = jax.jit(jax.vmap(jax.vmap(exactly(direct_score), (None, 0, None)), (0, None, None)))
     few = (v.rows[:sample], w.rows[:sample])
     pairs = len(few[0]) * len(few[1])
-    direct = fastest(lambda: of_pairs(*few, gate), repeats) / pairs * images * captions
-    found = np.asarray(score_matrix(score, *(jax.tree.map(lambda x: x[:sample], f) for f in (v, w)), tile=sample))
+    direct = fastest(lambda: direct_scores(*few, gate), repeats) / pairs * images * captions
+    sampled = np.asarray(score_matrix(score, *(jax.tree.map(lambda x: x[:sample], f) for f in (v, w)), tile=sample))
     flops = 2.0 * images * captions * regions * tokens * width
     return {
         "devices": where(),
@@ -109,6 +113,6 @@ def bench_score(
         "gflops": flops / ours / 1e9,
         "direct_form_seconds_from_a_sample": direct,
         "ratio_direct_to_ours": direct / ours,
-        "largest_difference_to_direct": float(np.abs(found - np.asarray(of_pairs(*few, gate))).max()),
+        "largest_difference_to_direct": float(np.abs(sampled - np.asarray(direct_scores(*few, gate))).max()),
         **memory(),
     }

@@ -1,6 +1,7 @@
-"""Two-stage search on real data: what a shortlist by one run loses of the exact search by another."""
+"""Measures two-stage search on real data: what a shortlist by one run loses of the exact search by another run."""
 
 import pathlib
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,8 +16,11 @@ TOP = 10
 
 
 def scores_of(workdir: pathlib.Path, splits: list[str]) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Scores of all captions of the splits with all their images, the captions' images, and the images' names."""
-    images, captions, owner, names = [], [], [], []
+    """Returns scores of all images with all captions of the splits, the image index of each caption, image names."""
+    images: list[Any] = []
+    captions: list[tuple[np.ndarray, Any]] = []
+    owner: list[np.ndarray] = []
+    names: list[str] = []
     for split in splits:
         config = read_json(workdir / "config.json")
         config.data.test_split = split
@@ -32,17 +36,17 @@ def scores_of(workdir: pathlib.Path, splits: list[str]) -> tuple[np.ndarray, np.
 
 
 def two_stage(fast: np.ndarray, exact: np.ndarray, owner: np.ndarray, length: int) -> dict[str, float]:
-    """Text to image: for each caption the `length` images that `fast` ranks first, ranked again by `exact`.
+    """Searches images for each caption: `fast` makes a shortlist of `length` images, and `exact` ranks it again.
 
     Args:
         fast: [i, t] scores that make the shortlist.
         exact: [i, t] scores that rank it.
-        owner: [t] the captions' images.
-        length: images that are ranked again.
+        owner: [t] the index of each caption's image.
+        length: the number of images on the shortlist.
 
     Returns:
-        Shares of the exact search's best image and of its ten best that are on the shortlist, and recalls of both stages
-        together, all in percent.
+        How often the best image of the exact search is on the shortlist, which share of its ten best is on it, and the
+        recalls of both stages together, all in percent.
     """
     columns = np.arange(fast.shape[1])
     place = np.empty(fast.shape, np.int32)
@@ -50,8 +54,8 @@ def two_stage(fast: np.ndarray, exact: np.ndarray, owner: np.ndarray, length: in
     listed = place < length
     best = np.argsort(-exact, axis=0, kind="stable")[:TOP]
     kept = np.take_along_axis(listed, best, axis=0)
-    own = exact[owner, columns]
-    ahead = (exact >= own[None]) & listed
+    right = exact[owner, columns]
+    ahead = (exact >= right[None]) & listed
     ahead[owner, columns] = False
     rank = np.where(listed[owner, columns], ahead.sum(axis=0), np.iinfo(np.int64).max)
     recalls = {f"t2i_r{k}": float(100 * np.mean(rank < k)) for k in (1, 5, 10)}
@@ -60,14 +64,17 @@ def two_stage(fast: np.ndarray, exact: np.ndarray, owner: np.ndarray, length: in
 
 
 def bench_shortlist(fast: pathlib.Path, exact: pathlib.Path, *, splits: list[str], lengths: list[int]) -> dict:
-    """Figures of `two_stage` for several lengths, beside those of either run alone."""
+    """Returns the figures of `two_stage` for several lengths, beside those of each run alone."""
     (a, owner, names), (b, other, theirs) = (scores_of(workdir, splits) for workdir in (fast, exact))
     if names != theirs or not np.array_equal(owner, other):
-        raise InputError(f"--runs: {fast} and {exact} are of different data")
-    out = {"gallery": f"{len(names)} images of {', '.join(splits)}", "queries": f"{len(owner)} captions"}
+        raise InputError(f"--runs: {fast} and {exact} are runs on different data; use two runs on the same data")
+    out: dict[str, Any] = {
+        "gallery": f"{len(names)} images of {', '.join(splits)}",
+        "queries": f"{len(owner)} captions",
+    }
     for name, workdir, scores in (("shortlist", fast, a), ("exact", exact, b)):
-        found = retrieval_metrics(scores, owner)
-        out |= {f"{name} alone, {workdir.name}: {k}": found[k] for k in ("t2i_r1", "t2i_r5", "t2i_r10")}
+        metrics = retrieval_metrics(scores, owner)
+        out |= {f"{name} alone, {workdir.name}: {k}": metrics[k] for k in ("t2i_r1", "t2i_r5", "t2i_r10")}
     for length in (x for x in lengths if x <= len(names)):
         out |= {f"{length} of {len(names)}: {k}": v for k, v in two_stage(a, b, owner, length).items()}
     return out

@@ -1,7 +1,8 @@
-"""One training step on random pairs: time, FLOPs, memory, and beside PyTorch."""
+"""Measures one training step on random pairs: time, FLOPs and memory, also beside PyTorch."""
 
 import time
 from collections.abc import Callable
+from typing import cast
 
 import jax
 import numpy as np
@@ -20,10 +21,13 @@ FLICKR30K_PAIRS = 145_000
 
 
 class StepOnRandomBatch:
-    """A compiled training step of a config on one random batch, features read from the devices where it has them there."""
+    """A compiled training step of a config on one random batch.
+
+    Features come from the feature cache on the devices where the config has it (`data.bank`).
+    """
 
     def __init__(self, config, *, regions: int, width: int, tokens: int, check: Callable | None = None):
-        """Builds the run and compiles the step; `check` may refuse the config when its data are known."""
+        """Builds the run and compiles the step; `check` gets the completed config, and may refuse it."""
         b = config.data.batch_size
         self.config, self.text, self.data = random_data(config, images=b, regions=regions, width=width, tokens=tokens)
         if check:
@@ -33,18 +37,22 @@ class StepOnRandomBatch:
         self.step = build_step(self.run, self.data, self.state, warmup=False)
         self.batch = put_batch(self.data.batch(np.arange(b), regions=self.step.bank is None), mesh)
         self.built = time.perf_counter()
-        lowered = self.step.function.lower(self.state, self.batch, self.step.key, self.step.bank)
+        function = cast(jax.stages.Wrapped, self.step.function)
+        lowered = function.lower(self.state, self.batch, self.step.key, self.step.bank)
         self.compiled = lowered.compile()
         self.ready = time.perf_counter()
 
     def __call__(self):
-        """One step; its metrics."""
+        """Makes one step, and returns its metrics."""
         self.state, metrics = self.compiled(self.state, self.batch, self.step.key, self.step.bank)
         return metrics
 
 
 def bench_train(config, *, regions: int, width: int, tokens: int, repeats: int, against: str | None) -> dict:
-    """Seconds of a step of the config, of PyTorch's in turn with it where asked for, and the limits of the device."""
+    """Returns the seconds of a step of the config, and the limits of the device.
+
+    With `against="torch"` a step of PyTorch is measured in turn with it.
+    """
     torch_step = _torch_step() if against == "torch" else None
     check = torch_step.check if torch_step else None
     ours = StepOnRandomBatch(config, regions=regions, width=width, tokens=tokens, check=check)
@@ -56,8 +64,8 @@ def bench_train(config, *, regions: int, width: int, tokens: int, repeats: int, 
         theirs = torch_step.TorchStep(ours)
         theirs()
     times = seconds_of(ours, *([theirs] if theirs else []), repeats=repeats)
-    found = summary(times[0])
-    seconds, b = found["seconds_median"], config.data.batch_size
+    step_times = summary(times[0])
+    seconds, b = step_times["seconds_median"], config.data.batch_size
     by_hand = step_flops(ours.config, regions=regions, width=width, tokens=tokens)
     needs = memory_of(ours.compiled)
     figures = {
@@ -68,7 +76,7 @@ def bench_train(config, *, regions: int, width: int, tokens: int, repeats: int, 
         "regions": f"{regions} x {width}",
         "tokens": tokens,
         "parameters": count_params(ours.state.params),
-        **found,
+        **step_times,
         "examples_per_second": b / seconds,
         "seconds_per_epoch_of_flickr30k_at_this_rate": FLICKR30K_PAIRS / b * seconds,
         **limits(ours.compiled, by_hand and by_hand / jax.device_count(), seconds, config.model.dtype),

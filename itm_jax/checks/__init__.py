@@ -1,1 +1,1 @@
-"""What `itm_jax.check` does."""
+"""The checks of `itm_jax.check`."""

@@ -1,4 +1,4 @@
-"""What `itm_jax.check` does: config, data, text side, batch size, checkpoints and workdir, one after the other."""
+"""The checks of `itm_jax.check`: config, data, text side, batch size, checkpoints and workdir, one after the other."""
 
 import dataclasses
 import os
@@ -26,6 +26,7 @@ from itm_jax.evaluation.truth import check_truth
 from itm_jax.files import existing, free_space
 from itm_jax.runs import checkpoints
 from itm_jax.runs.checksums import check_files
+from itm_jax.runs.restore import restore_variables
 from itm_jax.runs.workdir import check_data, check_vocabulary, check_workdir, read_data
 from itm_jax.structs import Split
 
@@ -34,11 +35,11 @@ KEPT = 5  # checkpoints on disk at one time: the two newest, the best of each, a
 
 
 def check(config, workdir: pathlib.Path | None = None) -> tuple[Defects, list[Split]]:
-    """All defects of a config, its data, its text side and, where given, its workdir; and the splits as seen."""
+    """Returns all defects of a config, its data, its text side and, if set, its workdir; and the usable splits."""
     defects = Defects(strict=False)
     for problem in problems(config):
         defects.add_error(InputError(problem), "config")
-    if defects.count:  # fields that cannot be meant: nothing to go by
+    if defects.count:  # with invalid fields nothing else can be checked
         return defects, []
     splits = check_splits(config, defects)
     check_run(config, splits, workdir, defects)
@@ -46,7 +47,7 @@ def check(config, workdir: pathlib.Path | None = None) -> tuple[Defects, list[Sp
 
 
 def check_splits(config, defects: Defects) -> list[Split]:
-    """The splits that the config names, as far as they could be opened."""
+    """Opens and checks the splits that the config names. Returns those that could be opened."""
     names = list(dict.fromkeys([config.data.train_split, config.data.dev_split, config.data.test_split]))
     if problem := split_problem(config):
         defects.add_error(InputError(problem), "config")
@@ -62,26 +63,26 @@ def check_splits(config, defects: Defects) -> list[Split]:
                 opened.append((split, scan_features(split.source, read, features.shape, features.dtype, defects)))
         except InputError as e:
             defects.add_error(e)
-    whole = [(split, digests) for split, digests in opened if split is not None]
-    if len(whole) > 1:
-        check_together(whole, defects)
+    usable = [(split, digests) for split, digests in opened if split is not None]
+    if len(usable) > 1:
+        check_together(usable, defects)
     if config.data.source == "precomp":
         root = pathlib.Path(config.data.dir).expanduser()
         for directory in (d for d in (root, root / "precomp") if d.is_dir()):
             check_names(directory, names, defects)
-    if config.data.source != "precomp":  # read altered
-        return [split for split, _ in whole]
-    seen = []
-    for split, _ in whole:
+    if config.data.source != "precomp":  # read_split has altered them
+        return [split for split, _ in usable]
+    altered = []
+    for split, _ in usable:
         try:
-            seen.append(alter(split, config.data, train=split.name == config.data.train_split))
+            altered.append(alter(split, config.data, train=split.name == config.data.train_split))
         except InputError as e:
             defects.add_error(e)
-    return seen
+    return altered
 
 
 def describe(split: Split) -> str:
-    """A line on what was seen of a sound split."""
+    """Describes a split without defects in one line."""
     images, regions, width = split.features.shape
     extras = [name for name in ("boxes", "labels", "edges") if getattr(split, name) is not None]
     repeated = f", rows repeated {split.rows_per_image}x" if split.rows_per_image > 1 else ""
@@ -95,7 +96,7 @@ def describe(split: Split) -> str:
 def check_captions(prepared: Prepared, defects: Defects) -> None:
     """Tokenizes all captions; reports those without a token."""
     for split in prepared.splits:
-        written = np.array([bool(c) for c in split.captions])  # a blank one is reported already
+        written = np.array([bool(c) for c in split.captions])  # blank captions are already reported
         empty = np.flatnonzero((tokenize(split.captions, prepared.text.tokenizer).lengths <= 2) & written)
         path = split.source.replace("_ims.npy", "_caps.txt")
         defects.each(path, "line", empty + 1, "no-token", "no token is left of the caption")
@@ -109,7 +110,8 @@ def check_run(config, splits: Sequence[Split], workdir: pathlib.Path | None, def
     try:
         prepared = complete_on(config, in_order, workdir=workdir)
     except InputError as e:
-        return defects.add_error(e)
+        defects.add_error(e)
+        return
     check_captions(prepared, defects)
     config, train = prepared.config, prepared.splits[0]
     try:
@@ -119,25 +121,30 @@ def check_run(config, splits: Sequence[Split], workdir: pathlib.Path | None, def
         pipeline.steps_per_epoch(train, config.data.batch_size)
         make_mesh(config.data.batch_size)
     except InputError as e:
-        return defects.add_error(e)
+        defects.add_error(e)
+        return
     _, _, like = build_for_evaluation(config, _shapes(config, train, prepared.text))
     if config.init_from:
         other = pathlib.Path(config.init_from).expanduser()
         _report(defects, check_vocabulary, prepared.text, other)
-        _report(defects, checkpoints.restore_variables, other, like)  # reads all of it
+        _report(defects, restore_variables, other, like)  # reads and checks all of it
     if workdir:
         check_directory(config, splits, workdir, like, defects)
 
 
 def _shapes(config, split: Split, text: TextInput) -> pipeline.TextSplit:
-    """The split with two captions of nothing: enough for the shapes of the model's variables."""
+    """The split with two empty captions, which are enough for the shapes of the model's variables."""
     table = TokenTable(np.zeros(4, np.int32), np.full(4, -1, np.int32), np.array([0, 2, 4]))
     states = None
     if not config.model.text.trainable:
+        assert text.bert is not None  # a frozen encoder is a BERT
         states = np.zeros((4, text.bert.hidden_size), config.model.text.cache_dtype)
     if uses_edges(config.model):
         table = dataclasses.replace(table, edges=np.full((2, 1, 2), -1, np.int16))
-    bank = np.zeros((len(split.label_names), text.bert.hidden_size), np.float32) if uses_bank(config, split) else None
+    bank = None
+    if uses_bank(config, split):
+        assert text.bert is not None  # a pretrained BERT makes the label bank
+        bank = np.zeros((len(split.label_names), text.bert.hidden_size), np.float32)
     labels = label_indices(config, split)
     buckets = pipeline.usable_buckets(config)
     return pipeline.TextSplit(split, table, states, buckets, config.data.max_tokens, labels, bank)
@@ -146,15 +153,17 @@ def _shapes(config, split: Split, text: TextInput) -> pipeline.TextSplit:
 def check_directory(config, splits: Sequence[Split], workdir: pathlib.Path, like, defects: Defects) -> None:
     """Reports a workdir that cannot be written, is another run's, holds damaged checkpoints, or is on a full disk."""
     if workdir.exists() and not workdir.is_dir():
-        return defects.add(workdir, "workdir", "not a directory; take another --workdir")
-    standing = existing(workdir)
-    if not os.access(standing, os.W_OK | os.X_OK):
-        return defects.add(standing, "workdir", "cannot be written; take another --workdir")
+        defects.add(workdir, "workdir", "not a directory; take another --workdir")
+        return
+    directory = existing(workdir)
+    if not os.access(directory, os.W_OK | os.X_OK):
+        defects.add(directory, "workdir", "cannot be written; take another --workdir")
+        return
     need = KEPT * STATES * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(like["params"]))
-    free = free_space(standing)
+    free = free_space(directory)
     if free < need:
         what = f"{free / 1e9:.2f} GB are free, the checkpoints of this model take up to {need / 1e9:.2f} GB"
-        defects.add(standing, "space", f"{what}; make room, or take another --workdir")
+        defects.add(directory, "space", f"{what}; make room, or take another --workdir")
     _report(defects, check_workdir, config, workdir)
     _report(defects, lambda: check_data(read_data(workdir), {s.name: s for s in splits}, workdir))
     for step in checkpoints.steps_of(workdir):
@@ -163,7 +172,7 @@ def check_directory(config, splits: Sequence[Split], workdir: pathlib.Path, like
             checkpoints.read_meta(workdir, step)
             check_files(folder)
         except DamagedError as e:
-            defects.add(folder, "checkpoint", f"{e}; training will set it aside and go on from the one before")
+            defects.add(folder, "checkpoint", f"{e}; training will move it away and continue from the one before")
 
 
 def _report(defects: Defects, function, *arguments) -> None:

@@ -30,6 +30,7 @@ def quiet_libraries() -> None:
     """Keeps the libraries' own notices off the terminal; their errors still show."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that PyTorch is not installed
     for name in ("absl", "orbax", "jax", "grain"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=UserWarning)
@@ -37,11 +38,15 @@ def quiet_libraries() -> None:
 
 
 def parse_flags(own: flags.FlagValues, argv: Sequence[str]) -> list[str]:
-    """Parses the flags of a command anew; a mistake in them is an InputError that names the nearest known config field."""
+    """Parses the flags of a command anew.
+
+    Raises:
+        InputError: a flag is wrong; for an unknown config field the message names the nearest known one.
+    """
     own.unparse_flags()
     for name in [name for name in own if "." in name]:  # fields of a config that was parsed before
         delattr(own, name)
-    flags.FLAGS.mark_as_parsed()  # libraries read flags of their own there
+    flags.FLAGS.mark_as_parsed()  # libraries read their own flags there
     try:
         return own(list(argv))
     except InputError:
@@ -51,9 +56,13 @@ def parse_flags(own: flags.FlagValues, argv: Sequence[str]) -> list[str]:
 
 
 def config_of(flag: flags.FlagHolder, own: flags.FlagValues) -> ml_collections.ConfigDict:
-    """The value of a config-file flag; a missing or broken file, or a field given for nothing, is an InputError."""
+    """Returns the value of a config-file flag.
+
+    Raises:
+        InputError: the flag is not set, the file is missing or broken, or a field that is set has no effect.
+    """
     if flag.value is None:
-        raise InputError("--config: not given; pass --config=quickstart, say")
+        raise InputError("--config: missing; pass --config=quickstart, for example")
     try:
         flag.value.items()  # ml_collections reports a file that it could not load at the first use
     except OSError as e:
@@ -63,6 +72,16 @@ def config_of(flag: flags.FlagHolder, own: flags.FlagValues) -> ml_collections.C
     return flag.value
 
 
+def directory(name: str, value: str) -> pathlib.Path:
+    """Returns the value of a flag as a local path; a URL is an InputError."""
+    if "://" in value:
+        raise InputError(
+            f"--{name}={value}: a URL; pass a local directory, mount the bucket (with gcsfuse, say), or copy the "
+            "directory to it afterwards"
+        )
+    return pathlib.Path(value).expanduser()
+
+
 def given(argv: Sequence[str]) -> dict[str, str]:
     """The flags of a command line, `--name=value` or `--name value`, before absl has read them."""
     flat = [part for a in argv[1:] for part in (a.split("=", 1) if a.startswith("-") else [a])]
@@ -70,14 +89,14 @@ def given(argv: Sequence[str]) -> dict[str, str]:
 
 
 def with_config_of_run(argv: Sequence[str], run: str | None) -> list[str]:
-    """The arguments, with the config of the run in place where none is given."""
+    """The arguments, with the config of the run where --config is missing."""
     if "config" in given(argv) or not run:
         return list(argv)
     return [argv[0], f"--config={CONFIG_OF_RUN}:{run}", *argv[1:]]
 
 
 def with_named_config(argv: Sequence[str]) -> list[str]:
-    """The arguments, with the file of a config that is given by name (`quickstart`) or as the config.json of a run."""
+    """The arguments, with the file of a config in place of its name (`quickstart`) or of the config.json of a run."""
     out = list(argv)
     for k, argument in enumerate(argv):
         name, equals, value = argument.partition("=")
@@ -108,7 +127,7 @@ def _flag_message(error: Exception, argv: Sequence[str]) -> str:
             return f"{path}: no such config file; those of the library are {', '.join(config_names())}"
         return f"{path}: {type(error).__name__}: {error}"
     text = str(error).strip()
-    if path and "Traceback" in text:  # what the config file raised, as absl hands it on
+    if path and "Traceback" in text:  # an error of the config file, as absl reports it
         return f"{path}: {text.splitlines()[-1]}"
     return text
 
@@ -122,8 +141,8 @@ def run(main: Callable[..., None], own: flags.FlagValues, argv: Sequence[str], *
         argv: the command line, the program's name first.
         words: a command with words takes one of them as its first argument and hands it to `main`.
 
-    0 done; 2 wrong usage or bad input; 3 diverged; 130 Ctrl-C; 143 SIGTERM. Anything else is a defect of the
-    library and ends with its traceback.
+    The exit codes are: 0 done; 2 wrong usage or bad input; 3 diverged; 130 Ctrl-C; 143 SIGTERM. Any other error is a
+    defect of the library and ends with its traceback.
     """
     keep_memory()
     quiet_libraries()
@@ -135,7 +154,9 @@ def run(main: Callable[..., None], own: flags.FlagValues, argv: Sequence[str], *
     try:
         rest = parse_flags(own, argv)[1:]
         if words and (not rest or rest[0] not in words):
-            raise InputError(f"{rest[0] if rest else 'no word given'!r}: say one of {', '.join(words)}")
+            raise InputError(
+                f"{repr(rest[0]) if rest else 'the first argument is missing'}: say one of {', '.join(words)}"
+            )
         if rest[len(words[:1]) :]:
             raise InputError(f"{rest[-1]!r}: not understood; arguments have the form --name=value")
         main(*rest)
@@ -168,14 +189,14 @@ def start(program: types.ModuleType, argv: Sequence[str]) -> int:
 
 
 def _leave_others(code: int) -> None:
-    """Ends one of several processes at once: what only it found wrong must not leave the others waiting for it."""
+    """Ends this process at once if it is one of several: an error of one process must not leave the others waiting."""
     distributed = sys.modules.get("itm_jax.devices.distributed")
     if distributed and not distributed.alone():
         os._exit(code)
 
 
 def _disk_is_full(error: BaseException) -> bool:
-    """Whether the disk, or the user's part of it, was full: said by the system, or in a library's words."""
+    """Whether the disk or the user's quota was full, by the system's error code or by a library's message."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     return "No space left on device" in str(error) or "Disk quota exceeded" in str(error)

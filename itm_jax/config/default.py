@@ -1,140 +1,203 @@
-"""The default config: every field with its default value and what it means."""
+"""The default config: every field with its default value, its meaning, its unit and its possible values."""
 
 import ml_collections
 from ml_collections import config_dict
 
 
 def default_config() -> ml_collections.ConfigDict:
-    """The recipe of AFA's authors (scripts/train_f30k.sh) on Flickr30K; every config file starts from this."""
+    """Returns the recipe of AFA's authors (scripts/train_f30k.sh) on Flickr30K; every config file starts from this."""
     c = ml_collections.ConfigDict()
-    c.seed = 0
-    c.init_from = config_dict.placeholder(str)  # workdir of a finished run whose best parameters start this one
+    c.seed = 0  # decides the parameters, the order of the batches and all random draws of training; 0 to 2^31 - 1
+    # The workdir of a finished run; this run starts from its best parameters. None: from fresh parameters.
+    c.init_from = config_dict.placeholder(str)
 
     c.data = ml_collections.ConfigDict()
-    c.data.source = "precomp"  # or scenes, tfds, MODULE:FUNCTION of your own
-    c.data.name = "f30k"  # the `dataset` of results.json
-    c.data.dir = config_dict.placeholder(str)
+    c.data.source = "precomp"  # precomp, tfds, scenes, or MODULE:FUNCTION of your own
+    c.data.name = "f30k"  # the name of the data set; results.json has it as `dataset`
+    c.data.dir = config_dict.placeholder(str)  # the directory of the data (precomp, tfds)
     c.data.train_split = "train"
-    c.data.dev_split = "dev"
-    c.data.test_split = "test"
-    c.data.batch_size = 128
-    c.data.eval_batch_size = 256
-    c.data.max_tokens = 96  # longer captions are cut, [SEP] kept
-    c.data.token_buckets = (16, 24, 32, 40, 48, 64)  # padded lengths; captions above the last go to max_tokens
-    c.data.prefetch = 4  # batches read ahead
-    # Features of the train split: on the devices (auto: where they are accelerators with room), or read batch by batch.
+    c.data.dev_split = "dev"  # the split on which the best checkpoint is selected
+    c.data.test_split = "test"  # the split that results.json reports
+    c.data.batch_size = 128  # image-caption pairs per training step
+    c.data.eval_batch_size = 256  # images, and captions, that evaluation encodes at a time
+    c.data.max_tokens = 96  # tokens of a caption, [CLS] and [SEP] included; longer captions are cut and keep [SEP]
+    # Padded lengths in tokens. A batch gets the smallest one that holds its longest caption, else max_tokens.
+    c.data.token_buckets = (16, 24, 32, 40, 48, 64)
+    c.data.prefetch = 4  # batches that are read ahead
+    # Where the features of the train split are. device: all in the memory of the devices; host: read batch by batch;
+    # auto: device where the devices are accelerators with enough memory, else host.
     c.data.bank = "auto"
-    c.data.cache_dir = config_dict.placeholder(str)  # default: $XDG_CACHE_HOME/itm_jax
+    # Directory for cached hidden states and compiled programs. None: $XDG_CACHE_HOME/itm_jax, else ~/.cache/itm_jax.
+    c.data.cache_dir = config_dict.placeholder(str)
     c.data.scenes = ml_collections.ConfigDict(
-        {"train": 2000, "dev": 500, "test": 500, "regions": 16, "features": 128, "noise": 1.5, "seed": 0}
+        {
+            "train": 2000,  # images per split
+            "dev": 500,
+            "test": 500,
+            "regions": 16,  # per image, 1 to 100
+            "features": 128,  # width of a region's features
+            "noise": 1.5,  # standard deviation of the noise in the features
+            "seed": 0,
+        }
     )
-    # For experiments: the share of the training images that is used, and of every split the number of regions (0: all), the
-    # share of labels that change places and the share of words that become others or misspelt.
-    c.data.train_share = 1.0
-    c.data.alter = ml_collections.ConfigDict({"regions": 0, "permuted_labels": 0.0, "noisy_words": 0.0})
+    c.data.train_share = 1.0  # the share of the training images that is used: the first ones; above 0, at most 1
+    # Changes of every split, for experiments.
+    c.data.alter = ml_collections.ConfigDict(
+        {
+            "regions": 0,  # each image keeps this many regions, the first ones; 0: all
+            "permuted_labels": 0.0,  # the share of the labels that change places, 0 to 1
+            "noisy_words": 0.0,  # the share of the words that are replaced or misspelt, 0 to 1
+        }
+    )
+    # Changes in training. Each value is a probability, 0 to 1.
     c.data.augment = ml_collections.ConfigDict(
-        {"region_drop": 0.2, "word_touch": 0.2, "word_mask": 0.5, "word_random": 0.1, "word_delete": 0.4}
+        {
+            "region_drop": 0.2,  # a region is dropped
+            "word_touch": 0.2,  # a word is touched; the next three say how, and add up to 1
+            "word_mask": 0.5,  # a touched word becomes [MASK]
+            "word_random": 0.1,  # a touched word becomes a random word
+            "word_delete": 0.4,  # a touched word is deleted
+        }
     )
 
     c.model = ml_collections.ConfigDict()
     c.model.name = "afa"  # afa, cpfean, a baseline (vsepp, vseinf, scan, late), or MODULE:CLASS of your own
-    c.model.variant = "paper"  # official: as the authors' code; decides the fields marked (variant) that are not set
+    # paper, or official (afa only), which does what the authors' code does. It decides the fields marked (variant)
+    # where they are not set.
+    c.model.variant = "paper"
     c.model.width = 1024  # joint width d
-    c.model.dtype = "float32"  # compute; parameters and losses stay float32
-    c.model.selection = config_dict.placeholder(str)  # max, mean, gpo; None: max (afa), mean (vsepp), gpo (vseinf)
+    c.model.dtype = "float32"  # the dtype of the computation, float32 or bfloat16; parameters and losses stay float32
+    # How the rows of an item become one vector: max, mean or gpo. None: max (afa), mean (vsepp), gpo (vseinf).
+    c.model.selection = config_dict.placeholder(str)
     c.model.enhancement = ml_collections.ConfigDict()
-    c.model.enhancement.text = config_dict.placeholder(str)  # (variant) mlp beside the linear layer, or linear alone
-    c.model.enhancement.statistics = config_dict.placeholder(str)  # (variant) BatchNorm over valid rows, or all
+    # (variant) mlp: captions go through a linear layer and an MLP; linear: through the linear layer alone.
+    c.model.enhancement.text = config_dict.placeholder(str)
+    # (variant) The rows that enter the statistics of BatchNorm. valid: the valid rows; all: padding too.
+    c.model.enhancement.statistics = config_dict.placeholder(str)
     c.model.aggregation = ml_collections.ConfigDict(
-        {"enabled": True, "ratio": 0.05, "pairing": "similarity", "shuffle": True}
+        {
+            "enabled": True,
+            "ratio": 0.05,  # the share of an item's rows that is merged away, 0 to 0.5
+            "pairing": "similarity",  # similarity: each source with its most similar destination; or random
+            "shuffle": True,  # draw at random which rows are sources and which are destinations
+        }
     )
-    c.model.aggregation.variant = config_dict.placeholder(str)  # (variant)
+    c.model.aggregation.variant = config_dict.placeholder(str)  # (variant) paper or official
     _fragments(c.model)
     c.model.text = ml_collections.ConfigDict()
-    c.model.text.encoder = "bert"  # gru: a BiGRU from scratch, whose states are model.width wide
+    c.model.text.encoder = "bert"  # bert; or gru: a BiGRU from scratch, whose hidden states are model.width wide
     c.model.text.embed_size = 300  # (gru) width of the word embeddings
-    c.model.text.min_count = 4  # (gru) rarer words of the train captions are [UNK]
+    c.model.text.min_count = 4  # (gru) words that occur less often in the train captions become [UNK]
     c.model.text.pretrained = config_dict.placeholder(str)  # (bert) directory or hub name; None: from scratch
-    c.model.text.trainable = True  # False: states encoded once and cached
-    c.model.text.cache_dtype = "float16"
-    # None: the WordPiece vocabulary of the checkpoint, or of scenes; for gru the words of the train captions. A gru run
-    # keeps its own in WORKDIR/vocab.txt and reads it from there ever after.
+    # False: the encoder is frozen; its hidden states are computed once and cached. It must be a pretrained one.
+    c.model.text.trainable = True
+    c.model.text.cache_dtype = "float16"  # the dtype of the cached hidden states, float16 or float32
+    # A vocabulary file. None: for bert the WordPiece vocabulary of the checkpoint, or of scenes; for gru the words of
+    # the train captions. A gru run writes its vocabulary to WORKDIR/vocab.txt and reads it from there from then on.
     c.model.text.vocab = config_dict.placeholder(str)
-    c.model.text.vocab_size = 0  # filled in from the vocabulary or the checkpoint, as are the next ones for the latter
-    c.model.text.hidden_size = 256  # (bert), as all that follow but dropout
+    c.model.text.vocab_size = 0  # filled in from the vocabulary or the checkpoint
+    # The next ones are for bert alone, except dropout. A checkpoint fills them in.
+    c.model.text.hidden_size = 256
     c.model.text.num_layers = 4
     c.model.text.num_heads = 4
     c.model.text.intermediate_size = 1024
-    c.model.text.max_positions = 128
+    c.model.text.max_positions = 128  # tokens
     c.model.text.type_vocab_size = 2
-    c.model.text.activation = "gelu"
+    c.model.text.activation = "gelu"  # gelu, gelu_new, gelu_pytorch_tanh, relu or silu
     c.model.text.layer_norm_eps = 1e-12
-    c.model.text.dropout = config_dict.placeholder(float)  # None: the checkpoint's, 0.1 from scratch, 0 for gru
+    c.model.text.dropout = config_dict.placeholder(float)  # None: that of the checkpoint, 0.1 from scratch, 0 for gru
 
     c.loss = ml_collections.ConfigDict()
-    # MODULE:FUNCTION of your own in place of all that follow but same_image and num_negatives (docs/extending.md).
+    # MODULE:FUNCTION of your own. It replaces all fields below except same_image and num_negatives (docs/extending.md).
     c.loss.function = config_dict.placeholder(str)
-    c.loss.margin = 0.2
-    # (variant) terms 3-4: mixup; hardest: the negative itself; none: dropped; hinge: terms 1-2 again, half the margin.
-    # none for every model but AFA where not set.
+    c.loss.margin = 0.2  # α, in units of the score
+    # (variant) Terms 3-4. mixup: negatives mixed with the positive; hardest: the hardest negative itself; none: without
+    # terms 3-4; hinge: terms 1-2 again with half the margin. None: decided by the variant for afa, else none.
     c.loss.soft_negatives = config_dict.placeholder(str)
-    c.loss.tau = 1.0
-    c.loss.fold = True
-    c.loss.stop_gradient = False
-    c.loss.same_image = config_dict.placeholder(str)  # (variant) mask, or keep other captions of an image as negatives
+    c.loss.tau = 1.0  # (mixup) the mixing weight is drawn from Beta(tau, tau); greater than 0
+    c.loss.fold = True  # (mixup) the negative gets the larger weight
+    c.loss.stop_gradient = False  # (mixup) no gradient through the mixed negative
+    # (variant) The other captions of a query's image. mask: they are never negatives; keep: they are negatives.
+    c.loss.same_image = config_dict.placeholder(str)
     c.loss.num_negatives = 0  # negatives per query; 0: all of the batch
-    c.loss.warmup_epochs = 1.0  # epochs in which terms 1-2 sum over all negatives
+    c.loss.warmup_epochs = 1.0  # epochs at the start in which terms 1-2 sum over all negatives, not the hardest alone
 
     c.optim = ml_collections.ConfigDict()
-    c.optim.lr = 5e-4
-    # Learning rate of the text encoder as a fraction of lr; None: 0.1 where it is pretrained, 1 from scratch.
+    c.optim.lr = 5e-4  # learning rate of AdamW
+    # Learning rate of the text encoder as a fraction of lr. None: 0.1 where it is pretrained, 1 from scratch.
     c.optim.text_lr_factor = config_dict.placeholder(float)
     c.optim.weight_decay = 1e-4
-    c.optim.clip = 2.0
-    c.optim.decay_epochs = (15,)
+    c.optim.clip = 2.0  # the largest global norm of a gradient; 0: no clipping
+    c.optim.decay_epochs = (15,)  # after each of these epochs the learning rate is multiplied by decay_factor
     c.optim.decay_factor = 0.1
-    c.optim.sharded = False  # the optimiser's state in parts over the devices instead of whole on each
+    c.optim.sharded = False  # True: each device holds a part of the optimiser's state; False: each holds all of it
 
     c.train = ml_collections.ConfigDict()
     c.train.epochs = 30.0
-    c.train.eval_every_epochs = 1.0
-    c.train.checkpoint_every = 0  # steps between checkpoints besides those at evaluations; 0: none
-    c.train.log_every = 10
-    # Both save memory where the text encoder is trained, for about a third more of its time. The gradient is the same.
-    c.train.text_parts = 1  # the encoder goes through a batch in this many parts; losses and statistics see all of it
-    c.train.remat = False  # (bert) its layers are computed again for the gradient
-    # First and last step of a trace for XProf or TensorBoard, written to WORKDIR/profile; (0, 0): none.
+    c.train.eval_every_epochs = 1.0  # epochs between evaluations on dev; each one saves a checkpoint
+    c.train.checkpoint_every = 0  # steps between further checkpoints; 0: none
+    c.train.log_every = 10  # steps between lines of metrics.jsonl
+    # The next two save memory where the text encoder is trained; the encoder then takes about a third more time. The
+    # gradient is the same.
+    c.train.text_parts = 1  # parts in which a batch goes through the encoder; losses and statistics see the whole batch
+    c.train.remat = False  # (bert) True: the layers are computed again for the gradient
+    # First and last step of a trace for XProf or TensorBoard, written to WORKDIR/profile. (0, 0): no trace.
     c.train.profile = (0, 0)
-    c.train.max_skipped = 20  # steps with a non-finite loss or gradient that a run survives
+    c.train.max_skipped = 20  # the run ends after more steps than this with a non-finite loss or gradient
 
     c.eval = ml_collections.ConfigDict()
-    c.eval.tile = 1024
-    c.eval.matrix_gb = 4.0  # more scores than fit in this are never held: ranks are reduced tile by tile
-    # Directory of the ground truth of ECCV Caption and CxC, for COCO's 5,000 test images (metrics/eccv.py).
+    c.eval.tile = 1024  # images, and captions, that are scored at a time
+    # GB (10^9 bytes). A larger matrix of scores is never held: its scores become ranks tile by tile.
+    c.eval.matrix_gb = 4.0
+    # Directory of the ground truth of ECCV Caption and CxC, for the 5,000 test images of COCO (metrics/eccv.py).
     c.eval.ground_truth = config_dict.placeholder(str)
     return c
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """The default config: makes this file one that --config takes."""
+    """Returns the default config. With this function `--config` accepts this file."""
     return default_config()
 
 
 def _fragments(model: ml_collections.ConfigDict) -> None:
-    """The fields of CPFEAN; `attention` is SCAN's too."""
+    """Adds the fields of CPFEAN; SCAN reads `attention` too."""
     model.regions = ml_collections.ConfigDict()
-    model.regions.boxes = config_dict.placeholder(bool)  # box prior; None: where the data has boxes
-    model.regions.labels = config_dict.placeholder(bool)  # label prior; None: where the data has labels
-    # Label names of the learned table, where no pretrained encoder reads them; filled in from the train split.
+    model.regions.boxes = config_dict.placeholder(bool)  # box prior; None: used where the data set has boxes
+    model.regions.labels = config_dict.placeholder(bool)  # label prior; None: used where the data set has labels
+    # The label names of the learned table, where no pretrained encoder reads them; filled in from the train split.
     model.regions.label_names = ()
-    model.graph = ml_collections.ConfigDict({"layers": 1, "heads": 8, "dropout": 0.1})  # the visual Transformer
-    model.graph.iou = config_dict.placeholder(float)  # regions attend where their IoU is greater; None: all pairs
-    model.graph.iou = 0.2  # -1 says the same on a command line, which cannot say None
-    model.graph.filter = False  # drop regions without any neighbour
-    model.words = ml_collections.ConfigDict({"layers": 1, "graph": "dense"})  # the word GCN; sparse: dependency edges
-    # Rounds of fusion (0: none), its gate (region, feature), and the gate's first weight of the cosine and bias.
-    model.fusion = ml_collections.ConfigDict({"rounds": 1, "gate": "region", "scale": 4.0, "bias": -8.0})
-    # prominent, or cross_attention (SCAN t2i); the rest is of the former: exponent of the corpus prior, sides.
-    model.alignment = ml_collections.ConfigDict({"kind": "prominent", "beta": 1.0, "gamma": 0.0, "sides": "both"})
-    model.attention = ml_collections.ConfigDict({"direction": "t2i"})
-    model.attention.temperature = config_dict.placeholder(float)  # None: 9 for t2i, 4 for i2t, as SCAN's
+    model.graph = ml_collections.ConfigDict(  # the visual Transformer
+        {
+            "layers": 1,  # 0: no visual Transformer
+            "heads": 8,
+            "dropout": 0.1,
+        }
+    )
+    model.graph.iou = config_dict.placeholder(float)
+    # Two regions attend to each other where their IoU is greater. None: all pairs do; on a command line write -1.
+    model.graph.iou = 0.2
+    model.graph.filter = False  # True: drop regions that have no neighbour
+    model.words = ml_collections.ConfigDict(  # the word GCN
+        {
+            "layers": 1,  # 0: no word GCN
+            "graph": "dense",  # dense: all words are connected; sparse: dependency edges connect them
+        }
+    )
+    model.fusion = ml_collections.ConfigDict(
+        {
+            "rounds": 1,  # 0: no fusion
+            "gate": "region",  # region: one gate per region; feature: one per region and dimension
+            "scale": 4.0,  # the weight of the cosine in the gate, when training begins
+            "bias": -8.0,  # the bias of the gate, when training begins
+        }
+    )
+    model.alignment = ml_collections.ConfigDict(
+        {
+            "kind": "prominent",  # prominent; or cross_attention (SCAN t2i), which does not read the next three
+            "beta": 1.0,  # how much prominence counts; 0: all words weigh the same
+            "gamma": 0.0,  # exponent of the corpus prior; 0: no corpus prior
+            "sides": "both",  # the sides of the score: words, regions or both
+        }
+    )
+    model.attention = ml_collections.ConfigDict({"direction": "t2i"})  # t2i: words attend to regions; i2t: the reverse
+    model.attention.temperature = config_dict.placeholder(float)  # None: that of SCAN, 9 for t2i, 4 for i2t

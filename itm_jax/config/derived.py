@@ -1,4 +1,4 @@
-"""Derived fields of a config: those that are not set, whose values follow from the other fields."""
+"""Derived fields of a config: fields that are not set, whose values follow from the other fields."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from itm_jax.config.model_fields import derived
 
 
 def complete_model(model: Any) -> ml_collections.ConfigDict:
-    """A copy of a `model` section in which every field that follows from the others has its value."""
+    """Returns a copy of a `model` section in which every derived field has its value."""
     model = mutable_copy(model)
     flat = flatten(model)
     for name, value in derived(model).items():
@@ -20,7 +20,7 @@ def complete_model(model: Any) -> ml_collections.ConfigDict:
 
 
 def complete(config: Any) -> ml_collections.ConfigDict:
-    """A copy of a config in which every field that follows from the others has its value; the data decide the rest."""
+    """Returns a copy of a config in which every derived field has its value, except those that the data set decides."""
     config = mutable_copy(config)
     flat, text = flatten(config), config.model.text
     values = derived(config.model)

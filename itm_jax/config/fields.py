@@ -12,7 +12,7 @@ from itm_jax import files
 from itm_jax.config.default import default_config
 from itm_jax.errors import InputError
 
-# Fields that change what a run prints or how fast it runs, not what it computes: a workdir accepts another value.
+# Fields that change what a run prints or how fast it runs, not what it computes. A run may continue with other values.
 FREE_FIELDS = (
     "data.bank",
     "data.cache_dir",
@@ -27,13 +27,13 @@ FREE_FIELDS = (
     "train.max_skipped",
     "train.profile",
 )
-# Data fields that belong to the training of a run, and so to what its results say of it.
+# Data fields that describe the training of a run. An evaluation must leave them as they were in training.
 OF_TRAINING = ("data.train_split", "data.dev_split", "data.train_share", "data.batch_size", "data.augment.")
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    """`{"data.dir": ..., "seed": ...}`: the leaves of a config by their dotted names."""
-    out = {}
+    """Returns the fields of a config by their dotted names: `{"data.dir": ..., "seed": ...}`; tuples become lists."""
+    out: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, dict | ml_collections.ConfigDict | ml_collections.FrozenConfigDict):
             out |= flatten(value, f"{prefix}{key}.")
@@ -43,29 +43,37 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def mutable_copy(config: Any) -> ml_collections.ConfigDict:
-    """A copy of a config, or of a section, that can be changed; also of a frozen one."""
+    """Returns a copy, which can be changed, of a config or a section; it may be a frozen one."""
     return ml_collections.ConfigDict(copy.deepcopy(config))
 
 
 def nearest_field(name: str, config: Any) -> str:
-    """The known field whose dotted name is most like `name`."""
+    """Returns the dotted name of the known field that is most like `name`."""
     fields = list(flatten(config))
     by_leaf = [f for f in fields if f.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
     return (by_leaf or difflib.get_close_matches(name, fields, 1, 0.0))[0]
 
 
 def to_json(config: ml_collections.ConfigDict) -> str:
-    """The config as the text of config.json."""
+    """Returns the text of config.json for a config."""
     return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
 
 
 def read_json(path: pathlib.Path) -> ml_collections.ConfigDict:
-    """A config.json as a ConfigDict with the default config's types (tuples, optional strings)."""
+    """Reads a config.json into a ConfigDict with the types of the default config (tuples, optional strings)."""
     return from_values(files.read_json(path, "is this the workdir of a run?"), str(path))
 
 
 def from_values(values: dict[str, Any], source: str) -> ml_collections.ConfigDict:
-    """The default config with these values, by dotted names or nested; `source` is named where a field is unknown."""
+    """Returns the default config with other values.
+
+    Args:
+        values: by dotted names, or nested.
+        source: where the values come from, for messages.
+
+    Raises:
+        InputError: a field is unknown, or a value has the wrong type.
+    """
     config = default_config()
     known = flatten(config)
     for name, value in flatten(values).items():
@@ -76,7 +84,7 @@ def from_values(values: dict[str, Any], source: str) -> ml_collections.ConfigDic
 
 
 def set_field(config: ml_collections.ConfigDict, name: str, value: Any) -> None:
-    """Sets a leaf by its dotted name; a value of another type is an InputError."""
+    """Sets a field by its dotted name; a value of the wrong type is an InputError."""
     *path, leaf = name.split(".")
     node = config
     for key in path:
@@ -88,17 +96,17 @@ def set_field(config: ml_collections.ConfigDict, name: str, value: Any) -> None:
 
 
 def check_evaluable(config: Any, trained: Any) -> None:
-    """Raises InputError where a run trained with `trained` cannot be evaluated with `config`: more than the data differs."""
+    """Raises InputError where `config` differs from `trained`, the config of a run, in more than the evaluated data."""
     changed = differences(config, trained)
     other = [c for c in changed if not c.startswith("data.") or c.startswith(OF_TRAINING)]
     if other:
         raise InputError(
-            f"the run was trained with another config ({'; '.join(other[:4])}); evaluation may change the data it is on "
-            "and nothing else: leave --config out to take the run's own"
+            f"the run was trained with another config ({'; '.join(other[:4])}); an evaluation may change only the data "
+            "that it reads; leave --config out to take the run's config"
         )
 
 
 def differences(mine: ml_collections.ConfigDict, theirs: ml_collections.ConfigDict) -> list[str]:
-    """`field: theirs -> mine` for every field that decides a run's numbers and differs."""
+    """Returns `field: theirs -> mine` for every field that differs and is not one of FREE_FIELDS."""
     a, b = flatten(mine), flatten(theirs)
     return [f"{k}: {b.get(k)!r} -> {a.get(k)!r}" for k in a if k not in FREE_FIELDS and a[k] != b.get(k)]

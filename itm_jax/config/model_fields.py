@@ -1,7 +1,7 @@
-"""The table of models: the class of each, the fields it reads, its defaults, the data it uses, its wrong settings.
+"""The table of models: the class of each, the fields it reads, its defaults, the data it uses, its invalid settings.
 
-Everything else in the package asks this table; no other file lists models by name. A model of your own
-(`model.name=MODULE:CLASS`) goes the same way: its class may have an attribute `model_fields`, a `ModelFields`.
+The rest of the package asks this table; no other file lists models by name. A model of your own
+(`model.name=MODULE:CLASS`) is treated alike: its class may have an attribute `model_fields`, a `ModelFields`.
 Without that attribute the model may read every field.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from itm_jax.config.plugins import is_own, load
 
-# Values of derived fields for every model; a model's own `defaults` come after these.
+# Values of derived fields for every model; the `defaults` of a model replace them.
 COMMON = {
     "model.selection": "max",
     "model.enhancement.text": "mlp",
@@ -20,8 +20,8 @@ COMMON = {
     "loss.soft_negatives": "none",
     "loss.same_image": "mask",
 }
-TEMPERATURE = {"t2i": 9.0, "i2t": 4.0}  # of the attention, as in SCAN's scripts
-# What `model.variant` decides for AFA where a field is not set.
+TEMPERATURE = {"t2i": 9.0, "i2t": 4.0}  # of the softmax of the attention, as in SCAN's scripts
+# The values that `model.variant` gives to fields of AFA that are not set.
 VARIANTS = {
     "paper": {"loss.soft_negatives": "mixup"},
     "official": {
@@ -32,10 +32,20 @@ VARIANTS = {
         "loss.same_image": "keep",
     },
 }
-# Fields that a BiGRU does not read. A config file may set them, so that changing `encoder` alone is an ablation.
-BERT_ONLY = ("hidden_size", "num_layers", "num_heads", "intermediate_size", "max_positions", "type_vocab_size")
-BERT_ONLY += ("activation", "layer_norm_eps", "cache_dtype")
-MIXED = ("loss.tau", "loss.fold", "loss.stop_gradient")  # of negatives that are mixed with positives
+# Fields of `model.text` that a BiGRU does not read. A config file may set them all the same, so that a change of
+# `encoder` alone is an ablation.
+BERT_ONLY = (
+    "hidden_size",
+    "num_layers",
+    "num_heads",
+    "intermediate_size",
+    "max_positions",
+    "type_vocab_size",
+    "activation",
+    "layer_norm_eps",
+    "cache_dtype",
+)
+MIXED = ("loss.tau", "loss.fold", "loss.stop_gradient")  # fields of negatives that are mixed with positives
 
 
 def _nothing(_: Any) -> Mapping[str, Any]:
@@ -44,21 +54,22 @@ def _nothing(_: Any) -> Mapping[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class ModelFields:
-    """What the library knows of a model.
+    """What the library knows about a model.
 
     Attributes:
-        model: MODULE:CLASS of the Linen module; empty for a model of the user's own, whose name says it.
-        reads: the model-specific fields and sections that it reads, by dotted name; None for all of them.
-        defaults: from the `model` section to the values of fields that are not set, by dotted name.
-        problems: from the whole config to what is wrong between its fields, one message each.
-        idle: from the `model` section to {start of field names: the setting that leaves them without effect}.
+        model: MODULE:CLASS of the Linen module; empty for a model of the user's own, which `model.name` names.
+        reads: the dotted names of the model-specific fields and sections that it reads; None: all of them.
+        defaults: takes the `model` section; returns the values of fields that are not set, by dotted name.
+        problems: takes the whole config; returns one message for each setting that does not fit the others.
+        idle: takes the `model` section; returns {start of field names: the setting that leaves them without effect}.
         variants: the values that `model.variant` may have.
         single_vector: whether an item is encoded as one vector, so that negatives can be mixed with positives.
-        boxes: whether it uses boxes of regions, as `model.regions.boxes` and `model.graph.iou` say.
-        labels: "bank": labels are encoded by the pretrained text encoder, or learned where that is trained from
-            scratch, as `model.regions.labels` says; "index": it gets indices into the label names of the train split.
+        boxes: whether it can use the boxes of regions (`model.regions.boxes`, `model.graph.iou`).
+        labels: "bank": it can use labels (`model.regions.labels`), which the pretrained text encoder encodes, or which
+            are learned where the encoder is trained from scratch; "index": it gets indices into the label names of the
+            train split; None: it uses no labels.
         edges: whether it uses dependency edges where `model.words.graph` is sparse.
-        batch_dependent: from the `model` section to whether an embedding depends on the other items of its batch.
+        batch_dependent: takes the `model` section; returns whether an embedding depends on the rest of its batch.
     """
 
     model: str = ""
@@ -74,7 +85,7 @@ class ModelFields:
     batch_dependent: Callable[[Any], bool] = lambda model: False
 
     def reads_field(self, name: str) -> bool:
-        """Whether the model reads a model-specific field; others are read by every model."""
+        """Returns whether the model reads a model-specific field. Every model reads the other fields."""
         return self.reads is None or any(f"{name}.".startswith(f"{start}.") for start in self.reads)
 
 
@@ -92,7 +103,7 @@ def _afa_problems(config: Any) -> Iterator[str]:
 
 
 def _afa_variant(model: Any) -> str | None:
-    """The variant of the aggregation, set or derived."""
+    """Returns the variant of the aggregation: the field where it is set, else its derived value."""
     return model.aggregation.variant or {"paper": "paper", "official": "official"}.get(model.variant)
 
 
@@ -101,7 +112,8 @@ def _selection_problems(*allowed: str) -> Callable[[Any], Iterator[str]]:
         model = config.model
         if model.selection and model.selection not in allowed:
             yield (
-                f"config.model.selection={model.selection!r}: config.model.name={model.name} takes {' or '.join(allowed)}"
+                f"config.model.selection={model.selection!r}: must be {' or '.join(allowed)} for "
+                f"config.model.name={model.name}"
             )
 
     return problems
@@ -110,9 +122,9 @@ def _selection_problems(*allowed: str) -> Callable[[Any], Iterator[str]]:
 def _cpfean_problems(config: Any) -> Iterator[str]:
     model = config.model
     if model.regions.label_names and model.text.encoder == "bert" and model.text.pretrained:
-        yield "config.model.regions.label_names: the pretrained encoder reads the names of the data; leave it out"
+        yield "config.model.regions.label_names: has no effect, the pretrained encoder reads the names; leave it out"
     if model.attention.direction != "t2i":
-        yield "config.model.attention.direction='i2t': only config.model.name=scan has it; cpfean attends t2i"
+        yield "config.model.attention.direction='i2t': must be t2i for cpfean; only config.model.name=scan has i2t"
     if model.graph.heads > 0 and model.graph.layers and model.width % model.graph.heads:
         yield f"config.model.width={model.width}: not a multiple of config.model.graph.heads={model.graph.heads}"
 
@@ -163,14 +175,14 @@ MODELS = {
     "scan": ModelFields("itm_jax.models.baselines:SCAN", reads=("model.attention",), single_vector=False),
     "late": ModelFields("itm_jax.models.baselines:LateInteraction", reads=(), single_vector=False),
 }
-OWN = ModelFields(labels="index", edges=True)  # of a class that says nothing of itself
+OWN = ModelFields(labels="index", edges=True)  # for a class without the attribute `model_fields`
 
 
 def fields_of(name: str) -> ModelFields:
-    """The entry of a model, by `model.name`.
+    """Returns the entry of a model, by `model.name`.
 
     Raises:
-        InputError: a model of the user's own that cannot be found.
+        InputError: a model of the user's own cannot be found.
     """
     if is_own(name):
         return getattr(load(name, "model.name"), "model_fields", OWN)
@@ -178,32 +190,32 @@ def fields_of(name: str) -> ModelFields:
 
 
 def model_class(name: str) -> Any:
-    """The Linen module of a model, by `model.name`.
+    """Returns the Linen module of a model, by `model.name`.
 
     Raises:
-        InputError: a model of the user's own that cannot be found.
+        InputError: a model of the user's own cannot be found.
     """
     return load(name if is_own(name) else MODELS[name].model, "model.name")
 
 
 def uses_edges(model: Any) -> bool:
-    """Whether the model of a `model` section reads dependency edges."""
+    """Returns whether the model of a `model` section reads dependency edges."""
     return fields_of(model.name).edges and model.words.layers > 0 and model.words.graph == "sparse"
 
 
 def depends_on_batch(model: Any) -> bool:
-    """Whether an embedding of the model depends on the other items of its batch."""
+    """Returns whether an embedding of the model depends on the other items of its batch."""
     return fields_of(model.name).batch_dependent(model)
 
 
 def derived(model: Any) -> dict[str, Any]:
-    """Values that the model of a `model` section gives to fields that are not set, by dotted name."""
+    """Returns the values that the model of a `model` section gives to fields that are not set, by dotted name."""
     temperature = {"model.attention.temperature": TEMPERATURE.get(model.attention.direction)}
     return {**COMMON, **temperature, **fields_of(model.name).defaults(model)}
 
 
 def idle_flags(config: Any, flags: Iterable[str]) -> Iterator[str]:
-    """A message for every field among those given on the command line that has no effect on the config's model."""
+    """Yields a message for every field of `flags`, those on the command line, that has no effect on the model."""
     name = config.model.name
     model, text = fields_of(name), config.model.text
     specific = {start for entry in MODELS.values() for start in entry.reads or ()}

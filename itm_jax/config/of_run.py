@@ -1,4 +1,4 @@
-"""A config file that reads the config of a run: `--config=itm_jax/config/of_run.py:WORKDIR`."""
+"""Reads the config of a run, for `--config=itm_jax/config/of_run.py:WORKDIR`."""
 
 import pathlib
 
@@ -8,5 +8,5 @@ from itm_jax.config.fields import read_json
 
 
 def get_config(workdir: str) -> ml_collections.ConfigDict:
-    """The config of the run in `workdir`."""
+    """Returns the config of the run in `workdir`."""
     return read_json(pathlib.Path(workdir).expanduser() / "config.json")

@@ -7,31 +7,31 @@ from itm_jax.errors import InputError
 
 
 def is_own(name: str | None) -> bool:
-    """Whether a value of a config field names something of the user's."""
-    return bool(name) and ":" in name
+    """Returns whether the value of a config field is MODULE:NAME, something of the user's own."""
+    return name is not None and ":" in name
 
 
 def load(name: str, field: str) -> Any:
-    """What MODULE:NAME names.
+    """Returns the object that MODULE:NAME names.
 
     Args:
         name: the value of the field.
         field: its dotted name, for messages.
 
     Raises:
-        InputError: there is no such module on the Python path, or nothing of that name in it.
+        InputError: the Python path has no such module, or the module has no such name.
     """
     module, _, attribute = name.partition(":")
     if not module or not attribute or module.startswith("."):
-        raise InputError(f"config.{field}={name}: must be MODULE:NAME")
+        raise InputError(f"config.{field}={name}: must be MODULE:NAME, with a module on the Python path")
     try:
-        found = importlib.import_module(module)
+        imported = importlib.import_module(module)
     except ModuleNotFoundError as e:
         if e.name is None or not f"{module}.".startswith(f"{e.name}."):
             raise
         raise InputError(
-            f"config.{field}={name}: no module {module} on the Python path; run where it lies, or set PYTHONPATH"
+            f"config.{field}={name}: no module {module} on the Python path; run in its directory, or set PYTHONPATH"
         ) from None
-    if not hasattr(found, attribute):
-        raise InputError(f"config.{field}={name}: {module} has no {attribute}")
-    return getattr(found, attribute)
+    if not hasattr(imported, attribute):
+        raise InputError(f"config.{field}={name}: {module} has no {attribute}; correct the name, or define it there")
+    return getattr(imported, attribute)

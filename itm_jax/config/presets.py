@@ -1,4 +1,4 @@
-"""Configs that need no file and no download: those of configs/quickstart.py and configs/cpfean_quickstart.py."""
+"""The configs of configs/quickstart.py and configs/cpfean_quickstart.py, which need no file and no download."""
 
 import ml_collections
 
@@ -6,7 +6,7 @@ from itm_jax.config.default import default_config
 
 
 def quickstart() -> ml_collections.ConfigDict:
-    """AFA on the built-in `scenes`, small enough for two CPU cores."""
+    """Returns the config of AFA on the built-in `scenes`, small enough for two CPU cores."""
     config = default_config()
     config.data.source = "scenes"
     config.data.name = "scenes"
@@ -27,7 +27,10 @@ def quickstart() -> ml_collections.ConfigDict:
 
 
 def cpfean_quickstart() -> ml_collections.ConfigDict:
-    """CPFEAN on the same data, without the visual Transformer (docs/measured.md: on so few images it costs recall)."""
+    """Returns the config of CPFEAN on the same data, without the visual Transformer.
+
+    On so few images the visual Transformer lowers recall (docs/measured.md).
+    """
     config = quickstart()
     config.model.name = "cpfean"
     config.model.graph.layers = 0

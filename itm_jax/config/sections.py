@@ -1,15 +1,15 @@
-"""Sections of a completed config as frozen dataclasses: what models and losses take instead of a ConfigDict."""
+"""Sections of a completed config as frozen dataclasses, which models and losses take instead of a ConfigDict."""
 
 import dataclasses
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 T = TypeVar("T")
 
 
 def read_section(kind: type[T], section: Any) -> T:
-    """An instance of the dataclass `kind` with the values that the fields of its names have in a config section."""
+    """Returns an instance of the dataclass `kind` with the values of the fields of the same names in a section."""
     values = {}
-    for field in dataclasses.fields(kind):  # pyright: ignore[reportArgumentType]
+    for field in dataclasses.fields(cast(Any, kind)):
         value = section[field.name]
         values[field.name] = float(value) if field.type is float and isinstance(value, int) else value
     return kind(**values)
@@ -17,7 +17,7 @@ def read_section(kind: type[T], section: Any) -> T:
 
 @dataclasses.dataclass(frozen=True)
 class Enhancement:
-    """`model.enhancement`: whether text has an MLP beside its linear layer, and the rows that BatchNorm counts."""
+    """`model.enhancement`: whether text has an MLP beside its linear layer, and which rows BatchNorm counts."""
 
     text: Literal["mlp", "linear"]
     statistics: Literal["valid", "all"]
@@ -25,7 +25,7 @@ class Enhancement:
 
 @dataclasses.dataclass(frozen=True)
 class Aggregation:
-    """`model.aggregation`."""
+    """`model.aggregation`: how AFA merges the rows of an item."""
 
     enabled: bool
     variant: Literal["paper", "official"]
@@ -36,7 +36,7 @@ class Aggregation:
 
 @dataclasses.dataclass(frozen=True)
 class RegionPriors:
-    """`model.regions`: which priors are used (None: where regions have them), and the names of a learned table."""
+    """`model.regions`: which priors are used (None: those that the regions have), and the names of a learned table."""
 
     boxes: bool | None
     labels: bool | None
@@ -64,7 +64,7 @@ class Words:
 
 @dataclasses.dataclass(frozen=True)
 class Fusion:
-    """`model.fusion`: rounds, kind of gate, and the gate's first weight of the cosine and first bias."""
+    """`model.fusion`: rounds, kind of gate, and the gate's weight of the cosine and bias when training begins."""
 
     rounds: int
     gate: Literal["region", "feature"]
@@ -74,7 +74,7 @@ class Fusion:
 
 @dataclasses.dataclass(frozen=True)
 class Alignment:
-    """`model.alignment`."""
+    """`model.alignment`: how CPFEAN scores fused regions and words."""
 
     kind: Literal["prominent", "cross_attention"]
     beta: float

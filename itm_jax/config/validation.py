@@ -1,5 +1,6 @@
-"""Which values the fields of a config may take."""
+"""Validates a config: the values that its fields may have."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ from itm_jax.config.default import default_config
 from itm_jax.config.fields import flatten, nearest_field
 from itm_jax.config.model_fields import MODELS, VARIANTS, fields_of
 from itm_jax.config.plugins import is_own
+from itm_jax.config.ranges import range_problems
 from itm_jax.errors import InputError
 
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu")  # the keys of modules.bert.ACTIVATIONS
@@ -33,8 +35,8 @@ CHOICES = {
     "loss.soft_negatives": ("mixup", "hardest", "none", "hinge"),
     "loss.same_image": ("mask", "keep"),
 }
-OWN = ("data.source", "model.name")  # may also be MODULE:NAME
-# What a field that may be left out must be where it is given; a string, if it is not here.
+OWN = ("data.source", "model.name")  # fields that may also be MODULE:NAME
+# A value of the type that each field which may be None has otherwise; those that are missing here are strings.
 OPTIONAL = {
     "model.text.dropout": 0.0,
     "optim.text_lr_factor": 0.0,
@@ -45,13 +47,13 @@ OPTIONAL = {
 
 
 def validate(config: ml_collections.ConfigDict) -> None:
-    """Raises InputError on the first invalid field."""
+    """Raises InputError that names the first invalid field."""
     for problem in problems(config):
         raise InputError(problem)
 
 
 def problems(config: ml_collections.ConfigDict) -> Iterator[str]:
-    """Every invalid field, one message each; values are looked at where all names and types are right."""
+    """Yields one message for every invalid field. Values are checked only where all names and types are right."""
     known, given = flatten(default_config()), flatten(config)
     sound = True
     for problem in _structure_problems(known, given):
@@ -72,7 +74,7 @@ def _structure_problems(known: dict[str, Any], given: dict[str, Any]) -> Iterato
             continue
         if name == "model.graph.iou" and given[name] is None:  # all pairs
             continue
-        if default is None:  # a field that may be left out
+        if default is None:  # a field that may be None
             default = OPTIONAL.get(name, "")
             if given[name] is None:
                 continue
@@ -101,63 +103,40 @@ def _value_problems(config: ml_collections.ConfigDict, known: dict[str, Any], gi
             continue
         if given[name] not in choices and not (given[name] is None and known[name] is None):
             yield f"config.{name}={given[name]!r}: must be one of {', '.join(choices)}"
-    positive = ("data.batch_size", "data.eval_batch_size", "data.max_tokens", "data.prefetch", "model.width")
-    positive += ("train.epochs", "train.eval_every_epochs", "train.log_every", "eval.tile", "loss.tau", "optim.lr")
-    positive += ("train.text_parts",)
-    positive += ("model.text.embed_size", "model.text.min_count")
-    for name in positive:
-        if not given[name] > 0:
-            yield f"config.{name}={given[name]!r}: must be greater than 0"
-    not_negative = ("loss.margin", "loss.warmup_epochs", "optim.weight_decay", "optim.clip", "optim.text_lr_factor")
-    for name in (*not_negative, "train.checkpoint_every", "train.max_skipped", "loss.num_negatives", "eval.matrix_gb"):
-        if given[name] is not None and given[name] < 0:
-            yield f"config.{name}={given[name]!r}: must not be negative"
+    yield from range_problems(given)
     augment = config.data.augment
-    for name in ("region_drop", "word_touch", "word_mask", "word_random", "word_delete"):
-        if not 0 <= augment[name] <= 1:
-            yield f"config.data.augment.{name}={augment[name]!r}: a probability, must lie in [0, 1]"
-    for name, value in (
-        ("train_share", config.data.train_share),
-        ("alter.permuted_labels", config.data.alter.permuted_labels),
-        ("alter.noisy_words", config.data.alter.noisy_words),
-    ):
-        if not 0 <= value <= 1 or (name == "train_share" and not value):
-            yield f"config.data.{name}={value!r}: a share, must lie in {'(' if name == 'train_share' else '['}0, 1]"
-    if config.data.alter.regions < 0:
-        yield f"config.data.alter.regions={config.data.alter.regions!r}: must not be negative; 0 takes all"
     if abs(augment.word_mask + augment.word_random + augment.word_delete - 1) > 1e-6:
-        yield "config.data.augment: word_mask + word_random + word_delete must be 1"
-    if not 0 <= config.model.aggregation.ratio <= 0.5:
-        yield f"config.model.aggregation.ratio={config.model.aggregation.ratio!r}: must lie in [0, 0.5]"
-    yield from _model_problems(config, given)
+        yield "config.data.augment: word_mask + word_random + word_delete must be 1; they say how a word is touched"
+    yield from _model_problems(config)
     if config.data.source == "tfds" and not config.data.dir:
-        yield "config.data.dir: not set; pass --config.data.dir=OUT, the directory that itm_jax.convert tfds built in"
+        yield "config.data.dir: not set; pass --config.data.dir=OUT, the data set that itm_jax.convert tfds wrote"
     if config.data.source == "precomp" and not config.data.dir:
         yield ("config.data.dir: not set; pass --config.data.dir=DIR with {split}_ims.npy and {split}_caps.txt")
     text = config.model.text
-    if text.dropout is not None and not 0 <= text.dropout < 1:
-        yield f"config.model.text.dropout={text.dropout!r}: must lie in [0, 1)"
     if text.encoder == "gru" and text.pretrained:
         yield (
-            f"config.model.text.pretrained={text.pretrained!r}: of no effect on config.model.text.encoder=gru; leave it "
-            "out, or pass --config.model.text.pretrained= (nothing) where the config file sets it"
+            f"config.model.text.pretrained={text.pretrained!r}: has no effect on config.model.text.encoder=gru; leave "
+            "it out, or pass --config.model.text.pretrained= (empty) where the config file sets it"
         )
     for name in ("embed_size", "min_count"):
         if text.encoder == "bert" and text[name] != known[f"model.text.{name}"]:
-            yield f"config.model.text.{name}={text[name]!r}: of no effect on config.model.text.encoder=bert; leave it out"
+            yield (
+                f"config.model.text.{name}={text[name]!r}: has no effect on config.model.text.encoder=bert; "
+                "leave it out"
+            )
     if not text.trainable and (text.encoder == "gru" or not text.pretrained):
         yield (
-            "config.model.text.trainable=False needs config.model.text.encoder=bert and config.model.text.pretrained: "
-            "a random encoder is of no use"
+            "config.model.text.trainable=False: needs config.model.text.encoder=bert and config.model.text.pretrained; "
+            "set both, or leave the field out"
         )
     yield from _shape_problems(config)
     yield from _memory_problems(config)
     buckets = list(config.data.token_buckets)
     if buckets != sorted(set(buckets)) or any(b < 4 for b in buckets):
-        yield f"config.data.token_buckets={tuple(buckets)}: must be increasing lengths of at least 4"
+        yield f"config.data.token_buckets={tuple(buckets)}: must be increasing lengths of at least 4 tokens"
 
 
-def _model_problems(config: ml_collections.ConfigDict, given: dict[str, Any]) -> Iterator[str]:
+def _model_problems(config: ml_collections.ConfigDict) -> Iterator[str]:
     model, name = config.model, config.model.name
     if name in MODELS or is_own(name):
         fields = fields_of(name)
@@ -165,70 +144,54 @@ def _model_problems(config: ml_collections.ConfigDict, given: dict[str, Any]) ->
             yield f"config.model.variant={model.variant!r}: config.model.name={name} has no such variant; leave it out"
         if config.loss.soft_negatives in ("mixup", "hardest") and not fields.single_vector:
             yield (
-                f"config.loss.soft_negatives={config.loss.soft_negatives!r}: needs one vector per item, which "
-                f"config.model.name={name} has not; none or hinge"
+                f"config.loss.soft_negatives={config.loss.soft_negatives!r}: needs a model with one vector per item, "
+                f"which config.model.name={name} is not; set it to none or hinge"
             )
         yield from fields.problems(config)
     if config.loss.function and not is_own(config.loss.function):
-        yield f"config.loss.function={config.loss.function!r}: must be MODULE:FUNCTION"
-    for field, low, high in (
-        ("graph.layers", 0, 100),
-        ("graph.heads", 1, 1000),
-        ("words.layers", 0, 100),
-        ("fusion.rounds", 0, 100),
-        ("alignment.beta", 0, float("inf")),
-        ("alignment.gamma", 0, float("inf")),
-        ("attention.temperature", 0, float("inf")),
-        ("graph.iou", -1, 1),
-    ):
-        value = given[f"model.{field}"]
-        if value is not None and not low <= value <= high:
-            yield f"config.model.{field}={value!r}: must lie in [{low}, {high}]"
-    if not 0 <= model.graph.dropout < 1:
-        yield f"config.model.graph.dropout={model.graph.dropout!r}: must lie in [0, 1)"
+        yield f"config.loss.function={config.loss.function!r}: must be MODULE:FUNCTION, a loss of your own"
 
 
 def _memory_problems(config: ml_collections.ConfigDict) -> Iterator[str]:
     train, text, b = config.train, config.model.text, config.data.batch_size
     for name, set_to in (("text_parts", train.text_parts > 1), ("remat", train.remat)):
         if set_to and not text.trainable:
-            yield f"config.train.{name}={train[name]!r}: of no effect on config.model.text.trainable=False; leave it out"
+            yield (
+                f"config.train.{name}={train[name]!r}: has no effect on config.model.text.trainable=False; leave it out"
+            )
     if train.remat and text.encoder == "gru":
-        yield "config.train.remat=True: of no effect on config.model.text.encoder=gru; leave it out"
+        yield "config.train.remat=True: has no effect on config.model.text.encoder=gru; leave it out"
     if b % max(1, train.text_parts):
-        yield f"config.train.text_parts={train.text_parts!r}: config.data.batch_size={b} is no multiple of it"
+        yield (
+            f"config.train.text_parts={train.text_parts!r}: config.data.batch_size={b} is no multiple of it; "
+            "change one of them"
+        )
 
 
 def _shape_problems(config: ml_collections.ConfigDict) -> Iterator[str]:
     text, data = config.model.text, config.data
-    if not 0 <= config.seed < 2**31:
-        yield f"config.seed={config.seed!r}: must lie in [0, 2^31)"
     if data.dev_split in ("test", "testall"):
         yield f"config.data.dev_split={data.dev_split!r}: a run must not be selected on a split that reports"
-    for name, value, least in (
-        ("data.batch_size", data.batch_size, 2),
-        ("data.max_tokens", data.max_tokens, 3),
-        ("model.width", config.model.width, 2),
-        *((f"data.scenes.{k}", data.scenes[k], 1) for k in ("train", "dev", "test", "regions", "features")),
-        *((f"model.text.{k}", text[k], 1) for k in ("hidden_size", "num_layers", "num_heads", "intermediate_size")),
-    ):
-        if value < least:
-            yield f"config.{name}={value!r}: must be at least {least}"
+    if not re.fullmatch(r"[\w.-]+", data.name):
+        yield f"config.data.name={data.name!r}: must be letters, digits, '.', '_' and '-'; it becomes part of file names"
     if text.num_heads > 0 and text.hidden_size % text.num_heads:
         yield f"config.model.text.hidden_size={text.hidden_size}: not a multiple of num_heads={text.num_heads}"
     first, last = config.train.profile if len(config.train.profile) == 2 else (1, 0)
     if not 0 <= first <= last:
-        yield f"config.train.profile={tuple(config.train.profile)!r}: must be two steps, (first, last), or (0, 0)"
+        yield (
+            f"config.train.profile={tuple(config.train.profile)!r}: must be (first step, last step), "
+            "or (0, 0) for no trace"
+        )
     if text.activation not in ACTIVATIONS:
         yield f"config.model.text.activation={text.activation!r}: must be one of {', '.join(ACTIVATIONS)}"
 
 
 def split_problem(config: Any) -> str | None:
-    """What is wrong where train, dev and test are not three splits."""
+    """Returns a message where train, dev and test are not three different splits, else None."""
     used = (config.data.train_split, config.data.dev_split, config.data.test_split)
     if len(set(used)) == 3:
         return None
     return (
-        f"config.data: train_split={used[0]}, dev_split={used[1]}, test_split={used[2]}: must be three different splits; "
-        "dev selects, test reports"
+        f"config.data: train_split={used[0]}, dev_split={used[1]}, test_split={used[2]}: must be three different "
+        "splits; dev selects, test reports"
     )

@@ -1,1 +1,1 @@
-"""Readers (`precomp`, `scenes`), text tables, augmentation and the input pipeline."""
+"""Reads data sets (`precomp`, `scenes`, `tfds`) and text, completes a config on them, and makes batches."""

@@ -1,6 +1,6 @@
-"""Splits made smaller or worse on purpose, for experiments: fewer training images, fewer regions, wrong labels, noisy words.
+"""Makes splits smaller or worse on purpose: fewer training images or regions, wrong labels, noisy words.
 
-Which labels and words are touched is a pure function of the split's sizes, so that models meet the same noise.
+The labels and words that are changed are a pure function of the split's sizes, so that all models meet the same noise.
 """
 
 import dataclasses
@@ -16,27 +16,27 @@ from itm_jax.structs import Split
 
 
 class FirstRegions(RowsElsewhere):
-    """The first images and regions of features that are read by row."""
+    """The first images and the first regions of features that are read by row."""
 
     def __init__(self, features: Any, images: int, regions: int):
         super().__init__((images, regions, features.shape[2]), features.dtype)
         self._features = features
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """Rows by their indices."""
+        """Reads rows by their indices."""
         return self._features[rows][:, : self.shape[1]]
 
 
 def alter(split: Split, data: Any, *, train: bool) -> Split:
-    """The split as the experiment of the config wants it; the same object where it wants nothing.
+    """Returns the split with the changes that the config asks for; the same object where it asks for none.
 
     Args:
         split: as read.
-        data: the `data` section: `train_share` and `alter`.
-        train: whether it is the train split, to which `train_share` applies.
+        data: the `data` section, with `train_share` and `alter`.
+        train: whether it is the train split; `train_share` applies to this split alone.
 
     Raises:
-        InputError: the split has fewer regions, or no labels to permute.
+        InputError: the split has fewer regions than asked for, or no labels to permute.
     """
     if train and data.train_share < 1:
         split = first_images(split, max(1, round(data.train_share * split.num_images)))
@@ -50,26 +50,31 @@ def alter(split: Split, data: Any, *, train: bool) -> Split:
 
 
 def first_images(split: Split, images: int) -> Split:
-    """The first images of a split and their captions; the files' order is taken for random, as the field's is."""
+    """Returns the first images of a split with their captions. The order of the files is assumed to be random."""
     captions = images * split.captions_per_image
-    part = {name: x if (x := getattr(split, name)) is None else x[:images] for name in ("boxes", "labels", "objects")}
     return dataclasses.replace(
         split,
         features=_first(split.features, images, split.features.shape[1]),
         captions=split.captions[:captions],
         ids=split.ids[:images],
+        boxes=None if split.boxes is None else split.boxes[:images],
+        labels=None if split.labels is None else split.labels[:images],
         edges=None if split.edges is None else split.edges[:captions],
-        **part,
+        objects=None if split.objects is None else split.objects[:images],
     )
 
 
 def first_regions(split: Split, regions: int) -> Split:
-    """The first regions of every image: detectors write the most certain ones first."""
-    there = split.features.shape[1]
-    if regions > there:
-        raise InputError(f"config.data.alter.regions={regions}: {split.source} has {there} regions per image")
-    part = {name: x if (x := getattr(split, name)) is None else x[:, :regions] for name in ("boxes", "labels")}
-    return dataclasses.replace(split, features=_first(split.features, split.num_images, regions), **part)
+    """Returns the split with the first regions of every image; detectors write the most certain ones first."""
+    available = split.features.shape[1]
+    if regions > available:
+        raise InputError(f"config.data.alter.regions={regions}: {split.source} has {available} regions per image")
+    return dataclasses.replace(
+        split,
+        features=_first(split.features, split.num_images, regions),
+        boxes=None if split.boxes is None else split.boxes[:, :regions],
+        labels=None if split.labels is None else split.labels[:, :regions],
+    )
 
 
 def _first(features: Any, images: int, regions: int) -> Any:
@@ -79,7 +84,7 @@ def _first(features: Any, images: int, regions: int) -> Any:
 
 
 def permute_labels(split: Split, share: float) -> Split:
-    """A share of the regions' labels, drawn at random, change places with one another."""
+    """Returns the split with a share of its region labels, drawn at random, in exchanged places."""
     if split.labels is None:
         raise InputError(f"config.data.alter.permuted_labels={share}: {split.source} has no labels; leave it out")
     labels = split.labels.reshape(-1).copy()
@@ -89,9 +94,10 @@ def permute_labels(split: Split, share: float) -> Split:
 
 
 def noisy_words(captions: Sequence[str], share: float) -> list[str]:
-    """A share of the words drawn at random: half become another word of the captions, half have two letters swapped.
+    """Returns captions in which a share of the words, drawn at random, is changed.
 
-    The number of words stays, so that dependency edges still fit. A word of one letter is always replaced.
+    Half of these words become another word of the captions; in the other half two letters are swapped. The number of
+    words stays, so that dependency edges still fit. A word of one letter is always replaced.
     """
     words = [caption.split() for caption in captions]
     total = sum(map(len, words))

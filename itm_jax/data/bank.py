@@ -1,4 +1,9 @@
-"""The bank: all region features of a split on the devices, split over them by images; a step gathers its own by index."""
+"""The feature cache on the devices (`data.bank`): all region features of a split, split over the devices by images.
+
+A training step gathers the features of its batch by image index.
+"""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,19 +15,24 @@ from itm_jax.data.pipeline import TextSplit
 from itm_jax.data.precomp import reader as precomp
 from itm_jax.devices.mesh import split_batch
 from itm_jax.errors import InputError
-from itm_jax.structs import Regions
+from itm_jax.structs import AnyArray, Regions
 
-SHARE = 0.4  # of a device's memory that a bank may take: the rest is for parameters, optimiser and the step
-CHUNK_BYTES = 256 << 20  # read from the file at a time
+SHARE = 0.4  # of a device's memory that the cache may take; parameters, optimiser and the step need the rest
+CHUNK_BYTES = 256 << 20  # bytes that are read from the file at a time
 
 
 def bank_dtype(stored: np.dtype, compute: str) -> jnp.dtype:
-    """The dtype of the features in the bank: what a step would make of them first, so that numbers are those of the host."""
+    """Returns the dtype of the features in the cache.
+
+    It is the dtype to which a step would convert them first, so that the numbers are the same as with `data.bank=host`.
+    """
     return jnp.dtype(jnp.bfloat16) if compute == "bfloat16" else jnp.dtype(stored)
 
 
-def on_device(config, data: TextSplit, mesh: Mesh) -> bool:
-    """Whether the features go to the devices: `data.bank`, and for auto where they are accelerators with room.
+def on_device(config, data: TextSplit, mesh: Any) -> bool:
+    """Returns whether the features go to the devices, as `data.bank` says.
+
+    With `auto` they do where the devices are accelerators and the features take at most SHARE of their memory.
 
     Raises:
         InputError: data.bank=device, and the features do not fit.
@@ -41,9 +51,10 @@ def on_device(config, data: TextSplit, mesh: Mesh) -> bool:
 
 
 def make_bank(data: TextSplit, mesh: Mesh, dtype: jnp.dtype) -> Regions:
-    """Regions of all images of a split, [i ...] split over the mesh, filled up to a multiple of its devices.
+    """Returns the regions of all images of a split, [i ...], split over the mesh by images.
 
-    The file is read once, in chunks; each process reads what its own devices hold.
+    i is filled up to a multiple of the number of devices. The file is read once, in chunks; each process reads what its
+    own devices hold.
     """
     count = -(-data.split.num_images // mesh.size) * mesh.size
     sharding = split_batch(mesh)
@@ -59,24 +70,28 @@ def make_bank(data: TextSplit, mesh: Mesh, dtype: jnp.dtype) -> Regions:
             shard = _write(shard, jax.device_put(chunk.astype(dtype), device), first - part.start)
         return shard
 
-    def whole(x: np.ndarray) -> Array:
-        x = np.concatenate([x, np.zeros((count - len(x), *x.shape[1:]), x.dtype)])
-        return jax.make_array_from_callback(x.shape, sharding, lambda part: x[part])
+    def filled_up(x: AnyArray) -> Array:
+        values = np.concatenate([x, np.zeros((count - len(x), *x.shape[1:]), x.dtype)])
+        return jax.make_array_from_callback(values.shape, sharding, lambda part: values[part])
 
-    parts = sharding.addressable_devices_indices_map((count, *shape))
-    shards = [features(slice(*index[0].indices(count)[:2]), device) for device, index in parts.items()]
+    shards = []
+    for device, index in sharding.addressable_devices_indices_map((count, *shape)).items():
+        assert index is not None  # every device of the mesh has a part
+        shards.append(features(slice(*index[0].indices(count)[:2]), device))
     rest = data.companions(np.arange(data.split.num_images))
     return Regions(
-        jax.make_array_from_single_device_arrays((count, *shape), sharding, shards),
-        *(None if x is None else whole(x) for x in (rest.mask, rest.boxes, rest.labels)),
+        features=jax.make_array_from_single_device_arrays((count, *shape), sharding, shards),
+        mask=filled_up(rest.mask),
+        boxes=None if rest.boxes is None else filled_up(rest.boxes),
+        labels=None if rest.labels is None else filled_up(rest.labels),
     )
 
 
 @jax.jit(donate_argnums=0)
-def _write(shard: Array, chunk: Array, first: int) -> Array:
+def _write(shard: Array, chunk: Array, first: Int[Array, ""]) -> Array:
     return jax.lax.dynamic_update_slice_in_dim(shard, chunk, first, axis=0)
 
 
 def take(bank: Regions, images: Int[Array, " b"]) -> Regions:
-    """The regions of the images."""
+    """Returns the regions of the images from the feature cache."""
     return jax.tree.map(lambda x: x[images], bank)

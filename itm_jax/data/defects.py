@@ -1,4 +1,4 @@
-"""Defects of a data set: raised one by one when it is opened for training, listed all together by `itm_jax.check`."""
+"""Defects of a data set. Training raises the first one; `itm_jax.check` lists them all."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from itm_jax.errors import InputError
 
-SHOWN = 20  # defects of one kind in one file that are listed one by one
+SHOWN = 20  # at most this many defects of one kind in one file are listed one by one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,8 +15,8 @@ class Defect:
 
     Attributes:
         path: the file, directory or config field.
-        where: the place in it: `row 3`, `line 7`, `lines 6..10`, `entry 2`; empty for all of it.
-        kind: a word that stays the same from version to version, `not-finite` say.
+        where: the place in it, such as `row 3`, `line 7`, `lines 6..10` or `entry 2`; empty for all of it.
+        kind: a word that stays the same from version to version, such as `not-finite`.
         text: what is wrong, and what to do.
     """
 
@@ -30,13 +30,14 @@ class Defect:
 
 
 class Defects:
-    """Where readers report what is wrong.
+    """Collects the defects that readers report.
 
-    Strict: the first defect is raised as InputError, with how many more there are of its kind.
+    With `strict=True` the first defect is raised as an InputError, which says how many there are of its kind.
 
     Attributes:
-        records: the defects; of one kind in one file at most SHOWN.
-        more: how many defects there are beyond those, by (path, kind, text).
+        strict: whether the first defect is raised.
+        records: the defects, at most SHOWN of one kind in one file.
+        more: the number of further defects, by (path, kind, text).
     """
 
     def __init__(self, *, strict: bool):
@@ -46,12 +47,12 @@ class Defects:
 
     @property
     def count(self) -> int:
-        """Number of defects."""
+        """The number of defects."""
         return len(self.records) + sum(self.more.values())
 
     @property
     def lines(self) -> list[str]:
-        """The defects as lines; a line more where there are more of a kind."""
+        """The defects as lines, with one more line for each kind that has further defects."""
         lines = [" ".join(str(defect).split()) for defect in self.records]
         return lines + [f"{path}: {count} more: {text}" for (path, _, text), count in self.more.items()]
 
@@ -63,14 +64,14 @@ class Defects:
         self.records.append(defect)
 
     def add_error(self, error: InputError, kind: str = "input") -> None:
-        """Reports what an error says."""
+        """Reports an error as a defect."""
         if self.strict:
             raise error
         path, colon, text = str(error).partition(": ")
         self.records.append(Defect(path, "", kind, text) if colon else Defect("", "", kind, path))
 
     def each(self, path: Any, noun: str, numbers: Iterable[Any], kind: str, text: str) -> None:
-        """Reports a defect of each of several rows, lines or entries, by their numbers."""
+        """Reports the same defect for several rows, lines or entries, given by their numbers."""
         numbers = [int(n) for n in numbers]
         if not numbers:
             return

@@ -1,4 +1,4 @@
-"""Random numbers that are functions of their keys, made by hashing on the host."""
+"""Random numbers from a hash on the host: each is a function of its key."""
 
 import zlib
 
@@ -8,7 +8,7 @@ _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 
 def uniform(seed: int, stream: str, *shape: int) -> np.ndarray:
-    """Draws in [0, 1), float64, a pure function of (seed, stream, position)."""
+    """Returns float64 draws in [0, 1) of this shape; each is a pure function of (seed, stream, position)."""
     start = np.array([(seed & 0xFFFFFFFF) << 32 | zlib.crc32(stream.encode())], np.uint64)
     x = np.arange(1, int(np.prod(shape)) + 1, dtype=np.uint64) * _GAMMA + _mix(start + _GAMMA)
     return ((_mix(x) >> np.uint64(11)).astype(np.float64) * 2.0**-53).reshape(shape)
@@ -21,5 +21,8 @@ def _mix(x: np.ndarray) -> np.ndarray:
 
 
 def noise(seed: int, stream: str, *shape: int) -> np.ndarray:
-    """Bell-shaped noise of mean 0 and variance 1: four uniform draws added, which is exact everywhere."""
+    """Returns bell-shaped noise of mean 0 and variance 1.
+
+    Each value is the sum of four uniform draws, which is exactly the same on every machine.
+    """
     return (np.sum(uniform(seed, stream, 4, *shape), axis=0) - 2.0) * np.sqrt(3.0)

@@ -1,4 +1,4 @@
-"""Features that are read by row and otherwise stay where they are: what a memory-mapped array answers, of anything."""
+"""Features that stay where they are stored and are read by row, with the interface of a memory-mapped array."""
 
 import abc
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 
 class RowsElsewhere(abc.ABC):
-    """An array [i, r, f] whose rows are read when they are asked for.
+    """An array [i, r, f] whose rows are read when they are indexed.
 
     Attributes:
         shape: (images, regions, width).
@@ -20,22 +20,22 @@ class RowsElsewhere(abc.ABC):
 
     @abc.abstractmethod
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """[n, r, f] rows by their indices, 0 or more, any number of times."""
+        """Returns rows [n, r, f] by their indices, which are not negative; an index may occur several times."""
 
     def __len__(self) -> int:
         return self.shape[0]
 
     @property
     def nbytes(self) -> int:
-        """Size of all features in memory."""
+        """The size of all features in memory, in bytes."""
         return int(np.prod(self.shape)) * self.dtype.itemsize
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        """Rows by index, slice, or array of indices or booleans."""
+        """Returns rows by an index, a slice, or an array of indices or booleans."""
         index = np.arange(len(self))[rows]
         return self.read(index.ravel()).reshape(*index.shape, *self.shape[1:])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
-            raise ValueError("features that are stored elsewhere are always copied")
+            raise ValueError("features that are stored elsewhere are always copied; leave copy=False out")
         return self[:].astype(dtype or self.dtype, copy=False)

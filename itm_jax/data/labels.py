@@ -1,4 +1,4 @@
-"""CPFEAN's label prior on the host: which names a run knows, and the bank of what a language model makes of them."""
+"""CPFEAN's label prior on the host: the label names that a run knows, and their encodings, the label bank."""
 
 import numpy as np
 
@@ -11,10 +11,11 @@ from itm_jax.structs import Split
 
 
 def label_bank(config, split: Split, text: TextInput) -> np.ndarray | None:
-    """[n e] mean of the pretrained encoder's last hidden states over the word pieces of each label name of the split.
+    """Returns the encoding of each label name of the split, [n e], or None where the model uses no label bank.
 
-    None where the model uses no labels, or learns a table of them because its text encoder is from scratch. The states
-    are kept in the cache of text states.
+    An encoding is the mean of the pretrained encoder's last hidden states over the word pieces of the name. These
+    states are kept in the cache of hidden states. A model without a label bank uses no labels, or learns a table of
+    them because its text encoder is trained from scratch.
     """
     if not uses_bank(config, split):
         return None
@@ -30,13 +31,16 @@ def label_bank(config, split: Split, text: TextInput) -> np.ndarray | None:
 
 
 def uses_bank(config, split: Split) -> bool:
-    """Whether the model takes the labels of a split from a bank that the pretrained encoder makes."""
+    """Returns whether the model reads the labels of a split from a label bank, which the pretrained encoder makes."""
     asked = fields_of(config.model.name).labels == "bank" and config.model.regions.labels is not False
     return asked and split.labels is not None and not learns_labels(config)
 
 
 def label_indices(config, split: Split) -> np.ndarray | None:
-    """[i r] rows of the bank, or of the learned table, whose row 0 is for names that the train split has not."""
+    """Returns the row of the label bank or learned table for the label of each region, [i r]; None without labels.
+
+    Row 0 of the learned table is for names that the train split does not have.
+    """
     reads = fields_of(config.model.name).labels is not None
     if split.labels is None or not reads or not config.model.regions.label_names:
         return split.labels
@@ -45,5 +49,5 @@ def label_indices(config, split: Split) -> np.ndarray | None:
 
 
 def learns_labels(config) -> bool:
-    """Whether label names have a learned table, because no pretrained encoder reads them."""
+    """Returns whether label names have a learned table, because no pretrained encoder reads them."""
     return config.model.text.encoder == "gru" or not config.model.text.pretrained

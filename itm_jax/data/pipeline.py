@@ -1,4 +1,4 @@
-"""From splits to batches: Grain's shuffled index, whole batches gathered at once, read ahead by a thread."""
+"""Makes batches of splits: Grain shuffles the indices, a whole batch is gathered at once, a thread reads ahead."""
 
 import dataclasses
 import functools
@@ -10,12 +10,12 @@ import numpy as np
 from itm_jax.data.precomp import reader as precomp
 from itm_jax.data.text.tokens import TokenTable, gather_tokens, padded_length
 from itm_jax.errors import InputError
-from itm_jax.structs import CONSTANTS, LABEL_BANK, Batch, Regions, Split
+from itm_jax.structs import CONSTANTS, LABEL_BANK, Batch, Regions, Split, Tokens
 
 
 @dataclasses.dataclass(frozen=True)
 class TextSplit:
-    """A split with its captions as word pieces, and as frozen states where the text encoder is frozen.
+    """A split with its captions as word pieces, and as hidden states where the text encoder is frozen.
 
     `labels` [i r] are rows of `label_bank` [n e], or of the table that the model learns.
     """
@@ -34,14 +34,14 @@ class TextSplit:
         return {} if self.label_bank is None else {CONSTANTS: {LABEL_BANK: self.label_bank}}
 
     def regions(self, images: np.ndarray) -> Regions:
-        """Regions of the images, all valid, features in their stored dtype."""
+        """Returns the regions of the images, all valid, with features in their stored dtype."""
         split = self.split
         features = split.features[images]
         precomp.check_finite(features, images * split.rows_per_image, split.source)
-        return self.companions(images).replace(features=features)
+        return dataclasses.replace(self.companions(images), features=features)
 
     def companions(self, images: np.ndarray) -> Regions:
-        """The regions of the images without their features."""
+        """Returns the regions of the images without their features."""
         return Regions(
             features=None,
             mask=np.ones((len(images), self.split.features.shape[1]), bool),
@@ -49,28 +49,31 @@ class TextSplit:
             labels=None if self.labels is None else self.labels[images],
         )
 
-    def tokens(self, captions: np.ndarray, part: slice = slice(None)):
-        """Captions, or a part of them, padded to the smallest bucket that holds the longest of all."""
+    def tokens(self, captions: np.ndarray, part: slice = slice(None)) -> Tokens:
+        """Returns the captions, or a part of them, padded to the smallest bucket that holds the longest of all."""
         length = padded_length(int(self.table.lengths[captions].max()), self.buckets, self.max_tokens)
         return gather_tokens(self.table, captions[part], length, self.states)
 
     def batch(self, captions: np.ndarray, *, regions: bool = True, part: slice = slice(None)) -> Batch:
-        """The pairs (caption, its image) of rows `part`, padded as the whole batch is.
+        """Returns the pairs (caption, its image) of the rows `part`, padded as the whole batch is.
 
-        Without regions where those are on the devices (`data.bank`).
+        Args:
+            captions: indices of the captions of the whole batch.
+            regions: False leaves the regions out, where they are on the devices (`data.bank`).
+            part: the rows of the batch that are wanted.
         """
         images = captions[part] // self.split.captions_per_image
-        found = self.regions(images) if regions else None
-        return Batch(regions=found, tokens=self.tokens(captions, part), image=images.astype(np.int32))
+        batch_regions = self.regions(images) if regions else None
+        return Batch(regions=batch_regions, tokens=self.tokens(captions, part), image=images.astype(np.int32))
 
 
 def usable_buckets(config) -> tuple[int, ...]:
-    """The padded lengths up to the longest that captions may have."""
+    """Returns the padded lengths that are not above `data.max_tokens`."""
     return tuple(b for b in config.data.token_buckets if b <= config.data.max_tokens)
 
 
 def steps_per_epoch(split: Split, batch_size: int) -> int:
-    """Whole batches of pairs in an epoch."""
+    """Returns the number of whole batches in an epoch."""
     steps = len(split.captions) // batch_size
     if not steps:
         raise InputError(
@@ -89,10 +92,18 @@ def train_batches(
     regions: bool = True,
     part: slice = slice(None),
 ) -> Iterator[Batch]:
-    """Endless batches from step `start` on; batch number s is a pure function of (seed, s).
+    """Returns endless batches from step `start` on; batch number s is a pure function of (seed, s).
 
-    Each epoch is a new permutation of the pairs, cut into whole batches. Without `regions` a batch names its images only.
-    Of each batch a process gets its rows, `part`.
+    Each epoch is a new permutation of the pairs, cut into whole batches.
+
+    Args:
+        data: the train split.
+        batch_size: pairs per batch.
+        seed: of the permutations.
+        start: number of the first batch.
+        prefetch: batches that are read ahead.
+        regions: False leaves the regions out; a batch then has only the indices of its images.
+        part: the rows of each batch that this process needs.
     """
     pairs = grain.MapDataset.range(len(data.split.captions)).seed(seed).shuffle()
     batches = pairs.batch(batch_size, drop_remainder=True).repeat()

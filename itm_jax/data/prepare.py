@@ -1,7 +1,7 @@
-"""Completes a config, once, into a frozen copy, together with the splits and the text side that it names.
+"""Completes a config, once, into a frozen copy, and opens the splits and the text side that it names.
 
-Everything behind `prepare` reads complete values: sizes of the text encoder, fields that model and variant decide, priors
-that the data have. The config that is handed in is never changed.
+The code that follows `prepare` reads complete values: the sizes of the text encoder, the fields that model and variant
+decide, the priors that the data set has. The config that is handed in is never changed.
 """
 
 import dataclasses
@@ -27,14 +27,14 @@ from itm_jax.structs import Split
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """A completed config with its text side and the splits that were asked for, in that order."""
+    """A completed config with its text side, and the splits that were asked for, in the order of their names."""
 
     config: ml_collections.FrozenConfigDict
     text: TextInput
     splits: tuple[Split, ...]
 
     def with_text(self, split: Split) -> TextSplit:
-        """A split with its captions tokenized and, for a frozen encoder, encoded or found in the cache."""
+        """Returns a split with its captions as tokens and, for a frozen encoder, as hidden states."""
         return with_text(self.config, split, self.text)
 
 
@@ -49,9 +49,9 @@ def prepare(
 
     Args:
         config: any config; it stays as it is.
-        names: the splits to open. Without `trained` the first one is the train split, which decides priors.
-        workdir: of the run, which keeps the vocabulary of a BiGRU once it has begun.
-        trained: the config of the finished run that is to be evaluated; it decides priors.
+        names: the splits to open. Without `trained` the first one is the train split, which decides the priors.
+        workdir: of the run; it keeps the vocabulary of a BiGRU once the run has begun.
+        trained: the config of the finished run that is evaluated; it decides the priors.
 
     Raises:
         InputError: data, text side or config are not usable, or more than the evaluated data differs from `trained`.
@@ -65,10 +65,10 @@ def prepare(
 
 
 def complete_on(config, splits: Sequence[Split], *, workdir: pathlib.Path | None = None) -> Prepared:
-    """Completes a config with splits that are open already; the first one is the train split.
+    """Completes a config with splits that are already open; the first one is the train split.
 
     Raises:
-        InputError: text side or config are not usable, or a prior is asked for that the train split does not have.
+        InputError: text side or config are not usable, or the config asks for a prior that the train split lacks.
     """
     text = load_text(config, workdir=workdir, captions=splits[0].captions)
     completed = _with_priors(_with_text_fields(complete(config), text), splits[0])
@@ -81,33 +81,33 @@ def _with_text_fields(config: ml_collections.ConfigDict, text: TextInput) -> ml_
 
 
 def _with_priors(config: ml_collections.ConfigDict, train: Split) -> ml_collections.ConfigDict:
-    """Sets the fields of `model.regions` that are not set: a prior is used where the train split has it.
+    """Sets the fields of `model.regions` that are not set: a prior is used where the train split has its data.
 
-    Without boxes in the train split all pairs of regions attend to each other, and `model.graph.iou` becomes None.
+    Where the train split has no boxes, all pairs of regions attend to each other, and `model.graph.iou` becomes None.
     """
     model, regions, graph = fields_of(config.model.name), config.model.regions, config.model.graph
     if model.labels == "index" and train.labels is not None and not regions.label_names:
         regions.label_names = tuple(train.label_names)
     for name, used in (("boxes", model.boxes), ("labels", model.labels == "bank")):
-        there = getattr(train, name) is not None
-        if used and regions[name] and not there:
+        available = getattr(train, name) is not None
+        if used and regions[name] and not available:
             raise InputError(f"config.model.regions.{name}=True: {train.source} has no {name}; leave the field out")
         if used and regions[name] is None:
-            regions[name] = there
+            regions[name] = available
     if model.boxes:
         _set_neighbourhood(graph, train)
     if model.labels == "bank" and regions.labels and learns_labels(config) and not regions.label_names:
         regions.label_names = tuple(train.label_names)
     if model.reads_field("model.alignment") and config.model.alignment.gamma and train.captions_per_image < 2:
         raise InputError(
-            f"config.model.alignment.gamma={config.model.alignment.gamma}: {train.source} has one caption per image; the "
-            "corpus prior needs several"
+            f"config.model.alignment.gamma={config.model.alignment.gamma}: {train.source} has one caption per image, "
+            "and the corpus prior needs several; leave the field out"
         )
     return config
 
 
 def _set_neighbourhood(graph: ml_collections.ConfigDict, train: Split) -> None:
-    """`graph.iou` is None where all pairs of regions attend: a command line says -1, and data without boxes mean it."""
+    """Sets `graph.iou` to None where all pairs of regions attend: where it is -1, or the train split has no boxes."""
     usual = default_config().model.graph
     if graph.iou is not None and graph.iou < 0:
         graph.iou = None
@@ -119,7 +119,7 @@ def _set_neighbourhood(graph: ml_collections.ConfigDict, train: Split) -> None:
 
 
 def _with_priors_of_run(config: ml_collections.ConfigDict, trained) -> ml_collections.ConfigDict:
-    """Sets the fields of `model.regions` that are not set to their values in the finished run."""
+    """Sets the fields of `model.regions` that are not set, and a `graph.iou` of None, as in the finished run."""
     for name, value in trained.model.regions.items():
         if config.model.regions[name] in (None, ()):
             config.model.regions[name] = value
@@ -129,7 +129,7 @@ def _with_priors_of_run(config: ml_collections.ConfigDict, trained) -> ml_collec
 
 
 def check_priors(config, split: Split) -> None:
-    """Raises InputError where a split lacks what the run's priors, decided by its train split, or its word graph need."""
+    """Raises InputError where a split lacks boxes, labels or dependency edges that the run's model needs."""
     model, graph = fields_of(config.model.name), config.model.graph
     for name, used in (("boxes", model.boxes), ("labels", model.labels == "bank")):
         if used and config.model.regions[name] and getattr(split, name) is None:
@@ -144,13 +144,13 @@ def check_priors(config, split: Split) -> None:
         )
     if uses_edges(config.model) and split.edges is None:
         raise InputError(
-            f"{split.source}: no dependency edges, which config.model.words.graph=sparse needs; add "
+            f"{split.source}: has no dependency edges, which config.model.words.graph=sparse needs; add "
             f"{split.name}_dependencies.json (itm_jax.convert dependencies writes it), or leave the field out"
         )
 
 
 def with_text(config, split: Split, text: TextInput) -> TextSplit:
-    """A split with its captions tokenized and, for a frozen encoder, encoded or found in the cache.
+    """Returns a split with its captions as tokens and, for a frozen encoder, as hidden states.
 
     Args:
         config: a completed config.

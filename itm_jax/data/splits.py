@@ -10,7 +10,7 @@ from itm_jax.structs import Split
 
 
 def read_split(config, name: str) -> Split:
-    """A split of the configured source, altered where the config says so."""
+    """Reads a split of the configured source, and alters it where the config says so (`data.alter`)."""
     return alter(_read(config, name), config.data, train=name == config.data.train_split)
 
 
@@ -25,17 +25,19 @@ def _read(config, name: str) -> Split:
         from itm_jax.data.tfds import reader as tfds_reader
 
         return tfds_reader.read_split(config.data.dir, name)
-    return precomp.read_split(config.data.dir, name)
+    split = precomp.read_split(config.data.dir, name)
+    assert split is not None  # defects are strict: the first one is raised
+    return split
 
 
 def read_splits(config, names: Sequence[str]) -> list[Split]:
-    """Opens several splits of one data set; features of different widths are an InputError."""
+    """Reads several splits of one data set; it is an InputError where their features differ in width."""
     splits = [read_split(config, name) for name in names]
     first = splits[0]
     for other in splits[1:]:
         if other.features.shape[-1] != first.features.shape[-1]:
             raise InputError(
-                f"{other.source}: features are {other.features.shape[-1]} wide, "
-                f"those of {first.source} {first.features.shape[-1]}"
+                f"{other.source}: features are {other.features.shape[-1]} wide, but those of {first.source} are "
+                f"{first.features.shape[-1]} wide; extract both in the same way"
             )
     return splits

@@ -1,4 +1,4 @@
-"""Statistics of the train captions that belong to a model's variables: they stay with its checkpoints."""
+"""Statistics of the train captions that are among a model's variables, so that its checkpoints keep them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,7 +12,7 @@ from itm_jax.structs import WORD_PRIOR
 
 
 def data_statistics(config: Any, train: TextSplit, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """Those of the named entries of `batch_stats` that are computed from the train split, by name."""
+    """Returns the entries of `batch_stats` among `names` that are computed from the train split, by name."""
     if WORD_PRIOR not in names:
         return {}
     size = config.model.text.vocab_size
@@ -20,24 +20,24 @@ def data_statistics(config: Any, train: TextSplit, names: Iterable[str]) -> dict
 
 
 def shapes_of_statistics(config: Any) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes of all statistics that a run may have."""
+    """Returns the shapes of all statistics that a run may have, by name."""
     return {WORD_PRIOR: jax.ShapeDtypeStruct((config.model.text.vocab_size,), np.float32)}
 
 
 def word_prior(
     ids: Int[np.ndarray, " p"], lengths: Int[np.ndarray, " t"], captions_per_image: int, vocab_size: int
 ) -> Float[np.ndarray, " v"]:
-    """ρ of each word piece: P(it occurs in two or more of an image's captions | it occurs in one), [v].
+    """Returns ρ of each word piece, [v]: P(it occurs in two or more captions of an image | it occurs in one).
 
     Args:
         ids: word pieces of all train captions, one after the other.
         lengths: [t] pieces of each caption.
-        captions_per_image: captions are grouped by image.
+        captions_per_image: captions of each image; captions are grouped by image.
         vocab_size: v.
 
     Returns:
-        float32. Every piece is counted once more with the mean, so that one that does not occur has it, and none is 0
-        where any piece occurs in two captions of an image.
+        float32. The mean over the pieces that occur counts as one more image of every piece. So a piece that does not
+        occur has the mean, and no piece has 0 where any piece occurs in two captions of an image.
     """
     caption = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
     occurs = np.unique(caption * vocab_size + ids)  # once per caption

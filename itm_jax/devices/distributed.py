@@ -1,7 +1,7 @@
-"""Several processes, one run: how they find each other, what the first does for all, and what they agree on.
+"""One run of several processes: how they find each other, what the first does for all, and what they agree on.
 
-Every process reads its own part of each batch and computes its devices' part of each step. The first alone reads and
-writes the workdir. Where one ends, the others end too, within the heartbeat's time.
+Every process reads its own part of each batch and computes its devices' part of each step. Only the first process reads
+and writes the workdir. Where one process ends, the others end too, within the heartbeat's time.
 """
 
 import glob
@@ -20,9 +20,9 @@ from jax.experimental import multihost_utils
 from itm_jax.devices.mesh import put
 from itm_jax.errors import InputError
 
-WAIT = "ITM_JAX_WAIT_SECONDS"  # how long the processes of a run wait for one another to come, by default as JAX
+WAIT = "ITM_JAX_WAIT_SECONDS"  # how long the processes of a run wait for each other; JAX has the same default
 WAIT_SECONDS = 300
-HEARTBEAT_SECONDS = 60  # after which a process that says nothing is taken for dead
+HEARTBEAT_SECONDS = 60  # a process that is silent for so long counts as dead
 TPU_DEVICES = ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*")
 PLAIN = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
@@ -30,12 +30,13 @@ PLAIN = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 def start() -> None:
     """Joins the other processes of this run, where the environment says that there are any.
 
-    Plain variables: JAX_COORDINATOR_ADDRESS (host:port of the first process), JAX_NUM_PROCESSES, JAX_PROCESS_ID. Of
-    SLURM and TPU pods JAX knows the variables, and the metadata server, itself. To be called before anything else of JAX.
-    Where the first process waits in vain for others JAX aborts it (exit code 134), after ITM_JAX_WAIT_SECONDS.
+    Call this before anything else of JAX. The plain variables are JAX_COORDINATOR_ADDRESS (host:port of the first
+    process), JAX_NUM_PROCESSES and JAX_PROCESS_ID. For SLURM and TPU pods, JAX itself reads their variables and the
+    metadata server. Where the first process waits in vain for others, JAX aborts it (exit code 134) after
+    ITM_JAX_WAIT_SECONDS.
 
     Raises:
-        InputError: some of the plain variables are missing or wrong, or the first process did not come.
+        InputError: some of the plain variables are missing or wrong, or the first process did not answer.
     """
     seconds = wait_seconds(os.environ)
     slurm = "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
@@ -53,18 +54,18 @@ def start() -> None:
         )
     except (RuntimeError, ValueError) as e:
         if not arguments and not slurm and "coordinator_address should be defined" in str(e):
-            return  # a TPU that is no part of a pod
+            return  # a TPU that is not part of a pod
         raise InputError(
             f"the processes of this run did not find each other: {' '.join(str(e).split())[:300]}"
         ) from None
     if jax.default_backend() == "cpu":
-        # With a cache, runs of two processes and optim.sharded died of messages of the wrong size (4 of 4; without it 5 of 5
-        # went through; jax 0.10). Likely a program read from it and one just compiled send in different orders.
+        # With a cache, 4 of 4 runs of two processes with optim.sharded died of messages of the wrong size. Without a
+        # cache, 5 of 5 finished (jax 0.10). Probably a program from the cache and a new one send in different orders.
         jax.config.update("jax_enable_compilation_cache", False)
 
 
 def plain_variables(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Arguments of `jax.distributed.initialize` from the plain variables; empty where none is set."""
+    """Returns the arguments of `jax.distributed.initialize` from the plain variables; empty where none is set."""
     given = [name for name in PLAIN if environment.get(name)]
     if not given:
         return {}
@@ -73,13 +74,13 @@ def plain_variables(environment: Mapping[str, str]) -> dict[str, Any]:
         raise InputError(f"{', '.join(missing)}: not set, but {given[0]} is; several processes need all three")
     address, count, index = (environment[name] for name in PLAIN)
     if not (count.isdecimal() and index.isdecimal() and int(index) < int(count)):
-        raise InputError(f"JAX_PROCESS_ID={index}, JAX_NUM_PROCESSES={count}: must be numbers, the first the smaller")
+        raise InputError(f"JAX_PROCESS_ID={index}, JAX_NUM_PROCESSES={count}: must be numbers, the first one smaller")
     arguments = {"coordinator_address": address, "num_processes": int(count), "process_id": int(index)}
     return arguments | {"cluster_detection_method": "deactivate"}
 
 
 def wait_seconds(environment: Mapping[str, str]) -> int:
-    """Seconds of ITM_JAX_WAIT_SECONDS."""
+    """Returns the value of ITM_JAX_WAIT_SECONDS, in seconds."""
     text = environment.get(WAIT) or str(WAIT_SECONDS)
     if not text.isdecimal():
         raise InputError(f"{WAIT}={text}: must be a whole number of seconds")
@@ -87,10 +88,10 @@ def wait_seconds(environment: Mapping[str, str]) -> int:
 
 
 def wait_for(address: str, seconds: float) -> None:
-    """Waits until the first process listens; JAX would abort without a word that helps.
+    """Waits until the first process listens. JAX would abort without a helpful message.
 
     Raises:
-        InputError: the address cannot be meant, or nothing listened there in time.
+        InputError: the address is invalid, or nothing listened there in time.
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
@@ -107,14 +108,17 @@ def wait_for(address: str, seconds: float) -> None:
 
 
 def on_tpu() -> bool:
-    """Whether this machine has TPUs that JAX may use."""
+    """Returns whether this machine has TPUs that JAX may use."""
     if os.environ.get("JAX_PLATFORMS", "tpu").split(",")[0] not in ("", "tpu") or not find_spec("libtpu"):
         return False
     return any(map(glob.glob, TPU_DEVICES))
 
 
 def slurm_devices(environment: Mapping[str, str]) -> dict[str, Any]:
-    """`local_device_ids` where SLURM started one task on a node of several GPUs: JAX would give it the first GPU alone."""
+    """Returns `local_device_ids` where SLURM started one task on a node of several GPUs, else an empty dict.
+
+    JAX would give such a task only the first GPU.
+    """
     tasks = environment.get("SLURM_STEP_TASKS_PER_NODE") or environment.get("SLURM_TASKS_PER_NODE") or ""
     gpus = environment.get("SLURM_GPUS_ON_NODE", "")
     if tasks.split("(")[0] == "1" and gpus.isdecimal() and int(gpus) > 1:
@@ -123,22 +127,25 @@ def slurm_devices(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def first() -> bool:
-    """Whether this process reads and writes the workdir."""
+    """Returns whether this process reads and writes the workdir."""
     return jax.process_index() == 0
 
 
 def alone() -> bool:
-    """Whether it is the only one."""
+    """Returns whether this is the only process of the run."""
     return jax.process_count() == 1
 
 
 def any_of_them(flag: bool) -> bool:
-    """Whether the flag is set in any process; all must ask."""
+    """Returns whether the flag is set in any process. All processes must call this."""
     return flag if alone() else bool(np.any(multihost_utils.process_allgather(np.array(flag))))
 
 
 def near(tree: Any) -> Any:
-    """A tree on the host of the first process, arrays in parts put together; alone, as it is. All must call it."""
+    """Returns the tree on the host of the first process, with split arrays put together.
+
+    All processes must call this. Where there is only one process, the tree is returned unchanged.
+    """
     if alone():
         return tree
 
@@ -151,30 +158,30 @@ def near(tree: Any) -> Any:
 
 
 def by_first(read: Callable[[Any], tuple[Any, Any] | None], like: Any) -> tuple[Any, Any] | None:
-    """What the first process reads, for all of them.
+    """Returns, in every process, what the first process reads.
 
     Args:
-        read: takes a tree of the wanted layout (of several processes: zeros on the host) and returns (the tree, a JSON
-            value) or None.
+        read: takes a tree of the wanted layout (with several processes: zeros on the host) and returns (the tree, a
+            JSON value) or None.
         like: arrays or shape structs, laid out over the mesh.
     """
     if alone():
         return read(like)
     mine = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
-    found = read(mine) if first() else None
-    note = _text_of_first(json.dumps([found[1]] if found else []))
+    result = read(mine) if first() else None
+    note = _text_of_first(json.dumps([result[1]] if result else []))
     if not note:
         return None
-    tree = jax.tree.map(np.asarray, found[0]) if found else mine
+    tree = jax.tree.map(np.asarray, result[0]) if result else mine
 
-    def send(mine, wanted):  # one at a time: what is in parts need never be whole on a device beside all the rest
+    def send(mine, wanted):  # one array at a time: a device never holds more than one split array whole
         return put(np.asarray(multihost_utils.broadcast_one_to_all(mine, is_source=first())), wanted.sharding)
 
     return jax.tree.map(send, tree, like), note[0]
 
 
 def _text_of_first(text: str) -> Any:
-    """The JSON value of the first process."""
+    """Returns the JSON value whose text the first process passes."""
     data = np.frombuffer(text.encode(), np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.array(len(data)), is_source=first()))
     data = data if first() else np.zeros(size, np.uint8)

@@ -1,7 +1,7 @@
-"""Memory of a CPU's programs, kept by the process between steps instead of given back and asked for again.
+"""Keeps the memory of programs on a CPU in the process between steps, instead of returning it to the system.
 
-A training step on a CPU allocates its gigabytes of temporary memory anew; glibc maps and unmaps them every time, and the
-kernel fills every page with zeros, for up to a third of the step's time (docs/training.md).
+Every training step on a CPU allocates gigabytes of temporary memory. By default, glibc maps and unmaps them every time,
+and the kernel fills every page with zeros. This takes up to a third of the step's time (docs/training.md).
 """
 
 import ctypes
@@ -9,17 +9,18 @@ import glob
 import os
 import sys
 
-M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of <malloc.h>
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # from <malloc.h>
 ACCELERATORS = ("/dev/nvidia[0-9]*", "/dev/accel[0-9]*", "/dev/vfio/[0-9]*", "/dev/kfd")
 
 
 def keep_memory() -> bool:
-    """Tells glibc to keep what is freed, in one arena; to be called before JAX computes anything, whose threads would take
-    their own.
+    """Tells glibc to keep freed memory, in one arena.
+
+    Call it before JAX computes anything, because JAX's threads would take arenas of their own.
 
     Returns:
-        Whether it was told: on a machine without accelerators, or with JAX_PLATFORMS=cpu, where the C library is glibc
-        and the user has set no GLIBC_TUNABLES.
+        Whether glibc was told. This happens on a machine without accelerators, or with JAX_PLATFORMS=cpu, where the C
+        library is glibc and the user has not set GLIBC_TUNABLES.
     """
     platforms = os.environ.get("JAX_PLATFORMS", "")
     on_cpu = platforms == "cpu" or not (platforms or any(map(glob.glob, ACCELERATORS)))

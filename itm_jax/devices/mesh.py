@@ -1,4 +1,4 @@
-"""One mesh with a `data` axis over all devices; parameters replicated, batches split."""
+"""One mesh with a `data` axis over all devices. Parameters are replicated, batches are split."""
 
 from collections.abc import Sequence
 
@@ -10,27 +10,27 @@ from itm_jax.errors import InputError
 
 
 def make_mesh(batch_size: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh over the devices (default: all); the batch must divide evenly."""
+    """Returns a mesh over the devices (default: all). The batch size must be a multiple of their number."""
     devices = jax.devices() if devices is None else devices
     n = len(devices)
     if batch_size % n:
         raise InputError(f"config.data.batch_size={batch_size}: not a multiple of the {n} devices")
-    in_order = sorted(devices, key=lambda d: (d.process_index, d.id))  # each process has rows next to each other
+    in_order = sorted(devices, key=lambda d: (d.process_index, d.id))  # the rows of a process are consecutive
     return Mesh(np.array(in_order), ("data",), axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The same value on every device."""
+    """Returns the sharding with the same value on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def split_batch(mesh: Mesh) -> NamedSharding:
-    """Leading axis over `data`."""
+    """Returns the sharding that splits the leading axis over `data`."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
 def spread(x, mesh: Mesh) -> NamedSharding:
-    """The first axis of x that divides evenly over `data`; on every device, where none does."""
+    """Returns the sharding that splits the first axis of x that divides evenly; without one, x is replicated."""
     for axis, size in enumerate(x.shape):
         if size and size % mesh.size == 0:
             return NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
@@ -38,7 +38,7 @@ def spread(x, mesh: Mesh) -> NamedSharding:
 
 
 def put(tree, sharding: NamedSharding):
-    """Moves what every process holds whole to the devices; each process sends its own devices their part."""
+    """Moves a tree that every process holds whole to the devices. Each process sends its own devices their part."""
     if sharding.is_fully_addressable:
         return jax.tree.map(lambda x: jax.device_put(np.asarray(x), sharding), tree)
     whole = lambda x: jax.make_array_from_callback(x.shape, sharding, lambda part: x[part])  # noqa: E731
@@ -46,7 +46,7 @@ def put(tree, sharding: NamedSharding):
 
 
 def own_rows(mesh: Mesh, batch_size: int) -> slice:
-    """The rows of a batch that this process' devices hold."""
+    """Returns the rows of a batch that this process's devices hold."""
     parts = [index[0].indices(batch_size) for index in _local_parts(mesh, batch_size)]
     return slice(min(p[0] for p in parts), max(p[1] for p in parts))
 
@@ -56,7 +56,7 @@ def _local_parts(mesh: Mesh, batch_size: int):
 
 
 def put_part(tree, mesh: Mesh):
-    """Moves this process' rows of a batch (`own_rows`) to its devices: together the parts are the batch."""
+    """Moves this process's rows of a batch (`own_rows`) to its devices. The parts of all processes form the batch."""
     if split_batch(mesh).is_fully_addressable:
         return put_batch(tree, mesh)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(split_batch(mesh), np.asarray(x)), tree)

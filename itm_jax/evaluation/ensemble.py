@@ -1,8 +1,10 @@
-"""Ensembles: the mean of the score matrices of finished runs that saw the same data and were selected on the same split."""
+"""Ensembles: the mean of the score matrices of finished runs with the same data and the same selection split."""
 
 import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from itm_jax.config.fields import FREE_FIELDS, flatten, read_json, set_field
 from itm_jax.data.splits import read_split
@@ -29,7 +31,7 @@ class Member(NamedTuple):
     scored: Scored
 
     def describe(self) -> dict[str, Any]:
-        """What identifies the run as a member of an ensemble."""
+        """Returns what identifies the run as a member of an ensemble."""
         config = self.run.config
         return {
             "model": config.model.name,
@@ -47,7 +49,7 @@ def score_member(config, workdir: pathlib.Path) -> Member:
 
 
 def member_config(config, run: pathlib.Path) -> Any:
-    """The config of a member, evaluated on the data of `config` and as fast and in as little memory as that says."""
+    """The config of a member, with the data of `config` and its fields that decide speed and memory."""
     member = read_json(run / "config.json")
     for name in EVALUATED:
         member.data[name] = config.data[name]
@@ -59,7 +61,7 @@ def member_config(config, run: pathlib.Path) -> Any:
 
 
 def check_members(runs: Sequence[pathlib.Path], members: Sequence[Member]) -> None:
-    """Raises InputError where two members differ in data or in the split they were selected on, or one is unfinished."""
+    """Raises InputError where a member is unfinished, or two members differ in data or in their selection split."""
     first = members[0].run
     for path, (member, _) in zip(runs, members, strict=True):
         step, total = member.record.step, member.record.progress.total_steps
@@ -68,14 +70,14 @@ def check_members(runs: Sequence[pathlib.Path], members: Sequence[Member]) -> No
         if member.config.data.dev_split != first.config.data.dev_split:
             raise InputError(
                 f"{path}: selected on {member.config.data.dev_split}, {runs[0]} on {first.config.data.dev_split}; "
-                "an ensemble does not mix them"
+                "an ensemble does not mix them, leave one out"
             )
         for name in sorted(set(first.trained_on) | set(member.trained_on)):
             a, b = (m.trained_on.get(name, {}).get("id") for m in (first, member))
             if a != b:
                 raise InputError(
-                    f"{path}: its split {name} is other data (fingerprint {b}) than that of {runs[0]} ({a}); an "
-                    "ensemble does not mix them"
+                    f"{path}: its split {name} differs from that of {runs[0]} (fingerprints {b} and {a}); an ensemble "
+                    "does not mix them, leave one out"
                 )
 
 
@@ -86,22 +88,25 @@ def evaluate_ensemble(config, runs: Sequence[pathlib.Path], workdir: pathlib.Pat
         (content, path) of the results file in `workdir`.
 
     Raises:
-        InputError: a run is missing, unfinished or damaged, the runs differ in data or selection, or the workdir is
-            that of a run.
+        InputError: a run is missing, unfinished or damaged, the runs differ in data or selection, or the workdir
+            belongs to a run.
     """
     if len(runs) < 2:
         raise InputError("--ensemble: name at least two runs, --ensemble=RUN1,RUN2")
+    for k, run in enumerate(runs):
+        if run.resolve() in [other.resolve() for other in runs[:k]]:
+            raise InputError(f"--ensemble: {run} is named twice; name each run once")
     with workdir_lock(workdir):
         if (workdir / "config.json").exists():
             raise InputError(f"{workdir}: holds a run; give the ensemble a --workdir of its own")
-        if config.eval.ground_truth:  # before hours of scoring
+        if config.eval.ground_truth:  # checked before hours of scoring
             check_truth(config, [read_split(config, config.data.test_split)])
         members = [score_member(member_config(config, run), run) for run in runs]
         check_members(runs, members)
         content, ranks = _results_of(members)
         content["members"] = [m.describe() | {"run": str(run)} for run, m in zip(runs, members, strict=True)]
         trained = read_json(runs[0] / "config.json")
-        trained.data.dir = config.data.dir  # the data may have moved; what they are was compared above
+        trained.data.dir = config.data.dir  # the data may have moved; their content was compared above
         path = workdir / results_name(members[0].run.config, trained)
         write_ranks(path, ranks, members[0].run.data.split)
         write_whole(path, to_text(content))
@@ -111,7 +116,7 @@ def evaluate_ensemble(config, runs: Sequence[pathlib.Path], workdir: pathlib.Pat
 def _results_of(members: Sequence[Member]) -> tuple[dict[str, Any], dict[str, Ranks]]:
     first = members[0].run
     split = first.data.split
-    scores = sum(m.scored.scores for m in members) / len(members)
+    scores = np.asarray(sum(m.scored.scores for m in members) / len(members))
     ranks = protocol_ranks(scores, split.caption_image_index)
     truth = truth_of(first.config, split)
     trained = sum(m.run.record.progress.train_seconds for m in members)

@@ -33,14 +33,14 @@ def results_of(run: OpenRun) -> tuple[Ranked, dict[str, Any]]:
 
 
 def evaluate(config, workdir: str | pathlib.Path) -> tuple[dict[str, Any], pathlib.Path]:
-    """Evaluates the best checkpoint of a run on the test split of `config`, which stays as it is.
+    """Evaluates the best checkpoint of a run on the test split of `config`. `config` stays as it is.
 
     Returns:
-        (content, path) of the results file: results.json, or results-<dataset>-<split>.json where the data fields
-        are not those of the run.
+        (content, path) of the results file. It is results.json, or results-<dataset>-<split>.json where the data
+        fields are not those of the run.
 
     Raises:
-        InputError: the workdir holds no run, or one of another model.
+        InputError: the workdir holds no run, or a run of another model.
     """
     workdir = pathlib.Path(workdir).expanduser()
     with workdir_lock(workdir) if distributed.first() else contextlib.nullcontext():

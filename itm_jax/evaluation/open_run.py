@@ -19,7 +19,8 @@ from itm_jax.evaluation.encode import make_encoders
 from itm_jax.evaluation.rank import Scorer
 from itm_jax.models import build
 from itm_jax.models.variables import abstract_variables
-from itm_jax.runs.checkpoints import Record, newest_record, restore_variables
+from itm_jax.runs.checkpoints import Record, newest_record
+from itm_jax.runs.restore import restore_variables
 from itm_jax.runs.workdir import read_data
 
 
@@ -28,12 +29,12 @@ class OpenRun(Scorer):
     """A finished or stopped run with its best parameters, on the test split of its config.
 
     Attributes:
-        text: its text side.
-        model: its Linen module.
-        step: of the best checkpoint, whose variables these are.
-        record: of its newest checkpoint.
-        trained_on: fingerprints of its train and dev splits.
-        trained: the config that it was trained with.
+        text: the text side of the run.
+        model: the Linen module.
+        step: the step of the best checkpoint, which `variables` come from.
+        record: the record of the newest checkpoint.
+        trained_on: fingerprints of the train and dev splits.
+        trained: the config that the run was trained with.
     """
 
     text: TextInput
@@ -45,10 +46,10 @@ class OpenRun(Scorer):
 
 
 def open_run(config, workdir: str | pathlib.Path) -> OpenRun:
-    """The run in `workdir` with its best checkpoint, on the test split of `config`, which stays as it is.
+    """Opens the run in `workdir` with its best checkpoint, on the test split of `config`. `config` stays as it is.
 
     Raises:
-        InputError: the workdir holds no run, one of another model, or a damaged one.
+        InputError: the workdir holds no run, a run of another model, or a damaged run.
     """
     workdir = pathlib.Path(workdir).expanduser()
     use_cache(config)
@@ -56,7 +57,9 @@ def open_run(config, workdir: str | pathlib.Path) -> OpenRun:
     prepared = prepare(config, [config.data.test_split], workdir=workdir, trained=trained)
     data = prepared.with_text(prepared.splits[0])
     model, mesh, like = build_for_evaluation(prepared.config, data)
-    variables, step = distributed.by_first(lambda like: restore_variables(workdir, like), like)
+    restored = distributed.by_first(lambda like: restore_variables(workdir, like), like)
+    assert restored is not None  # it is restored, or an error is raised
+    variables, step = restored
     return OpenRun(
         config=prepared.config,
         data=data,
@@ -73,7 +76,7 @@ def open_run(config, workdir: str | pathlib.Path) -> OpenRun:
 
 
 def build_for_evaluation(config, data: TextSplit) -> tuple[Any, Any, dict[str, Any]]:
-    """(model, mesh, shapes of its variables) of a completed config; nothing is initialised."""
+    """Returns (model, mesh, shapes of the model's variables) of a completed config; nothing is initialised."""
     mesh = make_mesh(config.data.batch_size if depends_on_batch(config.model) else jax.device_count())
     model = build(config.model)
     shapes = abstract_variables(model, data.batch(np.arange(2)), data.constants)

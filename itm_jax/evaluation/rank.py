@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -26,9 +27,9 @@ class Ranked(NamedTuple):
     """The ranks of a split by protocol.
 
     Attributes:
-        ranks: by protocol.
-        seconds: by part: encode, score, rank.
-        scores: the [i t] scores behind them; None where they were too many to be held at once.
+        ranks: the ranks of each protocol.
+        seconds: the seconds of each part: encode, score, rank.
+        scores: the [i t] scores; None where they were too many to be held at once.
     """
 
     ranks: dict[str, Ranks]
@@ -59,9 +60,9 @@ class Scorer:
         return encode_split(self.encoders, self.variables, self.data, config=self.config, mesh=self.mesh)
 
     def scores_of(self, encoded: Encoded) -> Float[np.ndarray, "i t"]:
-        """The scores of encoded items, whatever the shapes of their encodings, in the order of the split."""
+        """The scores of encoded items, in the order of the split; their encodings may have several shapes."""
         score, tile = Partial(self.encoders.score, self.variables), self.config.eval.tile
-        blocks = [score_matrix(score, encoded.images, g, tile=tile, mesh=self.mesh) for _, g in encoded.captions]
+        blocks = [score_matrix(score, encoded.images, part, tile=tile, mesh=self.mesh) for _, part in encoded.captions]
         if len(blocks) == 1:
             return blocks[0]
         return np.concatenate(blocks, axis=1)[:, np.argsort(np.concatenate([index for index, _ in encoded.captions]))]
@@ -81,14 +82,14 @@ class Scorer:
 
     @property
     def gigabytes(self) -> float:
-        """Size of the matrix of scores."""
+        """Size of the matrix of scores, in GB (10^9 bytes)."""
         return 4 * self.data.split.num_images * len(self.data.split.captions) / 1e9
 
     def ranks(self) -> Ranked:
         """The ranks of all queries of the split.
 
-        Scores that would fill more than `eval.matrix_gb` are reduced to ranks tile by tile; the seconds of both are then
-        under `score`.
+        Scores that would fill more than `eval.matrix_gb` are reduced to ranks tile by tile. The seconds of ranking are
+        then counted under `score`.
         """
         owner = self.data.split.caption_image_index
         if self.holds_scores:
@@ -99,25 +100,37 @@ class Scorer:
         began = time.perf_counter()
         encoded = self.encode()
         between = time.perf_counter()
-        ranks = self._streamed(encoded, owner)
+        score = Partial(self.encoders.score, self.variables)
+        ranks = streamed_ranks(score, encoded, owner, tile=self.config.eval.tile, mesh=self.mesh)
         return Ranked(ranks, {"encode": between - began, "score": time.perf_counter() - between, "rank": 0.0}, None)
 
-    def _streamed(self, encoded: Encoded, owner: Int[np.ndarray, " t"]) -> dict[str, Ranks]:
-        """`metrics.retrieval.protocol_ranks` without the matrix of all scores."""
-        score = Partial(self.encoders.score, self.variables)
 
-        def ranks(images, captions, owner):
-            kept = retrieve(score, images, captions, owner, tile=self.config.eval.tile, mesh=self.mesh)
-            return Ranks(kept.image_ranks, kept.caption_ranks)
+def streamed_ranks(
+    score: Callable[[Any, Any], jax.Array], encoded: Encoded, owner: Int[np.ndarray, " t"], *, tile: int, mesh: Any
+) -> dict[str, Ranks]:
+    """Does the same as `metrics.retrieval.protocol_ranks`, without the matrix of all scores.
 
-        of_folds, count = [], int(owner.max()) + 1
-        for rows, columns in folds(owner, count):
-            groups = []
-            for index, captions in encoded.captions:
-                here = np.isin(index, columns)
-                if here.any():
-                    part = jax.tree.map(lambda x, here=here: x[here], captions)
-                    groups.append((np.searchsorted(columns, index[here]), part))
-            of_fold = jax.tree.map(lambda x, rows=rows: x[rows], encoded.images)
-            of_folds.append((rows, columns, ranks(of_fold, groups, owner[columns] - rows.start)))
-        return {"full": ranks(encoded.images, encoded.captions, owner)} | fold_ranks(of_folds, count, len(owner))
+    Args:
+        score: (images, captions) -> [i t] scores of encoded items.
+        encoded: the items.
+        owner: index of the image that each caption describes.
+        tile: images and captions that are scored at a time.
+        mesh: the devices.
+    """
+
+    def ranks(images, captions, owner):
+        kept = retrieve(score, images, captions, owner, tile=tile, mesh=mesh)
+        return Ranks(kept.image_ranks, kept.caption_ranks)
+
+    ranks_of_folds, count = [], int(owner.max()) + 1
+    for rows, columns in folds(owner, count):
+        groups = []
+        for index, captions in encoded.captions:
+            here = np.isin(index, columns)
+            if here.any():
+                part = jax.tree.map(lambda x, here=here: x[here], captions)
+                groups.append((np.searchsorted(columns, index[here]), part))
+        fold_images = jax.tree.map(lambda x, rows=rows: x[rows], encoded.images)
+        ranks_of_folds.append((rows, columns, ranks(fold_images, groups, owner[columns] - rows.start)))
+    full = ranks(encoded.images, encoded.captions, owner)
+    return {"full": full} | fold_ranks(ranks_of_folds, count, len(owner))

@@ -11,10 +11,10 @@ from itm_jax.structs import Split
 
 
 def truth_of(config: Any, split: Split) -> GroundTruth | None:
-    """The ground truth of a split, where `eval.ground_truth` asks for it.
+    """Reads the ground truth of a split where `eval.ground_truth` is set, else returns None.
 
     Raises:
-        InputError: its files cannot be read, or are not those of the split.
+        InputError: the files cannot be read, or do not belong to the split.
     """
     if not config.eval.ground_truth:
         return None
@@ -22,7 +22,7 @@ def truth_of(config: Any, split: Split) -> GroundTruth | None:
 
 
 def check_truth(config: Any, splits: Sequence[Split]) -> None:
-    """Raises InputError where `eval.ground_truth` is not that of the config's test split, if that is among the splits."""
+    """Raises InputError where `eval.ground_truth` does not fit the config's test split, if `splits` has that split."""
     for split in splits:
         if split.name == config.data.test_split:
             truth_of(config, split)
@@ -37,8 +37,11 @@ def ranks_and_truth(scorer: Scorer) -> tuple[Ranked, dict[str, dict[str, float]]
     truth = truth_of(scorer.config, scorer.data.split)
     if truth is not None and not scorer.holds_scores:
         raise InputError(
-            "config.eval.ground_truth: needs the matrix of scores; set config.eval.matrix_gb above "
+            "config.eval.ground_truth: needs the matrix of all scores; set config.eval.matrix_gb above "
             f"{scorer.gigabytes:.2g}"
         )
     ranked = scorer.ranks()
-    return ranked, {} if truth is None else truth_metrics(ranked.scores, truth)
+    if truth is None:
+        return ranked, {}
+    assert ranked.scores is not None  # the scorer holds them
+    return ranked, truth_metrics(ranked.scores, truth)

@@ -8,13 +8,13 @@ from itm_jax.modules.numerics import NEG, l2_normalize
 
 
 def excluded_pairs(image: Int[Array, " b"], *, same_image: str, num_negatives: int) -> Bool[Array, "b b"]:
-    """True where column j is no negative of row i.
+    """Returns True where column j is no negative of row i.
 
     Args:
         image: index of the image of each pair.
         same_image: "mask" excludes all captions of the query's image, "keep" only its own pair.
-        num_negatives: m > 0 leaves an image the m captions that follow it cyclically in the batch, and a caption the m
-            images that precede it (a random subset, since batches are shuffled); 0 leaves all.
+        num_negatives: m > 0 leaves an image the m captions that follow it cyclically in the batch, and leaves a caption
+            the m images that precede it. This is a random subset, since batches are shuffled. 0 leaves all.
     """
     if same_image not in ("mask", "keep"):
         raise ValueError(f"same_image={same_image!r}: must be mask or keep")
@@ -29,7 +29,7 @@ def excluded_pairs(image: Int[Array, " b"], *, same_image: str, num_negatives: i
 
 
 def hardest_negative(scores: Float[Array, "q g"], excluded: Bool[Array, "q g"]) -> Int[Array, " q"]:
-    """Index of the highest-scored item of each row that is not excluded (ties: the lowest)."""
+    """Returns, for each row, the index of the highest-scored item that is not excluded (ties: the lowest)."""
     return jnp.argmax(jnp.where(excluded, jnp.asarray(NEG, scores.dtype), scores), axis=1)
 
 
@@ -41,17 +41,17 @@ def mixup_negatives(
     tau: float,
     fold: bool = True,
 ) -> Float[Array, "b d"]:
-    """`norm(λ·positive + (1-λ)·negative)` with λ ~ Beta(τ, τ) for each example.
+    """Returns `norm(λ·positive + (1-λ)·negative)` with λ ~ Beta(τ, τ) for each example.
 
     Args:
         key: draws λ.
         positives: embeddings of the matching items.
         negatives: embeddings of their negatives.
         tau: both parameters of the Beta distribution; 1 is uniform.
-        fold: take min(λ, 1-λ), so that the negative keeps the larger weight.
+        fold: whether to take min(λ, 1-λ), so that the negative keeps the larger weight.
 
     Returns:
-        Mixed embeddings of unit norm, the gradient flowing to both.
+        Mixed embeddings of unit norm. The gradient flows to the positives and to the negatives.
     """
     weight = jax.random.beta(key, tau, tau, (positives.shape[0], 1), dtype=jnp.float32)
     if fold:

@@ -7,7 +7,7 @@ from itm_jax.modules.numerics import NEG, at_least_f32
 
 
 def negatives_mask(b: int, same_image: Bool[Array, "b b"] | None = None) -> Bool[Array, "b b"]:
-    """True where item j of the columns is a negative of item i of the rows."""
+    """Returns True where column j is a negative of row i."""
     diagonal = jnp.eye(b, dtype=bool)
     return ~(diagonal if same_image is None else diagonal | same_image)
 
@@ -19,13 +19,13 @@ def triplet_loss(
     hardest: bool,
     same_image: Bool[Array, "b b"] | None = None,
 ) -> Float[Array, ""]:
-    """Sum over the queries of both directions of `[margin - s(positive) + s(negative)]₊`.
+    """Returns the sum of `[margin - s(positive) + s(negative)]₊` over the queries of both directions.
 
     Args:
         scores: image i against caption j; the positives are on the diagonal.
         margin: α, in units of the score.
-        hardest: only the negative with the highest score counts; otherwise all of them are summed.
-        same_image: True where image i also owns caption j: never a negative. The diagonal is always excluded.
+        hardest: True counts only the negative with the highest score, False sums over all negatives.
+        same_image: True where image i also owns caption j, which is then no negative. The diagonal never is one.
 
     Returns:
         The loss, at least float32. A query without negatives adds 0.

@@ -1,4 +1,4 @@
-"""How many objects an image shows, as far as its labels tell: for recalls by the number of prominent objects."""
+"""The number of objects that an image shows, from its labels, for recalls by the number of prominent objects."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -6,9 +6,9 @@ from jaxtyping import Float, Int
 from itm_jax.modules.boxes import area, intersection
 from itm_jax.structs import Split
 
-SAME_OBJECT = 0.3  # IoU above which two regions of one name show one object
-PEOPLE = {"man", "woman", "boy", "girl", "people"}  # which COCO calls person
-# COCO's 80 classes. Labels from a detector of them may stand beside names that a classifier gave to fixed boxes.
+SAME_OBJECT = 0.3  # two regions with one name show one object where their IoU is above this
+PEOPLE = {"man", "woman", "boy", "girl", "people"}  # COCO calls them person
+# COCO's 80 classes. Beside labels from a detector of these, there may be names that a classifier gave to fixed boxes.
 COCO = frozenset(
     [
         "person",
@@ -96,11 +96,14 @@ COCO = frozenset(
 
 
 def object_counts(split: Split) -> Int[np.ndarray, " i"] | None:
-    """Objects of each image; None where the source does not know and the split has no boxes or labels.
+    """Returns the number of objects of each image.
 
-    By labels: regions of one name whose boxes overlap are one object, the earlier region standing for it. Where some of the
-    split's names are classes of COCO only those count, unless others are people: then they are of a larger vocabulary, as
-    Visual Genome's, and all count.
+    The source may give this number. Otherwise it is counted from the labels: regions with the same name whose boxes
+    overlap are one object, and the first of them counts. Where some of the split's names are COCO classes, only those
+    count. But where other names are people, the names are of a larger vocabulary, as Visual Genome's, and all count.
+
+    Returns:
+        [i] numbers, or None where the source does not give them and the split has no boxes or labels.
     """
     if split.objects is not None:
         return split.objects
@@ -120,6 +123,6 @@ def object_counts(split: Split) -> Int[np.ndarray, " i"] | None:
 
 
 def overlap(a: Float[np.ndarray, "i r 4"], b: Float[np.ndarray, "i #r 4"]) -> Float[np.ndarray, "i r"]:
-    """IoU of boxes (x1, y1, x2, y2), broadcast against one another."""
+    """Returns the IoU of boxes (x1, y1, x2, y2), broadcast against one another."""
     both = intersection(a, b)
     return both / np.maximum(area(a) + area(b) - both, 1e-9)

@@ -1,4 +1,4 @@
-"""Recall@K, median and mean rank in both directions, by counting on the device and never by sorting on the host."""
+"""Recall@K, median and mean rank in both directions. The device counts ranks; the host never sorts scores."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from itm_jax.errors import InputError, NonFiniteScoresError
 
-CHUNK_BYTES = 16 << 20  # scores sent to the device at a time
+CHUNK_BYTES = 16 << 20  # bytes of scores sent to the device at a time
 SCAN_ROWS = 16
 RECALLS = (1, 5, 10)
 FOLD = 1000  # images of a fold of COCO's 5-fold 1K protocol
@@ -19,16 +19,17 @@ MAX_CAPTIONS = 1 << 24  # counts are summed in float32, exact below this
 
 @jax.jit
 def _count_chunk(
-    scores: Float[Array, "c t"], own: Float[Array, " t"], best: Float[Array, " c"], live: Bool[Array, " c"]
+    scores: Float[Array, "c t"], matching: Float[Array, " t"], best: Float[Array, " c"], live: Bool[Array, " c"]
 ) -> tuple[Int[Array, " c"], Int[Array, " t"], Bool[Array, ""]]:
-    """How many scores of each row reach the row's `best`, of each column its `own`; and whether all are finite.
+    """Counts the scores of each row that reach its `best`, and those of each column that reach its `matching` score.
 
-    A scan over a few rows at a time, so that on a CPU both comparisons read a row from the cache.
+    The third result says whether all scores are finite. A scan takes a few rows at a time, so that on a CPU both
+    comparisons read a row from the cache.
     """
 
     def count(columns, part):
         rows, best, live = part
-        reached = jnp.sum((rows >= own[None, :]) & live[:, None], axis=0, dtype=jnp.int32)
+        reached = jnp.sum((rows >= matching[None, :]) & live[:, None], axis=0, dtype=jnp.int32)
         # float32 sums of ones are exact below 2**24, and on a CPU several times faster than integer ones
         return columns + reached, (
             jnp.sum((rows >= best[:, None]).astype(jnp.float32), axis=1).astype(jnp.int32),
@@ -55,7 +56,10 @@ def check_scores(finite: bool) -> None:
 def best_right(
     own: Float[np.ndarray, " t"], owner: Int[np.ndarray, " t"], images: int
 ) -> tuple[Float[np.ndarray, " i"], Int[np.ndarray, " i"]]:
-    """The score of each image's best caption, and how many of its own captions reach it: not to be counted as wrong."""
+    """Returns the score of each image's best own caption, and how many of its own captions reach that score.
+
+    Those captions must not be counted as wrong. `own` is the score of each caption with its image.
+    """
     check_scores(bool(np.isfinite(own).all()))
     best = np.full(images, -np.inf, own.dtype)
     np.maximum.at(best, owner, own)
@@ -63,7 +67,9 @@ def best_right(
 
 
 def query_ranks(scores, caption_image_index) -> tuple[Int[np.ndarray, " i"], Int[np.ndarray, " t"]]:
-    """0-based ranks of all queries: the number of wrong items scored at least as high as the best right one.
+    """Returns the 0-based ranks of all queries.
+
+    A rank is the number of wrong items that score at least as high as the best right one.
 
     Args:
         scores: [i, t], NumPy or JAX.
@@ -73,7 +79,7 @@ def query_ranks(scores, caption_image_index) -> tuple[Int[np.ndarray, " i"], Int
         Ranks of the image queries and of the caption queries. A tie counts against the query.
 
     Raises:
-        InputError: non-finite scores, or shapes or indices that do not fit.
+        InputError: scores are not finite, or shapes or indices do not fit.
     """
     owner = np.asarray(caption_image_index)
     if scores.ndim != 2 or owner.shape != (scores.shape[1],):
@@ -82,18 +88,18 @@ def query_ranks(scores, caption_image_index) -> tuple[Int[np.ndarray, " i"], Int
     check_owner(owner, images)
     if captions >= MAX_CAPTIONS:
         raise InputError(f"{captions} captions: at most {MAX_CAPTIONS - 1} can be ranked at a time")
-    if scores.dtype != np.float32:  # one precision throughout: what ties in float32 ties
+    if scores.dtype != np.float32:  # one precision throughout: scores that are equal in float32 are ties
         scores = scores.astype(np.float32)
-    own = np.asarray(scores[owner, np.arange(captions)])
-    best, right = best_right(own, owner, images)
+    matching = np.asarray(scores[owner, np.arange(captions)])
+    best, right = best_right(matching, owner, images)
 
-    chunk = SCAN_ROWS * max(1, CHUNK_BYTES // (SCAN_ROWS * captions * own.dtype.itemsize))
+    chunk = SCAN_ROWS * max(1, CHUNK_BYTES // (SCAN_ROWS * captions * matching.dtype.itemsize))
     rows, columns, finite = [], np.zeros(captions, np.int32), True
     for start in range(0, images, chunk):
         index = np.minimum(np.arange(start, start + chunk), images - 1)
         live = np.arange(start, start + chunk) < images
         part = scores[start : start + chunk] if live.all() else scores[index]
-        row_counts, column_counts, ok = _count_chunk(part, own, best[index], live)
+        row_counts, column_counts, ok = _count_chunk(part, matching, best[index], live)
         rows.append(np.asarray(row_counts))
         columns += np.asarray(column_counts)
         finite &= bool(ok)
@@ -102,7 +108,7 @@ def query_ranks(scores, caption_image_index) -> tuple[Int[np.ndarray, " i"], Int
 
 
 def summarize(ranks: Int[np.ndarray, " q"], prefix: str) -> dict[str, float]:
-    """Recalls in percent; `medr` as the field prints it (floor(median of 0-based ranks) + 1); `meanr` 1-based."""
+    """Returns recalls in percent, `medr` as in papers (floor(median of 0-based ranks) + 1), and `meanr`, 1-based."""
     out = {f"{prefix}_r{k}": float(100.0 * np.mean(ranks < k)) for k in RECALLS}
     out[f"{prefix}_medr"] = float(np.floor(np.median(ranks)) + 1)
     out[f"{prefix}_meanr"] = float(np.mean(ranks) + 1)
@@ -110,7 +116,7 @@ def summarize(ranks: Int[np.ndarray, " q"], prefix: str) -> dict[str, float]:
 
 
 def retrieval_metrics(scores, caption_image_index) -> dict[str, float]:
-    """Recall@1/5/10, median and mean rank, image to text (`i2t_`) and text to image (`t2i_`), and `rsum`.
+    """Returns Recall@1/5/10, median and mean rank, image to text (`i2t_`) and text to image (`t2i_`), and `rsum`.
 
     Args:
         scores: [i, t] similarity of every image with every caption, NumPy or JAX.
@@ -120,13 +126,13 @@ def retrieval_metrics(scores, caption_image_index) -> dict[str, float]:
         The metrics of the `full` protocol; recalls in percent, unrounded.
 
     Raises:
-        InputError: non-finite scores, or shapes or indices that do not fit.
+        InputError: scores are not finite, or shapes or indices do not fit.
     """
     return rank_metrics(*query_ranks(scores, caption_image_index))
 
 
 def rank_metrics(image_ranks: Int[np.ndarray, " i"], caption_ranks: Int[np.ndarray, " t"]) -> dict[str, float]:
-    """The metrics of `retrieval_metrics` from 0-based ranks."""
+    """Returns the metrics of `retrieval_metrics` from 0-based ranks."""
     out = summarize(image_ranks, "i2t") | summarize(caption_ranks, "t2i")
     return out | {"rsum": float(sum(out[f"{d}_r{k}"] for d in ("i2t", "t2i") for k in RECALLS))}
 
@@ -139,33 +145,36 @@ class Ranks(NamedTuple):
 
 
 def protocols(scores, caption_image_index) -> dict[str, dict[str, float]]:
-    """Metrics of `full`, and for 5,000 images of `5fold_1k`: the mean over folds of 1,000 consecutive images."""
+    """Returns the metrics of `full` and, for 5,000 images, of `5fold_1k`.
+
+    Those of `5fold_1k` are means over folds of 1,000 consecutive images.
+    """
     return protocol_metrics(protocol_ranks(scores, caption_image_index), caption_image_index)
 
 
 def protocol_ranks(scores, caption_image_index) -> dict[str, Ranks]:
-    """The ranks behind `protocols`; those of `5fold_1k` are within each query's own fold."""
-    owner, found = np.asarray(caption_image_index), []
+    """Returns the ranks behind `protocols`. Those of `5fold_1k` are ranks within the fold of each query."""
+    owner, ranks_of_folds = np.asarray(caption_image_index), []
     for rows, columns in folds(owner, scores.shape[0]):
         block = np.ascontiguousarray(np.asarray(scores[rows])[:, columns])
-        found.append((rows, columns, query_ranks(block, owner[columns] - rows.start)))
-    return {"full": Ranks(*query_ranks(scores, owner))} | fold_ranks(found, *scores.shape)
+        ranks_of_folds.append((rows, columns, query_ranks(block, owner[columns] - rows.start)))
+    return {"full": Ranks(*query_ranks(scores, owner))} | fold_ranks(ranks_of_folds, *scores.shape)
 
 
 def protocol_metrics(ranks: Mapping[str, Ranks], caption_image_index) -> dict[str, dict[str, float]]:
-    """The metrics of each protocol from its ranks; of `5fold_1k` the mean over the folds."""
+    """Returns the metrics of each protocol from its ranks. Those of `5fold_1k` are means over the folds."""
     out = {}
     for name, (images, captions) in ranks.items():
-        parts = [(slice(None), slice(None))]
+        parts: Sequence[tuple[slice, slice | np.ndarray]] = [(slice(None), slice(None))]
         if name == "5fold_1k":
             parts = folds(np.asarray(caption_image_index), len(images))
-        found = [rank_metrics(images[rows], captions[columns]) for rows, columns in parts]
-        out[name] = {key: float(np.mean([part[key] for part in found])) for key in found[0]}
+        metrics = [rank_metrics(images[rows], captions[columns]) for rows, columns in parts]
+        out[name] = {key: float(np.mean([part[key] for part in metrics])) for key in metrics[0]}
     return out
 
 
 def folds(owner: Int[np.ndarray, " t"], images: int) -> list[tuple[slice, Int[np.ndarray, " c"]]]:
-    """Images and captions of each fold of COCO's 5-fold 1K protocol; none where there are not 5,000 images."""
+    """Returns images and captions of each fold of COCO's 5-fold 1K protocol, none unless there are 5,000 images."""
     if images != 5 * FOLD:
         return []
     starts = range(0, images, FOLD)
@@ -173,17 +182,20 @@ def folds(owner: Int[np.ndarray, " t"], images: int) -> list[tuple[slice, Int[np
 
 
 def fold_ranks(found: Sequence[tuple[slice, np.ndarray, tuple]], images: int, captions: int) -> dict[str, Ranks]:
-    """`5fold_1k`: ranks of (rows, columns, ranks of that fold), put where they belong; nothing where there are no folds."""
+    """Returns `5fold_1k`: the ranks of all folds in the order of the split; nothing where there are no folds.
+
+    `found` has (rows, columns, ranks of images and of captions) for each fold.
+    """
     if not found:
         return {}
     out = Ranks(np.zeros(images, np.int32), np.zeros(captions, np.int32))
-    for rows, columns, (of_images, of_captions) in found:
-        out.images[rows], out.captions[columns] = of_images, of_captions
+    for rows, columns, (image_ranks, caption_ranks) in found:
+        out.images[rows], out.captions[columns] = image_ranks, caption_ranks
     return {"5fold_1k": out}
 
 
 def chance_rsum(images: int, captions_per_image: int) -> float:
-    """Expected rSum of a random ranking: i2t R@K is 1 - C(t-c, K)/C(t, K), t2i R@K is K/i."""
+    """Returns the expected rSum of a random ranking: i2t R@K is 1 - C(t-c, K)/C(t, K), t2i R@K is K/i."""
     captions, total = images * captions_per_image, 0.0
     for k in RECALLS:
         missed = 1.0

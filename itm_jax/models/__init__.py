@@ -12,19 +12,19 @@ from itm_jax.pretrained.huggingface import checkpoint_dir, read_config
 
 
 def build(config) -> nn.Module:
-    """The model that `config.model` describes.
+    """Builds the model that `config.model` describes.
 
     Args:
-        config: the `model` section; it stays as it is. `name` is one of `config.model_fields.MODELS`, or MODULE:CLASS,
-            whose `from_config(config)` is called. Fields that follow from others need not be set; where the text encoder's
-            architecture is not filled in, it is read from the pretrained checkpoint's config.json.
+        config: the `model` section; it is not changed. `name` is one of `config.model_fields.MODELS`, or MODULE:CLASS,
+            whose `from_config(config)` is called. Derived fields need not be set. Where the text encoder's
+            architecture is not set, it is read from the pretrained checkpoint's config.json.
 
     Returns:
         A Linen module with methods `encode_images(regions, *, train)`, `encode_captions(tokens, *, train)` and
         `score(images, captions) -> [i t]`.
 
     Raises:
-        InputError: unknown model, or a text encoder from scratch whose vocabulary size is not known.
+        InputError: the model is unknown, or the vocabulary size of a text encoder from scratch is not set.
     """
     if not is_own(config.name) and config.name not in MODELS:
         raise InputError(f"config.model.name={config.name!r}: must be one of {', '.join(MODELS)}")

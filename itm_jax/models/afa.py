@@ -21,7 +21,7 @@ class Branch(nn.Module):
     """Enhancement, aggregation and selection: from the rows of a modality to one unit vector per item.
 
     With the official aggregation, or `statistics="all"`, padding up to the batch's longest item takes part, as in the
-    authors' code, and valid rows have to come first.
+    authors' code. Valid rows must then come first.
     """
 
     width: int
@@ -53,16 +53,16 @@ class Branch(nn.Module):
 
 
 class AFA(nn.Module):
-    """Two branches over region features and text states; the score is the cosine.
+    """Two branches over region features and the text's hidden states; the score is the cosine.
 
     Attributes:
-        encoder: architecture of a text encoder that is part of the model, None where captions come with frozen states.
+        encoder: architecture of the model's text encoder; None where captions come with frozen hidden states.
         width: joint width d.
         statistics: the rows that BatchNorm counts, "valid" or "all".
         aggregation: the section of this name in the `model` config.
         selection: how rows become one vector, "max", "mean" or "gpo".
         text_mlp: whether the text branch has an MLP beside its linear layer.
-        image_mlp: the same of the image branch.
+        image_mlp: the same for the image branch.
         dtype: compute dtype.
     """
 
@@ -77,7 +77,7 @@ class AFA(nn.Module):
 
     @classmethod
     def from_config(cls, c) -> "AFA":
-        """From a completed `model` section."""
+        """Builds the model from a completed `model` section."""
         return cls(
             encoder=encoder_config(c),
             width=c.width,
@@ -89,7 +89,7 @@ class AFA(nn.Module):
         )
 
     def setup(self):
-        """Submodules."""
+        """Makes the submodules."""
         self.image_branch, self.text_branch = (
             Branch(self.width, mlp, self.statistics, self.aggregation, self.selection, self.dtype)
             for mlp in (self.image_mlp, self.text_mlp)
@@ -97,21 +97,22 @@ class AFA(nn.Module):
         self.text_encoder = make_text_encoder(self.encoder, self.dtype)
 
     def encode_images(self, regions: Regions, *, train: bool) -> Float[Array, "b d"]:
-        """Unit vectors of images."""
-        rows, mask = regions.features, regions.mask
+        """Returns the unit vectors of images."""
+        assert regions.features is not None
+        rows, mask = jnp.asarray(regions.features), jnp.asarray(regions.mask)
         if self.aggregation.variant == "official" or self.statistics == "all":
             rows, mask = to_front(rows, mask)
         return self.image_branch(rows, mask, train=train)
 
     def encode_captions(self, tokens: Tokens, *, train: bool) -> Float[Array, "b d"]:
-        """Unit vectors of captions, from `tokens.states` where given, else through the text encoder."""
+        """Returns the unit vectors of captions, from `tokens.states` where set, else through the text encoder."""
         states = text_states(self.text_encoder, tokens, train=train)
-        return self.text_branch(states, tokens.mask, train=train)
+        return self.text_branch(states, jnp.asarray(tokens.mask), train=train)
 
     def score(self, images: Float[Array, "i d"], captions: Float[Array, "t d"]) -> Float[Array, "i t"]:
-        """Cosine of every image with every caption."""
+        """Returns the cosine of every image with every caption."""
         return jnp.matmul(images, captions.T, precision=HIGHEST)
 
     def __call__(self, regions: Regions, tokens: Tokens, *, train: bool) -> tuple[Array, Array]:
-        """Both encodings; what `init` runs."""
+        """Returns both encodings. `init` runs this."""
         return self.encode_images(regions, train=train), self.encode_captions(tokens, train=train)

@@ -1,4 +1,4 @@
-"""What AFA and CPFEAN are compared with, in the same frame: VSE++, VSE∞, SCAN, plain late interaction."""
+"""The baselines that AFA and CPFEAN are compared with: VSE++, VSE∞, SCAN, plain late interaction."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -19,16 +19,16 @@ NO_AGGREGATION = Aggregation(enabled=False, variant="paper", ratio=0.0, pairing=
 
 
 class VSE(AFA):
-    """One vector per item: projected rows, pooled; AFA's frame without enhancement of the text and aggregation.
+    """One vector per item, pooled from its projected rows: AFA without aggregation and without enhancement of the text.
 
     VSE++ (Faghri et al., BMVC 2018): linear projections, mean or maximum over the rows. VSE∞ (Chen et al., CVPR 2021):
     linear + MLP for regions, linear for words, both pooled by GPO.
-    As in AFA, [CLS] and [SEP] are among what is pooled.
+    As in AFA, [CLS] and [SEP] are pooled too.
     """
 
     @classmethod
     def from_config(cls, c) -> "VSE":
-        """From a completed `model` section; `selection` says how rows are pooled."""
+        """Builds the model from a completed `model` section; `selection` says how rows are pooled."""
         return cls(
             encoder=encoder_config(c),
             width=c.width,
@@ -42,45 +42,49 @@ class VSE(AFA):
 
 
 class FragmentModel(nn.Module):
-    """Linear projections of regions and words to unit vectors; how they are scored is up to what derives from it."""
+    """Linear projections of regions and words to unit vectors. Each subclass scores them in its own way."""
 
     encoder: BertConfig | GRUConfig | None
     width: int
     dtype: DTypeLike = jnp.float32
 
     def setup(self):
-        """Projections and text encoder."""
+        """Makes the projections and the text encoder."""
         self.region_projection = nn.Dense(self.width, dtype=self.dtype)
         self.word_projection = nn.Dense(self.width, dtype=self.dtype)
         self.text_encoder = make_text_encoder(self.encoder, self.dtype)
 
     def encode_images(self, regions: Regions, *, train: bool) -> Fragments:
-        """Unit vectors of regions."""
+        """Returns the unit vectors of regions."""
         del train
+        assert regions.features is not None
         v = self.region_projection(regions.features.astype(self.dtype))
         return Fragments(zero_invalid(l2_normalize(at_least_f32(v)), regions.mask), regions.mask)
 
     def encode_captions(self, tokens: Tokens, *, train: bool) -> Fragments:
-        """Unit vectors of word pieces."""
+        """Returns the unit vectors of word pieces."""
         states, mask = text_states(self.text_encoder, tokens, train=train), word_mask(tokens)
         w = self.word_projection(states.astype(self.dtype))
         return Fragments(zero_invalid(l2_normalize(at_least_f32(w)), mask), mask)
 
     def score(self, images: Fragments, captions: Fragments) -> Float[Array, "i t"]:
-        """Score of every image with every caption, in blocks of captions."""
+        """Returns the score of every image with every caption, computed in blocks of captions."""
         return over_captions(self._align, images, captions)
 
     def __call__(self, regions: Regions, tokens: Tokens, *, train: bool) -> tuple[Fragments, Fragments]:
-        """Both encodings; what `init` runs."""
+        """Returns both encodings. `init` runs this."""
         return self.encode_images(regions, train=train), self.encode_captions(tokens, train=train)
 
 
 class LateInteraction(FragmentModel):
-    """Mean over the words of the best region (ColBERT, Khattab and Zaharia, SIGIR 2020, with regions as documents)."""
+    """Mean, over the words, of the cosine with the best region.
+
+    This is ColBERT (Khattab and Zaharia, SIGIR 2020) with regions as documents.
+    """
 
     @classmethod
     def from_config(cls, c) -> "LateInteraction":
-        """From a completed `model` section."""
+        """Builds the model from a completed `model` section."""
         return cls(encoder_config(c), c.width, jnp.dtype(c.dtype))
 
     def _align(self, images: Fragments, captions: Fragments) -> Float[Array, "i t"]:
@@ -95,7 +99,7 @@ class SCAN(FragmentModel):
 
     @classmethod
     def from_config(cls, c) -> "SCAN":
-        """From a completed `model` section."""
+        """Builds the model from a completed `model` section."""
         direction, temperature = c.attention.direction, float(c.attention.temperature)
         return cls(encoder_config(c), c.width, jnp.dtype(c.dtype), direction=direction, temperature=temperature)
 

@@ -1,6 +1,6 @@
 """CPFEAN: cross-modal prominent-fragment enhancement and alignment (Zhang, arXiv 2311.02183; our reading).
 
-There is no public code of the authors; every choice that the paper leaves open is a field of the config.
+The authors have no public code. Every choice that the paper leaves open is a field of the config.
 """
 
 import flax.linen as nn
@@ -21,14 +21,14 @@ from itm_jax.structs import CONSTANTS, LABEL_BANK, WORD_PRIOR, Fragments, Region
 
 
 class CPFEAN(nn.Module):
-    """Regions and words, reasoned over as graphs, fused and aligned pair by pair.
+    """Graph reasoning over regions and over words, then fusion and alignment of every pair.
 
     Attributes:
-        encoder: architecture of a text encoder that is part of the model, None where captions come with frozen states.
+        encoder: architecture of the model's text encoder; None where captions come with frozen hidden states.
         width: joint width d.
         regions, graph, words, fusion, alignment: the sections of the same name in the `model` config.
-        temperature: of the cross-attention, where that is the alignment.
-        vocab_size: rows of the corpus prior.
+        temperature: temperature of the cross-attention, where that is the alignment.
+        vocab_size: number of entries of the corpus prior.
         dtype: compute dtype; products that decide scores are float32.
     """
 
@@ -45,7 +45,7 @@ class CPFEAN(nn.Module):
 
     @classmethod
     def from_config(cls, c) -> "CPFEAN":
-        """From a completed `model` section."""
+        """Builds the model from a completed `model` section."""
         read = sections.read_section
         return cls(
             encoder=encoder_config(c),
@@ -61,7 +61,7 @@ class CPFEAN(nn.Module):
         )
 
     def setup(self):
-        """Submodules and the gate."""
+        """Makes the submodules and the gate."""
         d = self.width
         regions, graph, words = self.regions, self.graph, self.words
         names = regions.label_names
@@ -87,7 +87,7 @@ class CPFEAN(nn.Module):
         return FeatureGate(**{k: self.param(f"gate_{k}", init, shape) for k, (init, shape) in shapes.items()})
 
     def encode_images(self, regions: Regions, *, train: bool) -> Fragments:
-        """Regions: embedded with their priors, through the visual Transformer, as unit vectors."""
+        """Returns unit vectors of regions, embedded with their priors and passed through the visual Transformer."""
         bank = self.get_variable(CONSTANTS, LABEL_BANK) if self.has_variable(CONSTANTS, LABEL_BANK) else None
         v = self.region_embedding(regions, None if bank is None else jnp.asarray(bank))
         mask = regions.mask
@@ -98,7 +98,7 @@ class CPFEAN(nn.Module):
         return Fragments(zero_invalid(l2_normalize(at_least_f32(v)), mask), mask)
 
     def encode_captions(self, tokens: Tokens, *, train: bool) -> Fragments:
-        """Word pieces, or with the sparse graph whole words, through the word GCN, as unit vectors."""
+        """Returns unit vectors of word pieces, or with the sparse graph of whole words, passed through the word GCN."""
         states = text_states(self.text_encoder, tokens, train=train)
         h, mask = self.word_projection(states.astype(self.dtype)), word_mask(tokens)
         weight = self.word_prior.value[tokens.ids] if self.alignment.gamma else None
@@ -110,25 +110,27 @@ class CPFEAN(nn.Module):
             h, mask = whole_words(h, tokens.word_ids, pieces)
             if weight is not None:
                 weight = whole_words(weight[..., None], tokens.word_ids, pieces)[0][..., 0]
-            graph = dependency_graph(tokens.edges, mask) if self.words.layers else None
+            graph = dependency_graph(tokens.edges, mask) if self.words.layers and tokens.edges is not None else None
         if self.words.layers:
             h = self.word_gcn(h, mask, graph)
         return Fragments(zero_invalid(l2_normalize(at_least_f32(h)), mask), mask, weight)
 
     def fuse(self, images: Fragments, captions: Fragments) -> Fused:
-        """Cross-modal fusion of all pairs; the products of fused regions only where the alignment needs them."""
+        """Fuses all pairs. Products of fused regions are computed only where the alignment needs them."""
         gram = self.alignment.kind == "cross_attention"
-        if self.fusion.rounds and self.fusion.gate == "feature":
-            return fuse_features(images, captions, self.gate, rounds=self.fusion.rounds, gram=gram)
-        return fuse(images, captions, self.gate, rounds=self.fusion.rounds, gram=gram)
+        gate = self.gate
+        if isinstance(gate, FeatureGate):
+            return fuse_features(images, captions, gate, rounds=self.fusion.rounds, gram=gram)
+        return fuse(images, captions, gate, rounds=self.fusion.rounds, gram=gram)
 
     def score(self, images: Fragments, captions: Fragments) -> Float[Array, "i t"]:
-        """Alignment of every image with every caption, in float32, in blocks of captions."""
+        """Returns the alignment of every image with every caption, in float32, computed in blocks of captions."""
         return over_captions(self._align, images, captions)
 
     def _align(self, images: Fragments, captions: Fragments) -> Float[Array, "i t"]:
         fused = self.fuse(images, captions)
         if self.alignment.kind == "cross_attention":
+            assert fused.gram is not None
             return cross_attention(
                 fused.products, fused.gram, images.mask, captions.mask, direction="t2i", temperature=self.temperature
             )
@@ -136,5 +138,5 @@ class CPFEAN(nn.Module):
         return prominent_alignment(fused, images.mask, captions, beta=a.beta, gamma=a.gamma, sides=a.sides)
 
     def __call__(self, regions: Regions, tokens: Tokens, *, train: bool) -> tuple[Fragments, Fragments]:
-        """Both encodings; what `init` runs."""
+        """Returns both encodings. `init` runs this."""
         return self.encode_images(regions, train=train), self.encode_captions(tokens, train=train)

@@ -9,7 +9,7 @@ from itm_jax.structs import Batch, Constants
 
 
 def initializer(model, batch: Batch, constants: Constants):
-    """`init(key) -> {"params", "batch_stats"}` of a model, for batches with the shapes and dtypes of `batch`."""
+    """Returns a model's `init(key) -> {"params", "batch_stats"}`, for batches with shapes and dtypes of `batch`."""
     small = jax.tree.map(lambda x: jnp.zeros((2, *x.shape[1:]), x.dtype), batch)
 
     def init(key):
@@ -22,10 +22,10 @@ def initializer(model, batch: Batch, constants: Constants):
 
 
 def abstract_variables(model, batch: Batch, constants: Constants) -> dict[str, Any]:
-    """Shapes and dtypes of `{"params", "batch_stats"}` of a model; nothing is computed."""
+    """Returns shapes and dtypes of `{"params", "batch_stats"}` of a model; nothing is computed."""
     return jax.eval_shape(initializer(model, batch, constants), jax.random.key(0))
 
 
 def count_params(params: Any) -> int:
-    """Number of scalars in a parameter tree."""
+    """Returns the number of scalars in a parameter tree."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,8 +1,8 @@
 """AFA step 2, feature aggregation (paper section 2.2): merge each item's most similar pairs of rows.
 
-In the order of the paper: shuffle the rows, split them into sources and destinations, pair each source with its most
-similar destination, merge the most similar pairs, keep the rest. All items of a batch at once, static shapes, and
-an item's result depends neither on its padding nor on the other items.
+The steps are those of the paper, in its order: shuffle the rows, split them into sources and destinations, pair each
+source with its most similar destination, merge the most similar pairs, keep the rest. All items of a batch are merged
+at once, with static shapes. The result of an item depends neither on its padding nor on the other items.
 """
 
 from typing import NamedTuple
@@ -20,28 +20,28 @@ PAIRINGS = ("similarity", "random")
 
 
 def split_sizes(n: int, shuffle: bool) -> tuple[Int[np.ndarray, " sizes"], Int[np.ndarray, " sizes"]]:
-    """Numbers of sources and of destinations for every number v = 0..n of valid rows."""
+    """Returns the numbers of sources and of destinations for every number v = 0..n of valid rows."""
     half = np.arange(n + 1, dtype=np.int32) // 2
     rest = np.arange(n + 1, dtype=np.int32) - half
     return (half, rest) if shuffle else (rest, half)
 
 
 def num_merges(n: int, ratio: float, shuffle: bool = True) -> Int[np.ndarray, " sizes"]:
-    """`k = min(⌊ratio·v + 1e-6⌋, number of sources)` for every number v = 0..n of valid rows."""
+    """Returns `k = min(⌊ratio·v + 1e-6⌋, number of sources)` for every number v = 0..n of valid rows."""
     sources, destinations = split_sizes(n, shuffle)
     wanted = np.floor(ratio * np.arange(n + 1) + 1e-6).astype(np.int32)
     return np.where(destinations > 0, np.minimum(wanted, sources), 0).astype(np.int32)
 
 
 def item_keys(key: PRNGKeyArray | None, batch: int) -> Key[Array, " b"]:
-    """One key per item: `fold_in(key, b)`; without a key the same one for every item."""
+    """Returns one key per item, `fold_in(key, b)`. Without a key, every item gets the same fixed one."""
     if key is None:
         return jnp.broadcast_to(jax.random.key(0), (batch,))
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(batch))
 
 
 def _draws(keys: Key[Array, " b"], n: int, stream: int = 0) -> Int[Array, "b n"]:
-    """31 random bits for each rank 0..n-1 of each item, from `fold_in(key_b, rank)`, whatever n is."""
+    """Draws 31 random bits for each rank 0..n-1 of each item, from `fold_in(key_b, rank)`. They do not depend on n."""
     fold = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)), in_axes=(0, None))
     ranked = fold(keys, jnp.arange(n))
     if stream:
@@ -51,11 +51,11 @@ def _draws(keys: Key[Array, " b"], n: int, stream: int = 0) -> Int[Array, "b n"]
 
 
 def _order(mask: Bool[Array, "b n"], keys: Key[Array, " b"], shuffle: bool) -> Int[Array, "b n"]:
-    """Row indices: the sources first, then the destinations, then the invalid rows."""
+    """Returns the row indices: the sources first, then the destinations, then the invalid rows."""
     n = mask.shape[1]
     rank = jnp.cumsum(mask, axis=1, dtype=jnp.int32) - 1
     drawn = jnp.take_along_axis(_draws(keys, n), jnp.maximum(rank, 0), axis=1)
-    priority = drawn if shuffle else rank % 2  # without a shuffle rows of even rank are sources
+    priority = drawn if shuffle else rank % 2  # without a shuffle, rows of even rank are sources
     position = jnp.broadcast_to(jnp.arange(n, dtype=jnp.int32), mask.shape)
     *_, order = jax.lax.sort(((~mask).astype(jnp.int32), priority, position, position), dimension=1, num_keys=3)
     return order
@@ -64,14 +64,14 @@ def _order(mask: Bool[Array, "b n"], keys: Key[Array, " b"], shuffle: bool) -> I
 def _best_destination(
     sources: Float[Array, "b s d"], destinations: Float[Array, "b t d"], is_source: Array, is_destination: Array
 ) -> tuple[Float[Array, "b s"], Int[Array, "b s"]]:
-    """Cosine of each source with its most similar destination, and which one that is (ties: the lowest)."""
+    """Returns the cosine of each source with its most similar destination, and that one's index (ties: the lowest)."""
     cosine = jnp.einsum("bsd,btd->bst", sources, destinations, precision=HIGHEST)
     cosine = jnp.where(is_source[:, :, None] & is_destination[:, None, :], cosine, NEG)
     return jnp.max(cosine, axis=2), jnp.argmax(cosine, axis=2).astype(jnp.int32)
 
 
 class _Plan(NamedTuple):
-    """Who merges with whom: rows of sources and destinations, each source's partner among the destinations."""
+    """Which rows merge: the rows of sources and destinations, and each source's partner among the destinations."""
 
     source_row: Int[Array, "b s"]
     destination_row: Int[Array, "b t"]
@@ -122,23 +122,24 @@ def aggregate(
     """Merges the `k = min(⌊ratio·v + 1e-6⌋, number of sources)` most similar pairs of each item's v valid rows.
 
     Args:
-        rows: features, any scale: they are L2-normalised before the merge.
+        rows: features of any scale; they are L2-normalised before the merge.
         mask: which rows are valid.
-        ratio: fraction of the valid rows that is merged away.
-        key: draws the shuffle (and random pairs), differently for each item. None, as in evaluation: one fixed
-            draw for every item, so that its result never depends on its batch.
-        variant: "paper", or "official": what the authors' code does (`modules.official`), to which the other arguments
-            mean nothing.
+        ratio: fraction of the valid rows that are merged into others.
+        key: draws the shuffle (and the random pairs), differently for each item. None, as in evaluation, gives every
+            item the same fixed draw, so that its result never depends on its batch.
+        variant: "paper" or "official". The official variant does what the authors' code does (`modules.official`);
+            `ratio`, `key`, `shuffle` and `pairing` have no effect on it.
         shuffle: True: the first ⌊v/2⌋ rows of the drawn order are sources, the rest destinations. False: rows of
             even rank are sources, those of odd rank destinations.
-        pairing: "random" merges random sources into random destinations (the paper's ablation).
+        pairing: "similarity", or "random", which merges random sources into random destinations (the paper's ablation).
 
     Returns:
-        Unmerged sources, then destinations (a destination is the mean of itself and all sources merged into it), then
-        zeros; and the mask of the v - k valid ones. Same shapes as the arguments; rows in float32 or wider.
+        (rows, mask), with the shapes of the arguments. The rows are the unmerged sources, then the destinations, then
+        zeros, in float32 or wider. A destination is the mean of itself and of all sources merged into it. The mask
+        marks the v - k valid rows.
 
     Raises:
-        ValueError: unknown variant or pairing.
+        ValueError: the variant or the pairing is unknown.
     """
     if variant not in VARIANTS:
         raise ValueError(f"variant={variant!r}: must be one of {VARIANTS}")
@@ -149,7 +150,7 @@ def aggregate(
         return aggregate_official(rows, mask)
     if n < 2:
         return zero_invalid(l2_normalize(at_least_f32(rows)), mask), mask
-    rows = l2_normalize(at_least_f32(rows))  # merging decides which rows live: never in bfloat16
+    rows = l2_normalize(at_least_f32(rows))  # the merge decides which rows remain: never in bfloat16
     p = _plan(rows, mask, ratio=ratio, key=key, shuffle=shuffle, pairing=pairing)
     sources, destinations = take_rows(rows, p.source_row), take_rows(rows, p.destination_row)
 
@@ -174,7 +175,7 @@ def merged_pairs(
     shuffle: bool = True,
     pairing: str = "similarity",
 ) -> tuple[Int[Array, "b n"], Float[Array, "b n"]]:
-    """The row that each row was merged into in evaluation, -1 where it was not; and the cosine of the two."""
+    """Returns the row that each row is merged into in evaluation, or -1, and the cosine of the two rows."""
     b, n, _ = rows.shape
     if n < 2:
         return jnp.full((b, n), -1, jnp.int32), jnp.zeros((b, n))

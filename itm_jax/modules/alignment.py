@@ -1,7 +1,8 @@
-"""From fragments to a score: CPFEAN step 5, prominent-fragment alignment (arXiv 2311.02183, our reading), the
-cross-attention of SCAN (Lee et al., ECCV 2018), and plain late interaction (ColBERT, Khattab and Zaharia, SIGIR 2020).
+"""Scores of pairs from their fragments.
 
-All pairs of a block of images and captions at once; [i r t l] is regions of images by words of captions.
+The scores are CPFEAN step 5, prominent-fragment alignment (arXiv 2311.02183, our reading), the cross-attention of SCAN
+(Lee et al., ECCV 2018), and plain late interaction (ColBERT, Khattab and Zaharia, SIGIR 2020). All pairs of a block of
+images and captions are scored at once; [i r t l] means regions of images by words of captions.
 """
 
 import functools
@@ -17,7 +18,7 @@ from itm_jax.modules.numerics import EPS, HIGHEST, NEG
 from itm_jax.structs import AnyArray, Fragments
 
 _SQUARED_NORM = {("t2i", 3): "irtl,irs,istl->itl", ("t2i", 4): "irtl,irst,istl->itl", ("i2t", 3): "irtl,tlm,irtm->irt"}
-# Products of regions and words that a device holds at a time, where there are more: on a CPU what its caches hold.
+# How many products of regions and words a device holds at a time. On a CPU, its caches hold so many.
 BLOCK = {"cpu": 1 << 20}
 BLOCK_ELSEWHERE = 1 << 26
 
@@ -29,7 +30,7 @@ def masked_max(x: Array, mask: AnyArray, axis: int) -> Array:
 
 
 def prominence(fused: Fused, words: Bool[AnyArray, "t l"], *, beta: float) -> Float[Array, "i t l"]:
-    """Weight π of each word, 0 where invalid: words that many relevant regions name weigh more.
+    """Returns the weight π of each word, 0 where invalid. Words that many relevant regions choose weigh more.
 
     `p_j = Σ_i g_i [j*(i) = j] / Σ_i g_i`, uniform where no region is relevant; `π_j = (1 + β n p_j) / (n (1 + β))`.
     """
@@ -43,8 +44,8 @@ def prominence(fused: Fused, words: Bool[AnyArray, "t l"], *, beta: float) -> Fl
     return jnp.where(words[None], (1 + beta * count * p) / (count * (1 + beta)), jnp.zeros((), dtype))
 
 
-def weigh(weights: Float[Array, "i t l"], prior: Float[Array, "t l"], gamma: float) -> Float[Array, "i t l"]:
-    """`π ρ^γ`, with the sum that π had."""
+def weigh(weights: Float[Array, "i t l"], prior: Float[AnyArray, "t l"], gamma: float) -> Float[Array, "i t l"]:
+    """Returns `π ρ^γ`, scaled to the sum of π."""
     relative = prior / jnp.maximum(jnp.max(prior, axis=-1, keepdims=True), EPS)  # small numbers to a power would vanish
     weighed = weights * (relative**gamma)[None]
     total = jnp.sum(weights, axis=-1, keepdims=True)
@@ -54,12 +55,12 @@ def weigh(weights: Float[Array, "i t l"], prior: Float[Array, "t l"], gamma: flo
 def prominent_alignment(
     fused: Fused, regions: Bool[AnyArray, "i r"], captions: Fragments, *, beta: float, gamma: float, sides: str
 ) -> Float[Array, "i t"]:
-    """`½ (Σ_j π_j max_i s_ij + Σ_i g_i max_j s_ij / Σ_i g_i)`, or one side of it.
+    """Returns `½ (Σ_j π_j max_i s_ij + Σ_i g_i max_j s_ij / Σ_i g_i)`, or one side of it.
 
     Args:
-        fused: of all pairs.
-        regions: valid regions.
-        captions: their mask and, for γ > 0, the words' prior weights ρ.
+        fused: the fusion of all pairs.
+        regions: mask of the valid regions.
+        captions: mask of the valid words and, for γ > 0, the words' prior weights ρ.
         beta: how much prominence counts; 0 weighs all words alike.
         gamma: exponent of the corpus prior.
         sides: both, words or regions.
@@ -68,6 +69,7 @@ def prominent_alignment(
     if sides in ("both", "words"):
         weights = prominence(fused, captions.mask, beta=beta)
         if gamma:
+            assert captions.weight is not None
             weights = weigh(weights, captions.weight.astype(weights.dtype), gamma)
         score += jnp.sum(weights * masked_max(cosines, regions[:, :, None, None], axis=1), axis=-1)
     if sides in ("both", "regions"):
@@ -77,7 +79,7 @@ def prominent_alignment(
 
 
 def late_interaction(fused: Fused, regions: Bool[AnyArray, "i r"], words: Bool[AnyArray, "t l"]) -> Float[Array, "i t"]:
-    """Mean over the words of the best region's cosine."""
+    """Returns the mean, over the words, of the cosine with the best region."""
     best = masked_max(fused.cosines, regions[:, :, None, None], axis=1)
     count = jnp.maximum(jnp.sum(words, axis=1), 1).astype(best.dtype)
     return jnp.sum(jnp.where(words[None], best, jnp.zeros((), best.dtype)), axis=-1) / count[None]
@@ -92,7 +94,7 @@ def cross_attention(
     direction: str,
     temperature: float,
 ) -> Float[Array, "i t"]:
-    """SCAN's score: every query fragment attends to the other side; mean of its cosines with what it attends to.
+    """Returns SCAN's score: the mean of the query fragments' cosines with what they attend to on the other side.
 
     The attended vector is never formed: its product with the query and its norm follow from `products` and `gram`.
 
@@ -100,13 +102,13 @@ def cross_attention(
         products: regions times words.
         gram: products of the attended side's fragments with each other: for `t2i` of the regions, [i r s] or, where
             they depend on the caption, [i r s t]; for `i2t` of the words, [t l m].
-        regions: valid regions.
-        words: valid words.
-        direction: t2i, words attend to regions; i2t, regions attend to words.
+        regions: mask of the valid regions.
+        words: mask of the valid words.
+        direction: t2i: words attend to regions; i2t: regions attend to words.
         temperature: λ₁ of the softmax over the attended side.
 
     Returns:
-        Scores, the fragments that query being unit vectors.
+        The scores, provided that the query fragments are unit vectors.
     """
     valid = regions[:, :, None, None] & words[None, None]
     to_regions = direction == "t2i"
@@ -125,7 +127,7 @@ def cross_attention(
 
 
 def block_size() -> int:
-    """Products of regions and words that are held at a time; images may be split over all devices."""
+    """Returns how many products of regions and words are held at a time, where images may be split over all devices."""
     return BLOCK.get(jax.default_backend(), BLOCK_ELSEWHERE) * jax.device_count()
 
 
@@ -136,9 +138,9 @@ def over_captions(
     *,
     block: int | None = None,
 ) -> Float[Array, "i t"]:
-    """`score` on blocks of captions, so that at most about `block` products of regions and words are held at a time.
+    """Applies `score` to blocks of captions, to hold at most about `block` products of regions and words at a time.
 
-    Blocks are computed again for the gradient. Images stay as they are: they may be split over devices.
+    Blocks are computed again for the gradient. Images are not cut, so they may be split over devices.
     """
     i, r = images.mask.shape
     t, length = captions.mask.shape
@@ -146,7 +148,7 @@ def over_captions(
     if size >= t:
         return score(images, captions)
     blocks = -(-t // size)
-    rows = np.minimum(np.arange(blocks * size), t - 1)  # the last block is filled up with the last caption
+    rows = np.minimum(np.arange(blocks * size), t - 1)  # the last block repeats the last caption
     cut = jax.tree.map(lambda x: x[rows].reshape(blocks, size, *x.shape[1:]), captions)
     scores = jax.lax.map(jax.checkpoint(functools.partial(score, images)), cut)
     return jnp.moveaxis(scores, 0, 1).reshape(i, blocks * size)[:, :t]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,8 +11,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from itm_jax.modules.dropout import Dropout
 from itm_jax.modules.numerics import NEG
+from itm_jax.structs import AnyArray
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": functools.partial(nn.gelu, approximate=False),
     "gelu_new": nn.gelu,
     "gelu_pytorch_tanh": nn.gelu,
@@ -37,7 +39,7 @@ class BertConfig:
 
     @classmethod
     def from_config(cls, text) -> "BertConfig":
-        """The fields of this class in a `model.text` config section; one that is None takes its default."""
+        """Reads the fields of this class from a `model.text` config section. A field that is None takes its default."""
         return cls(**{f.name: text[f.name] for f in dataclasses.fields(cls) if text[f.name] is not None})
 
 
@@ -78,7 +80,7 @@ class Layer(nn.Module):
         dense = functools.partial(nn.Dense, dtype=self.dtype, kernel_init=normal_init)
         attended = Attention(c, self.dtype, name="attention")(x, mask, train=train)
         x = norm(name="attention_norm")(x + Dropout(c.dropout)(attended, train=train))
-        shape, x = x.shape, x.reshape(-1, x.shape[-1])  # as a matrix: XLA's products of it are twice as fast on a CPU
+        shape, x = x.shape, x.reshape(-1, x.shape[-1])  # as a matrix: XLA multiplies it twice as fast on a CPU
         hidden = ACTIVATIONS[c.activation](dense(c.intermediate_size, name="intermediate")(x))
         hidden = Dropout(c.dropout)(dense(c.hidden_size, name="output")(hidden), train=train)
         return norm(name="output_norm")(x + hidden).reshape(shape)
@@ -90,7 +92,7 @@ class Bert(nn.Module):
     Attributes:
         config: architecture.
         dtype: compute dtype; parameters are float32.
-        remat: computes each layer again for the gradient instead of keeping what is inside it.
+        remat: whether to compute each layer again for the gradient, instead of keeping its activations.
     """
 
     config: BertConfig
@@ -99,12 +101,12 @@ class Bert(nn.Module):
 
     @nn.compact
     def __call__(
-        self, ids: Int[Array, "b l"], mask: Bool[Array, "b l"], *, train: bool = False
+        self, ids: Int[AnyArray, "b l"], mask: Bool[AnyArray, "b l"], *, train: bool = False
     ) -> Float[Array, "b l e"]:
-        """Last hidden states; those of invalid tokens mean nothing. `train` needs the rng `dropout`.
+        """Returns the last hidden states; those of invalid tokens have no meaning. `train` needs the rng `dropout`.
 
         Raises:
-            ValueError: more tokens than the checkpoint has positions.
+            ValueError: there are more tokens than the checkpoint has positions.
         """
         c = self.config
         if ids.shape[1] > c.max_positions:

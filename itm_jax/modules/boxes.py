@@ -13,7 +13,7 @@ def area(boxes: Float[AnyArray, "*b 4"]) -> Float[AnyArray, "*b"]:
 
 
 def intersection(a: Float[AnyArray, "*a 4"], b: Float[AnyArray, "*b 4"]) -> Any:
-    """Area that two boxes have in common, the leading axes broadcast against one another; 0 where they are apart."""
+    """Returns the area that two boxes share, 0 where they do not overlap. Leading axes are broadcast."""
     xp = a.__array_namespace__()
     side = xp.maximum(xp.minimum(a[..., 2:], b[..., 2:]) - xp.maximum(a[..., :2], b[..., :2]), 0.0)
     return side[..., 0] * side[..., 1]

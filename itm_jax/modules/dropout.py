@@ -7,7 +7,7 @@ from jaxtyping import Array
 
 
 class Dropout(nn.Module):
-    """Dropout that draws 8 random bits per value, a quarter of what a float draw costs; the rate is kept to 1/256."""
+    """Dropout that draws 8 random bits per value, a quarter of the cost of a float. The rate is rounded to 1/256."""
 
     rate: float
 

@@ -11,13 +11,13 @@ from itm_jax.modules.numerics import zero_invalid
 class Enhancement(nn.Module):
     """Projects rows to the joint width with a linear and a bottleneck branch; invalid rows come out as 0.
 
-    Batch statistics are those of the valid rows of the whole batch only, so padding never enters them. The running
-    statistics follow PyTorch's momentum 0.1 and epsilon 1e-5.
+    Batch statistics are those of the valid rows of the whole batch only, so padding never enters them. Momentum and
+    epsilon of the running statistics are PyTorch's, 0.1 and 1e-5.
 
     Attributes:
         width: joint width d.
         dtype: compute dtype; parameters and statistics are float32.
-        mlp: False leaves the linear branch only (the text side of the authors' code).
+        mlp: False leaves the linear branch only, as on the text side of the authors' code.
     """
 
     width: int
@@ -35,7 +35,7 @@ class Enhancement(nn.Module):
     ) -> Float[Array, "b n d"]:
         """Returns the projected rows in `dtype`, 0 where `mask` is False.
 
-        `train` uses and updates the batch statistics; `counted` are the rows that enter them, default `mask`.
+        With `train`, batch statistics are used and updated. `counted` marks the rows that enter them; default: `mask`.
         """
         rows = rows.astype(self.dtype)
         linear = nn.Dense(self.width, dtype=self.dtype, name="linear")(rows)

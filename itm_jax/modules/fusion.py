@@ -1,8 +1,8 @@
-"""CPFEAN step 4, cross-modal semantic fusion (arXiv 2311.02183, our reading): regions take up their words.
+"""CPFEAN step 4, cross-modal semantic fusion (arXiv 2311.02183, our reading): regions take up words.
 
-In each round a region finds its most relevant word and takes a share of it that a gate decides: `v ← v + g·w`. With a
-gate that is one number per region, nothing of width d is computed for a pair but `V Wᵀ`: products with all words and
-the norm follow from `W Wᵀ` of the caption.
+In each round a region finds its most relevant word and adds a share of it: `v ← v + g·w`. A gate decides the share g.
+With a gate that is one number per region, `V Wᵀ` is all that has to be computed in width d for a pair. The products
+with all words, and the norm, follow from the caption's `W Wᵀ`.
 """
 
 from typing import NamedTuple
@@ -36,14 +36,15 @@ class FeatureGate(NamedTuple):
 
 @flax.struct.dataclass
 class Fused:
-    """What fusion leaves of all pairs of images and captions.
+    """The result of fusion for all pairs of images and captions.
 
     Attributes:
-        products: fused regions times words.
+        products: products of the fused regions with the words.
         square: squared norm of the fused regions.
-        gate: of the first round; for a feature gate its mean over the dimensions; 1 without fusion, 0 for invalid regions.
+        gate: gate of the first round, of a feature gate the mean over the dimensions. It is 1 without fusion, and 0 for
+            invalid regions.
         chosen: index of the word that a region took in the first round.
-        gram: products of the fused regions of an image with each other, where asked for.
+        gram: products of the fused regions of an image with each other, or None where not asked for.
     """
 
     products: Float[Array, "i r t l"]
@@ -54,58 +55,62 @@ class Fused:
 
     @property
     def cosines(self) -> Float[Array, "i r t l"]:
-        """Of the fused regions with the words."""
+        """Cosines of the fused regions with the words."""
         return self.products * jax.lax.rsqrt(self.square + EPS**2)[..., None]
 
 
 def most_relevant(cosines: Float[Array, "i r t l"], words: Bool[AnyArray, "t l"]) -> Int[Array, "i r t"]:
-    """Index of the valid word with the largest cosine (ties: the lowest; 0 for a caption without words)."""
+    """Returns the index of the valid word with the largest cosine (ties: the lowest; 0 for a caption without words)."""
     masked = jnp.where(words[None, None], jax.lax.stop_gradient(cosines), jnp.asarray(NEG, cosines.dtype))
     return jnp.argmax(masked, axis=-1)
 
 
 def fuse(images: Fragments, captions: Fragments, gate: RegionGate | None, *, rounds: int, gram: bool = False) -> Fused:
-    """All pairs of a block of images and captions, gated region by region; without rounds nothing is fused.
+    """Fuses all pairs of a block of images and captions, with one gate per region. Without rounds nothing is fused.
 
     Args:
         images: unit vectors of regions, [i r d].
         captions: unit vectors of words, [t l d].
-        gate: its parameters; None without rounds.
-        rounds: K; the parameters are shared between the rounds.
-        gram: whether the fused regions' products with each other are wanted.
+        gate: parameters of the gate; None without rounds.
+        rounds: number of rounds, K. All rounds share the parameters.
+        gram: whether to compute the fused regions' products with each other.
 
     Returns:
-        float32 (float64 where given so). A pair costs one r x l x d product and O(K·r·l) more.
+        The fusion in float32, or in float64 for float64 input. A pair costs one r x l x d product and O(K·r·l) more.
     """
     v, w = at_least_f32(images.rows), at_least_f32(captions.rows)
     products = jnp.einsum("ird,tld->irtl", v, w, precision=HIGHEST)
     among_words = jnp.einsum("tld,tmd->tlm", w, w, precision=HIGHEST)
     square = jnp.broadcast_to(jnp.sum(v * v, axis=-1)[:, :, None], products.shape[:3])
-    valid = images.mask[:, :, None] & jnp.any(captions.mask, axis=1)[None, None]
+    valid = jnp.asarray(images.mask)[:, :, None] & jnp.any(captions.mask, axis=1)[None, None]
     caption = jnp.arange(len(w))[None, None]
-    steps = []
+    steps: list[tuple[Array, Array]] = []
     if rounds:
+        assert gate is not None
         logit = jnp.broadcast_to(jnp.matmul(v, gate.u, precision=HIGHEST)[:, :, None], square.shape)
         z_words, u_words = (jnp.matmul(w, x, precision=HIGHEST) for x in (gate.z, gate.u))
-        own = jnp.sum(w * w, axis=-1)
-    for _ in range(rounds):
-        scale = jax.lax.rsqrt(square + EPS**2)
-        # one scale per region: the largest product is the largest cosine
-        chosen = most_relevant(products, captions.mask)
-        product = jnp.take_along_axis(products, chosen[..., None], axis=-1)[..., 0]
-        g = jax.nn.sigmoid(logit + z_words[caption, chosen] + gate.c * (product * scale) + gate.b)
-        g = jnp.where(valid, g, jnp.zeros((), g.dtype))
-        steps.append((g, chosen))
-        products += g[..., None] * among_words[caption, chosen]
-        square = jnp.maximum(square + g * (2 * product + g * own[caption, chosen]), 0.0)
-        logit += g * u_words[caption, chosen]
+        word_square = jnp.sum(w * w, axis=-1)
+        for _ in range(rounds):
+            scale = jax.lax.rsqrt(square + EPS**2)
+            # a region has one scale, so its largest product is its largest cosine
+            chosen = most_relevant(products, captions.mask)
+            product = jnp.take_along_axis(products, chosen[..., None], axis=-1)[..., 0]
+            g = jax.nn.sigmoid(logit + z_words[caption, chosen] + gate.c * (product * scale) + gate.b)
+            g = jnp.where(valid, g, jnp.zeros((), g.dtype))
+            steps.append((g, chosen))
+            products += g[..., None] * among_words[caption, chosen]
+            square = jnp.maximum(square + g * (2 * product + g * word_square[caption, chosen]), 0.0)
+            logit += g * u_words[caption, chosen]
     first = steps[0] if steps else (valid.astype(products.dtype), most_relevant(products, captions.mask))
     pairs = _gram(v, w, steps, among_words) if gram else None
     return Fused(products, square, *first, pairs)
 
 
 def _gram(v, w, steps, among_words) -> Float[Array, "i r s t"]:
-    """`(V + C W)(V + C W)ᵀ` of every pair, from V Vᵀ, V Wᵀ and W Wᵀ; C says how much of each word a region took up."""
+    """Returns `(V + C W)(V + C W)ᵀ` of every pair, from V Vᵀ, V Wᵀ and W Wᵀ.
+
+    C says how much of each word a region took up.
+    """
     regions = jnp.einsum("ird,isd->irs", v, v, precision=HIGHEST)[..., None]
     if not steps:
         return jnp.broadcast_to(regions, (*regions.shape[:3], w.shape[0]))
@@ -118,10 +123,11 @@ def _gram(v, w, steps, among_words) -> Float[Array, "i r s t"]:
 def fuse_features(
     images: Fragments, captions: Fragments, gate: FeatureGate, *, rounds: int, gram: bool = False
 ) -> Fused:
-    """As `fuse` with a gate per dimension, which has no factored form: every pair holds its r x d fused regions.
+    """Does the same as `fuse`, with one gate per dimension and at least one round.
 
-    Captions are gone through one after the other and computed again for the gradient; images may be split over devices.
-    Expensive: K·r·d² FLOPs and r·d numbers of memory for each pair.
+    This has no factored form: every pair holds its r x d fused regions. Captions are processed one after the other and
+    computed again for the gradient. Images may be split over devices. A pair is expensive: it costs K·r·d² FLOPs and
+    r·d numbers of memory.
     """
     v = at_least_f32(images.rows)
 
@@ -139,6 +145,7 @@ def fuse_features(
             g = jnp.where(valid[..., None], jax.nn.sigmoid(logit), jnp.zeros((), v.dtype))
             first = (jnp.mean(g, axis=-1), chosen) if first is None else first
             fused += g * w[chosen]
+        assert first is not None
         products = jnp.einsum("ird,ld->irl", fused, w, precision=HIGHEST)
         pairs = jnp.einsum("ird,isd->irs", fused, fused, precision=HIGHEST) if gram else None
         return products, jnp.sum(fused * fused, axis=-1), *first, pairs

@@ -9,14 +9,14 @@ from jaxtyping import Array, Bool, Float, Int
 from itm_jax.modules.boxes import area, intersection
 from itm_jax.modules.dropout import Dropout
 from itm_jax.modules.numerics import EPS, NEG, zero_invalid
-from itm_jax.structs import Regions
+from itm_jax.structs import AnyArray, Regions
 
 
 class VisualLayer(nn.Module):
     """A pre-norm Transformer layer in which a region attends to its neighbours only.
 
-    It starts as the identity (both output kernels 0): with random ones training began from regions mixed at random, which
-    cost 13 points of dev rSum on a small data set (docs/measured.md).
+    It starts as the identity: both output kernels are 0. With random kernels, training began from randomly mixed
+    regions, which cost 13 points of dev rSum on a small data set (docs/measured.md).
     """
 
     heads: int
@@ -24,8 +24,10 @@ class VisualLayer(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b r d"], near: Bool[Array, "b r s"], *, train: bool) -> Float[Array, "b r d"]:
-        """Returns the regions after attention and a feed-forward part, each added to what came in."""
+    def __call__(
+        self, x: Float[Array, "b r d"], near: Bool[AnyArray, "b r s"], *, train: bool
+    ) -> Float[Array, "b r d"]:
+        """Returns the regions after attention and a feed-forward part, each added to its input."""
         d = x.shape[-1]
         norm = lambda name: nn.LayerNorm(dtype=self.dtype, name=name)  # noqa: E731
         y = norm("attention_norm")(x)
@@ -46,7 +48,7 @@ class VisualLayer(nn.Module):
 
 
 class VisualTransformer(nn.Module):
-    """`layers` pre-norm layers over the graph of neighbouring regions."""
+    """A stack of `layers` pre-norm layers over the graph of neighbouring regions."""
 
     layers: int
     heads: int
@@ -54,26 +56,33 @@ class VisualTransformer(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b r d"], near: Bool[Array, "b r s"], *, train: bool) -> Float[Array, "b r d"]:
-        """Returns the regions; `near` is True where region r may attend to region s. `train` needs the rng `dropout`."""
+    def __call__(
+        self, x: Float[Array, "b r d"], near: Bool[AnyArray, "b r s"], *, train: bool
+    ) -> Float[Array, "b r d"]:
+        """Returns the regions. `near` is True where region r may attend to s; `train` needs the rng `dropout`."""
         for i in range(self.layers):
             x = VisualLayer(self.heads, self.dropout, self.dtype, name=f"layer_{i}")(x, near, train=train)
         return x
 
 
 def whole_words(
-    pieces: Float[Array, "b l d"], word_ids: Int[Array, "b l"], mask: Bool[Array, "b l"]
+    pieces: Float[Array, "b l d"], word_ids: Int[AnyArray, "b l"], mask: Bool[AnyArray, "b l"]
 ) -> tuple[Float[Array, "b l d"], Bool[Array, "b l"]]:
-    """Mean of each whitespace word's pieces, and which words are there; word w is in row w, whatever was deleted."""
+    """Returns the mean of each whitespace word's pieces, and the mask of the words that have pieces.
+
+    Word w is in row w, also where other words are deleted.
+    """
     belongs = (word_ids[:, None, :] == jnp.arange(word_ids.shape[1])[None, :, None]) & mask[:, None, :]
     share = belongs.astype(pieces.dtype) / jnp.maximum(jnp.sum(belongs, axis=2, keepdims=True), 1).astype(pieces.dtype)
     return jnp.einsum("bwl,bld->bwd", share, pieces), jnp.any(belongs, axis=2)
 
 
-def dependency_graph(edges: Int[Array, "b k 2"], words: Bool[Array, "b l"], dtype=jnp.float32) -> Float[Array, "b l m"]:
-    """`D^-½ (A + Aᵀ + I) D^-½` over the words that are there; A is 1 at [head, dependent]."""
+def dependency_graph(
+    edges: Int[AnyArray, "b k 2"], words: Bool[AnyArray, "b l"], dtype=jnp.float32
+) -> Float[Array, "b l m"]:
+    """Returns `D^-½ (A + Aᵀ + I) D^-½` over the valid words; A is 1 at [head, dependent]."""
     n = words.shape[1]
-    head, dependent = (jax.nn.one_hot(edges[..., k], n, dtype=dtype) for k in (0, 1))  # -1 and what was cut: no one
+    head, dependent = (jax.nn.one_hot(edges[..., k], n, dtype=dtype) for k in (0, 1))  # -1 and cut words: all 0
     a = jnp.minimum(jnp.einsum("bkl,bkm->blm", head, dependent), 1.0)
     a = a + jnp.swapaxes(a, 1, 2) + jnp.eye(n, dtype=dtype)[None]
     a = jnp.where(words[:, :, None] & words[:, None, :], a, jnp.zeros((), dtype))
@@ -83,10 +92,10 @@ def dependency_graph(edges: Int[Array, "b k 2"], words: Bool[Array, "b l"], dtyp
 
 
 class WordGCN(nn.Module):
-    """`layers` times `H ← H + ReLU(Â H W)`.
+    """Applies `H ← H + ReLU(Â H W)` `layers` times.
 
-    Â is the given graph (sparse), or, where none is given, `softmax((H W_q)(H W_k)ᵀ / √d)` over the valid words (dense:
-    fully connected).
+    Â is the given graph (sparse). Where no graph is given, Â is `softmax((H W_q)(H W_k)ᵀ / √d)` over the valid words
+    (dense: fully connected).
     """
 
     layers: int
@@ -94,32 +103,33 @@ class WordGCN(nn.Module):
 
     @nn.compact
     def __call__(
-        self, h: Float[Array, "b l d"], words: Bool[Array, "b l"], graph: Float[Array, "b l m"] | None = None
+        self, h: Float[Array, "b l d"], words: Bool[AnyArray, "b l"], graph: Float[Array, "b l m"] | None = None
     ) -> Float[Array, "b l d"]:
         """Returns the words, 0 where invalid."""
         d = h.shape[-1]
         h = zero_invalid(h, words)
         for i in range(self.layers):
             dense = lambda name, i=i: nn.Dense(d, use_bias=False, dtype=self.dtype, name=f"{name}_{i}")  # noqa: E731
-            weights = graph
             if graph is None:
                 logits = jnp.einsum("bld,bmd->blm", dense("query")(h), dense("key")(h)).astype(jnp.float32) * d**-0.5
                 weights = jax.nn.softmax(jnp.where(words[:, None], logits, NEG), axis=-1)
+            else:
+                weights = graph
             mixed = jnp.einsum("blm,bmd->bld", weights.astype(self.dtype), h)
             h = zero_invalid(h + nn.relu(dense("weight")(mixed)), words)
         return h
 
 
-def iou(boxes: Float[Array, "b r 4"]) -> Float[Array, "b r s"]:
+def iou(boxes: Float[AnyArray, "b r 4"]) -> Float[AnyArray, "b r s"]:
     """Intersection over union of every two boxes of an image; 0 for two boxes without area."""
     inside, size = intersection(boxes[:, :, None], boxes[:, None]), area(boxes)
     return inside / (size[:, :, None] + size[:, None, :] - inside + EPS)
 
 
-def neighbours(regions: Regions, threshold: float | None) -> Bool[Array, "b r s"]:
-    """Which regions may attend to which: those with IoU above the threshold, and each to itself; invalid ones never.
+def neighbours(regions: Regions, threshold: float | None) -> Bool[AnyArray, "b r s"]:
+    """Returns True where region r may attend to region s: their IoU is above the threshold, or they are the same.
 
-    `threshold=None`, or regions without boxes: all pairs.
+    Invalid regions never take part. With `threshold=None`, or without boxes, all pairs of valid regions may.
     """
     both = regions.mask[:, :, None] & regions.mask[:, None, :]
     if threshold is None or regions.boxes is None:
@@ -127,8 +137,8 @@ def neighbours(regions: Regions, threshold: float | None) -> Bool[Array, "b r s"
     return both & ((iou(regions.boxes) > threshold) | jnp.eye(regions.mask.shape[1], dtype=bool)[None])
 
 
-def drop_lonely(mask: Bool[Array, "b r"], near: Bool[Array, "b r s"]) -> Bool[Array, "b r"]:
-    """The mask without regions that are nobody's neighbour; as it was where none would remain."""
+def drop_lonely(mask: Bool[AnyArray, "b r"], near: Bool[AnyArray, "b r s"]) -> Bool[Array, "b r"]:
+    """Returns the mask without regions that have no neighbour; unchanged for images where none would remain."""
     others = near & ~jnp.eye(mask.shape[1], dtype=bool)[None]
     kept = mask & jnp.any(others, axis=2)
     return jnp.where(jnp.any(kept, axis=1, keepdims=True), kept, mask)

@@ -11,11 +11,12 @@ from jaxtyping import Array, Bool, Float, Int
 
 from itm_jax.modules.dropout import Dropout
 from itm_jax.modules.numerics import zero_invalid
+from itm_jax.structs import AnyArray
 
 
 @dataclasses.dataclass(frozen=True)
 class GRUConfig:
-    """Architecture: words in the vocabulary, width of their embeddings, width of the states, dropout on embeddings."""
+    """Architecture: size of the vocabulary, width of the embeddings and of the hidden states, dropout on embeddings."""
 
     vocab_size: int
     embed_size: int
@@ -24,7 +25,7 @@ class GRUConfig:
 
 
 def uniform_init(limit: float):
-    """Uniform in ±limit."""
+    """Returns an initialiser that draws uniformly from ±limit."""
 
     def init(key, shape, dtype=jnp.float32):
         return jax.random.uniform(key, shape, dtype, -limit, limit)
@@ -33,11 +34,12 @@ def uniform_init(limit: float):
 
 
 class BiGRU(nn.Module):
-    """Word embeddings, then one GRU in each direction; a token's state is the mean of the two.
+    """Word embeddings, then one GRU in each direction; a token's hidden state is the mean of the two.
 
-    The gates are those of PyTorch's `nn.GRU`, whose bias inside the candidate's product with the reset gate is kept
-    apart: `h' = (1-z)·tanh(x_n + r·(U_n h + c)) + z·h`; of the other gates' two biases, which only ever add up, there is
-    one. Initialised as in SCAN: embeddings uniform in ±0.1, the rest uniform in ±1/√width (PyTorch's default).
+    The gates are those of PyTorch's `nn.GRU`: `h' = (1-z)·tanh(x_n + r·(U_n h + c)) + z·h`. The bias c, which the reset
+    gate multiplies, is a parameter of its own. Each other gate has two biases in PyTorch; they only add up, so here it
+    has one. Initial values are those of SCAN: embeddings are uniform in ±0.1, the rest is uniform in ±1/√width
+    (PyTorch's default).
 
     Attributes:
         config: architecture.
@@ -49,20 +51,20 @@ class BiGRU(nn.Module):
 
     @nn.compact
     def __call__(
-        self, ids: Int[Array, "b l"], mask: Bool[Array, "b l"], *, train: bool = False
+        self, ids: Int[AnyArray, "b l"], mask: Bool[AnyArray, "b l"], *, train: bool = False
     ) -> Float[Array, "b l e"]:
-        """States of the valid tokens, 0 elsewhere; `train` needs the rng `dropout` where `config.dropout` is set.
+        """Returns the hidden states, 0 for invalid tokens. `train` needs the rng `dropout` if `config.dropout` is set.
 
-        An invalid token leaves the state as it is, so that each direction starts at an item's own first or last token
-        and no state depends on padding.
+        An invalid token does not change the state. So each direction starts at an item's own first or last token, and
+        no state depends on padding.
         """
         c = self.config
         init = uniform_init(c.width**-0.5)
         embed = nn.Embed(c.vocab_size, c.embed_size, dtype=self.dtype, embedding_init=uniform_init(0.1), name="word")
         x = Dropout(c.dropout)(embed(ids), train=train).swapaxes(0, 1)
 
-        # The input products of all steps at once; only those with the state are left to the scan. Time is turned round
-        # by a flip, not by a gather up to each item's length, whose gradient would be a scatter.
+        # The input products of all steps are computed at once; only the products with the state are left to the scan.
+        # A flip reverses time. A gather up to each item's length would do so too, but its gradient would be a scatter.
         dense = functools.partial(nn.Dense, 3 * c.width, dtype=self.dtype, kernel_init=init, bias_init=init)
         inputs = jnp.stack([dense(name="forward")(x), jnp.flip(dense(name="backward")(x), axis=0)], axis=1)
         valid = jnp.stack([mask.T, jnp.flip(mask.T, axis=0)], axis=1)[..., None]

@@ -1,7 +1,7 @@
-"""AFA's aggregation as the authors released it (GitHub wzhings/itmAFA, lib/encoders.py), which is not that of their paper.
+"""AFA's aggregation in the authors' code (GitHub wzhings/itmAFA, lib/encoders.py). Their paper describes another one.
 
-Nothing is shuffled; padding takes part in the merging and can push valid rows out; how many pairs are merged depends on
-the batch's shortest item. An embedding therefore depends on its batch, by design of that code.
+Nothing is shuffled. Padding takes part in the merging and can push valid rows out. The number of merged pairs depends
+on the batch's shortest item. An embedding therefore depends on its batch, by design of that code.
 """
 
 import jax
@@ -14,21 +14,21 @@ NORM_EPS = 1e-8
 
 
 def l2_normalize_official(x: Float[Array, "... d"]) -> Float[Array, "... d"]:
-    """`x / (‖x‖ + 1e-8)` over the last axis; the gradient at 0 is finite, unlike that of the original."""
+    """Returns `x / (‖x‖ + 1e-8)` over the last axis. The gradient at 0 is finite, unlike that of the original."""
     square = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
     zero = square == 0
     return jnp.where(zero, 0.0, x / (jnp.sqrt(jnp.where(zero, 1.0, square)) + NORM_EPS))
 
 
 def to_front(rows: Float[Array, "b n f"], mask: Bool[Array, "b n"]) -> tuple[Float[Array, "b n f"], Bool[Array, "b n"]]:
-    """Valid rows first, in their order, then zeros: how the authors' loader pads what is left of an image."""
+    """Moves valid rows to the front, in their order, and fills up with zeros, as the authors' loader pads images."""
     order = jnp.argsort(~mask, axis=1, stable=True)
     mask = jnp.take_along_axis(mask, order, axis=1)
     return zero_invalid(take_rows(rows, order), mask), mask
 
 
 def batch_length(mask: Bool[Array, "b n"]) -> Int[Array, ""]:
-    """T, the number of valid rows of the batch's longest item: the length that the authors' loader pads to."""
+    """Returns T, the number of valid rows of the batch's longest item. The authors' loader pads to this length."""
     return jnp.max(jnp.sum(mask, axis=1, dtype=jnp.int32))
 
 
@@ -38,14 +38,15 @@ def aggregate_official(
     """Merges the `k = min(T // 20, shortest // 2)` most similar pairs of each item, padding included.
 
     Args:
-        rows: features, any scale, valid rows first; they are L2-normalised and left so.
+        rows: features of any scale, valid rows first. They are L2-normalised before the merge.
         mask: which rows are valid; only their number counts.
-        length: T; rows from there on do not exist. None: n.
+        length: T; rows from index T on are ignored. None means n.
 
     Returns:
-        Sources (even rows) that were not merged, by falling similarity to their best destination; then destinations
-        (odd rows), each the mean of itself and the sources merged into it. The first `n_i - k` of them are valid,
-        whatever they are; zeros after. In float32 or wider.
+        (rows, mask), rows in float32 or wider. First come the sources (even rows) that were not merged, by falling
+        similarity to their best destination. Then come the destinations (odd rows), each the mean of itself and of the
+        sources merged into it. The first `n_i - k` of these rows count as valid, even where they are padding. The rest
+        is zeros.
     """
     n = rows.shape[1]
     length = jnp.asarray(n, jnp.int32) if length is None else length

@@ -9,19 +9,19 @@ from itm_jax.modules.numerics import NEG, zero_invalid
 
 
 def select_max(rows: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Float[Array, "b d"]:
-    """Maximum over the valid rows in each dimension; 0 for an item without any."""
+    """Returns the maximum over the valid rows in each dimension; 0 for an item without valid rows."""
     top = jnp.max(jnp.where(mask[..., None], rows, jnp.asarray(NEG, rows.dtype)), axis=1)
     return jnp.where(jnp.any(mask, axis=1)[:, None], top, jnp.zeros((), rows.dtype))
 
 
 def select_mean(rows: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Float[Array, "b d"]:
-    """Mean over the valid rows; 0 for an item without any."""
+    """Returns the mean over the valid rows; 0 for an item without valid rows."""
     count = jnp.maximum(jnp.sum(mask, axis=1), 1).astype(rows.dtype)
     return jnp.sum(zero_invalid(rows, mask), axis=1) / count[:, None]
 
 
 def position_code(n: int, width: int) -> np.ndarray:
-    """Sinusoidal code of the positions 0..n-1, [n, width] float32."""
+    """Returns the sinusoidal code of the positions 0..n-1, [n, width] float32."""
     angle = np.arange(n)[:, None] * np.exp(np.arange(0, width, 2) * (-np.log(10000.0) / width))
     return np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(n, width).astype(np.float32)
 
@@ -29,8 +29,8 @@ def position_code(n: int, width: int) -> np.ndarray:
 class GPO(nn.Module):
     """Generalized pooling operator (VSE∞, Chen et al., CVPR 2021, section 3.2).
 
-    A small BiGRU reads the codes of the positions 0..v-1 and gives each a weight; each dimension's values, sorted from
-    the largest to the smallest, are averaged with those weights.
+    A small BiGRU reads the codes of the positions 0..v-1 and gives each position a weight. In each dimension the values
+    are sorted from the largest to the smallest, and averaged with those weights.
     """
 
     code_width: int = 32

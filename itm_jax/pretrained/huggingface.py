@@ -1,6 +1,6 @@
-"""Hugging Face BERT checkpoints (safetensors) as parameters of `modules.bert.Bert`, strictly, without PyTorch.
+"""Reads Hugging Face BERT checkpoints (safetensors) as parameters of `modules.bert.Bert`, without PyTorch.
 
-The names and shapes on the Hugging Face side are those of transformers' BertModel.
+Names and shapes must fit exactly. On the Hugging Face side they are those of transformers' BertModel.
 """
 
 import pathlib
@@ -36,7 +36,7 @@ CONFIG_KEYS = {
 
 
 def checkpoint_dir(path_or_name: str) -> pathlib.Path:
-    """The local directory of a checkpoint: the path itself, or the hub's snapshot, downloaded when needed."""
+    """Returns the local directory of a checkpoint: the path itself, or the hub's snapshot, downloaded when needed."""
     path = pathlib.Path(path_or_name).expanduser()
     if path.is_dir():
         return path
@@ -51,13 +51,13 @@ def checkpoint_dir(path_or_name: str) -> pathlib.Path:
     except Exception as e:  # the hub raises many kinds: no network, no such name, no access
         reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
         raise InputError(
-            f"{path_or_name}: neither a local directory nor a checkpoint that the Hugging Face hub gives ({reason}); "
+            f"{path_or_name}: not a local directory, and not available from the Hugging Face hub ({reason}); "
             "download it and pass its directory as config.model.text.pretrained"
         ) from None
 
 
 def read_config(directory: pathlib.Path) -> BertConfig:
-    """The architecture in `config.json`; one that this encoder does not implement is an InputError."""
+    """Reads the architecture in `config.json`. Raises InputError where this encoder does not implement it."""
     path = directory / "config.json"
     values = read_json(path)
     if values.get("model_type", "bert") != "bert":
@@ -80,7 +80,7 @@ def read_config(directory: pathlib.Path) -> BertConfig:
 
 
 def expected_tensors(c: BertConfig) -> dict[str, tuple[tuple[str, ...], tuple[int, ...], bool]]:
-    """Hugging Face name -> (path in our parameters, our shape, transposed?)."""
+    """Returns {Hugging Face name: (path in our parameters, our shape, whether it is transposed)}."""
     e, h, w = c.hidden_size, c.num_heads, c.hidden_size // c.num_heads
     out: dict[str, tuple[tuple[str, ...], tuple[int, ...], bool]] = {}
 
@@ -110,7 +110,7 @@ def expected_tensors(c: BertConfig) -> dict[str, tuple[tuple[str, ...], tuple[in
 
 
 def read_tensors(directory: pathlib.Path) -> dict[str, np.ndarray]:
-    """All tensors of the directory's safetensors files, under BertModel's names (legacy spellings mapped)."""
+    """Returns all tensors of the directory's safetensors files, under BertModel's names (legacy names are mapped)."""
     paths = sorted(directory.glob("model*.safetensors"))
     if not paths:
         others = sorted(p.name for p in directory.glob("pytorch_model*.bin"))
@@ -133,10 +133,10 @@ def _plain_name(name: str) -> str:
 
 
 def convert(tensors: Mapping[str, np.ndarray], config: BertConfig, source: str) -> dict[str, Any]:
-    """BertModel's tensors as our parameter tree, float32.
+    """Returns BertModel's tensors as our parameter tree, in float32.
 
     Raises:
-        InputError: a parameter is missing, unexpected or of another shape; names all of them.
+        InputError: parameters are missing, unexpected or of another shape; the message names all of them.
     """
     expected = expected_tensors(config)
     missing = sorted(set(expected) - set(tensors))
@@ -149,7 +149,7 @@ def convert(tensors: Mapping[str, np.ndarray], config: BertConfig, source: str) 
         value = np.asarray(tensors[name]).astype(np.float32)
         value = value.T if transposed and value.ndim == 2 else value
         if value.size != np.prod(shape) or (len(shape) <= 2 and value.ndim == len(shape) and value.shape != shape):
-            problems.append(f"{name} has shape {tensors[name].shape}, the config wants {shape}")
+            problems.append(f"{name} has shape {tensors[name].shape}, the config expects {shape}")
             continue
         node = params
         for key in path[:-1]:
@@ -161,7 +161,10 @@ def convert(tensors: Mapping[str, np.ndarray], config: BertConfig, source: str) 
 
 
 def load_tokenizer(directory: pathlib.Path):
-    """The checkpoint's own tokenizer (transformers, fast kind); needs its files and a [MASK] token."""
+    """Loads the checkpoint's own tokenizer, a fast one of transformers.
+
+    Its files must exist, and it must have [MASK], [CLS], [SEP] and [PAD] tokens.
+    """
     if not any((directory / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
         # transformers would quietly make up a tokenizer that maps everything to [UNK]
         raise InputError(f"{directory}: no tokenizer (tokenizer.json or vocab.txt)")

@@ -1,6 +1,7 @@
-"""Checksums: of files and JSON records, and of arrays on the device that holds them.
+"""Checksums of files and JSON records, and of arrays on the device that holds them.
 
-Those of arrays show damage on any way from the device and back, and need no copy of the array on the host. Each array of 32-bit words w gives two sums Σ aᵢ·wᵢ mod 2³² with pseudo-random odd multipliers aᵢ. An odd multiplier is
+Checksums of arrays show damage on any way from the device and back, and need no copy of the array on the host. Each
+array of 32-bit words w gives two sums Σ aᵢ·wᵢ mod 2³² with pseudo-random odd multipliers aᵢ. An odd multiplier is
 invertible, so a change of any single word changes both sums for certain; other damage escapes with probability 2⁻⁶⁴.
 """
 
@@ -17,11 +18,11 @@ from jaxtyping import Array, UInt32
 from itm_jax.errors import DamagedError, InputError
 
 FILES = "files.json"
-CHANGES = "_CHECKPOINT_METADATA"  # Orbax adds the time of the commit to it later
+CHANGES = "_CHECKPOINT_METADATA"  # Orbax later adds the time of the commit to this file
 
 
 def _words(x: Array) -> UInt32[Array, " n"]:
-    """The bits of an array as 32-bit words, narrower values one to a word."""
+    """The bits of an array as 32-bit words; a narrower value fills one word."""
     if x.dtype == jnp.bool_:
         x = x.astype(jnp.uint8)
     width = min(x.dtype.itemsize, 4) * 8
@@ -45,23 +46,27 @@ def _sums(x: Array) -> UInt32[Array, "2"]:
 
 
 def leaf_names(tree: Any) -> list[str]:
-    """`params/image_branch/...`: the path of every leaf, in the order of `jax.tree.leaves`."""
+    """The path of every leaf, `params/image_branch/...`, in the order of `jax.tree.leaves`."""
     return [
         jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in jax.tree_util.tree_leaves_with_path(tree)
     ]
 
 
 def describe(tree: Any) -> dict[str, str]:
-    """`float32[2, 3]` by the path of each leaf, arrays or shape structs."""
+    """Dtype and shape of each leaf, such as `float32[2, 3]`, by its path; leaves are arrays or shape structs."""
     leaves = jax.tree.leaves(tree)
     return {n: f"{x.dtype}{list(x.shape)}" for n, x in zip(leaf_names(tree), leaves, strict=True)}
 
 
 def checksums(tree: Any) -> dict[str, str]:
-    """16 hexadecimal digits by the path of each leaf; the same whatever devices the arrays lie on."""
-    # Of an array in parts one at a time: devices that add up several sums at once can wait for each other for ever (CPU).
-    one = lambda x: _sums(x) if isinstance(x, np.ndarray) or x.is_fully_replicated else jax.device_get(_sums(x))  # noqa: E731
-    sums = jax.device_get([one(x) for x in jax.tree.leaves(tree)])
+    """16 hexadecimal digits for each leaf, by its path. They do not depend on the devices that hold the arrays."""
+
+    def sums_of_leaf(x: Any) -> Any:
+        # Arrays in parts are summed one at a time: in several sums at once devices can wait for each other for ever.
+        # This happens on CPUs.
+        return _sums(x) if isinstance(x, np.ndarray) or x.is_fully_replicated else jax.device_get(_sums(x))
+
+    sums = jax.device_get([sums_of_leaf(x) for x in jax.tree.leaves(tree)])
     return {n: f"{a:08x}{b:08x}" for n, (a, b) in zip(leaf_names(tree), sums, strict=True)}
 
 
@@ -71,16 +76,16 @@ def seal(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_sealed(path: pathlib.Path) -> dict[str, Any]:
-    """The content of a sealed record. Raises DamagedError where it is not what was written."""
+    """Returns the content of a sealed record. Raises DamagedError where it differs from what was written."""
     name = path.name if path.name == FILES else f"{path.parent.name}/{path.name}"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        whole = record == seal(record["content"])
+        intact = record == seal(record["content"])
     except PermissionError as e:
         raise InputError(f"{path}: cannot be read ({e.strerror})") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
         raise DamagedError(f"damaged: {name} cannot be read ({' '.join(str(e).split())[:200]})") from None
-    if not whole:
+    if not intact:
         raise DamagedError(f"damaged: {name} is not what was saved")
     return record["content"]
 
@@ -91,7 +96,7 @@ def _sha256(path: pathlib.Path) -> str:
 
 
 def write_files(folder: pathlib.Path) -> None:
-    """Writes `files.json`: the SHA-256 of every file in the folder, a sealed record; "" for a file still to change."""
+    """Writes `files.json`, a sealed record of the SHA-256 of every file in the folder; "" for one that will change."""
     files = {
         p.relative_to(folder).as_posix(): "" if p.name == CHANGES else _sha256(p)
         for p in sorted(folder.rglob("*"))
@@ -101,7 +106,7 @@ def write_files(folder: pathlib.Path) -> None:
 
 
 def check_files(folder: pathlib.Path, prefix: str = "") -> None:
-    """Raises DamagedError where a file whose name begins with `prefix` is missing or not what `files.json` says."""
+    """Raises DamagedError where a file whose name begins with `prefix` is missing or differs from `files.json`."""
     for name, expected in read_sealed(folder / FILES).items():
         path = folder / name
         if not name.startswith(prefix):

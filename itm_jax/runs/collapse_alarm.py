@@ -1,4 +1,4 @@
-"""The collapse alarm: says when the loss sits where it would be if all embeddings were the same."""
+"""The collapse alarm: warns when the loss stays where it would be if all embeddings were the same."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,23 +8,23 @@ TOLERANCE = 0.01  # relative distance that counts as being on the plateau
 
 
 def on_plateau(values: Mapping[str, Any]) -> bool:
-    """True when the loss is what it would be if all embeddings were the same."""
-    if values["loss"] is None:  # not finite, as metrics.jsonl has it
+    """Whether the loss is what it would be if all embeddings were the same."""
+    if values["loss"] is None:  # metrics.jsonl has null for a loss that is not finite
         return False
     return abs(values["loss"] - values["plateau"]) <= TOLERANCE * values["plateau"]
 
 
 class CollapseAlarm:
-    """Says once when the loss has sat on the plateau of constant embeddings for COLLAPSE_STEPS steps."""
+    """Warns once when the loss has been on the plateau of equal embeddings for COLLAPSE_STEPS steps."""
 
     def __init__(self):
-        """No step seen yet."""
+        """Starts without any steps."""
         self._since: int | None = None
         self._said = False
 
     @classmethod
     def after(cls, lines: list[dict[str, Any]]) -> "CollapseAlarm":
-        """As it stands after the train lines of metrics.jsonl."""
+        """Returns an alarm that has seen the train lines of metrics.jsonl."""
         alarm = cls()
         for line in lines:
             if line["split"] == "train":
@@ -32,7 +32,7 @@ class CollapseAlarm:
         return alarm
 
     def check(self, step: int, values: Mapping[str, Any]) -> str | None:
-        """The message when the alarm goes off at this step."""
+        """Returns the message if the alarm goes off at this step, else None."""
         if not on_plateau(values):
             self._since, self._said = None, False
             return None

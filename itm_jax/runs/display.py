@@ -7,7 +7,7 @@ class Display:
     """Loss, examples per second, time left and dev rSum: a live bar on a terminal, lines elsewhere, on stderr."""
 
     def __init__(self, total: int, start: int):
-        """A run from step `start` to `total`."""
+        """Shows a run from step `start` to step `total`."""
         self._bar, self._rsum = Bar("step", total, start=start), ""
         self._bar.describe("compiling")
 

@@ -1,4 +1,4 @@
-"""One writer per workdir: a lock that its owner's death releases, with the owner's name in it."""
+"""One writer per workdir: a lock file that names its owner. The lock ends when its owner ends."""
 
 import contextlib
 import errno
@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from itm_jax.errors import InputError
 
 NAME = ".lock"
-NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # file systems that have none
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # errors of file systems without locks
 
 
 def _owner(path: pathlib.Path) -> str:
-    """Who wrote the lock file, for messages."""
+    """Says who wrote the lock file, for messages."""
     try:
         owner = json.loads(path.read_text(encoding="utf-8"))
         return f"process {owner['pid']} on {owner['host']} since {owner['since']} ({owner['command']})"
@@ -27,7 +27,7 @@ def _owner(path: pathlib.Path) -> str:
 
 
 def _open_locked(path: pathlib.Path) -> int | None:
-    """A descriptor of the lock file that holds its lock, or None where another process holds it."""
+    """Locks the lock file. Returns its descriptor, or None where another process holds the lock."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -53,10 +53,10 @@ def _open_locked(path: pathlib.Path) -> int | None:
 
 @contextlib.contextmanager
 def workdir_lock(workdir: pathlib.Path) -> Iterator[None]:
-    """Holds the workdir, which is created where it is missing; a directory left empty is removed again.
+    """Locks the workdir. A missing directory is created; a directory that stays empty is removed again.
 
-    The lock is the kernel's (flock), so that it ends with its owner, however that ends; a file left behind by a killed
-    process is recognised and taken over. On a network file system it holds across hosts where that supports flock.
+    The lock is the kernel's (flock): it ends with its owner, however the owner ends. A lock file that a killed process
+    left is recognised and taken over. On a network file system that supports flock, the lock holds across hosts.
 
     Raises:
         InputError: another process holds it, or the workdir cannot be written.

@@ -17,10 +17,13 @@ METRICS = "metrics.jsonl"
 
 
 class Events:
-    """Scalars in a TensorBoard file, written at once: tensorboardX's own writer is a thread that a full disk ends silently."""
+    """Writes scalars to a TensorBoard file at once.
+
+    tensorboardX's own writer is a thread, and a full disk ends that thread silently.
+    """
 
     def __init__(self, folder: pathlib.Path, first: int):
-        """A new file, whose events from step `first` on replace those of earlier files."""
+        """Opens a new file. Its events from step `first` on replace those of earlier files."""
         self._file = EventsWriter(str(folder / "events"))
         self._add(Event(step=first, session_log=SessionLog(status=SessionLog.START)))
 
@@ -29,25 +32,25 @@ class Events:
         self._file.write_event(event)
 
     def scalar(self, name: str, value: float, step: int) -> None:
-        """One value of a curve."""
+        """Writes one value of a curve."""
         self._add(Event(step=step, summary=scalar(name, value)))
 
     def flush(self) -> None:
-        """Brings the events so far to the file."""
+        """Writes the events so far to the file."""
         self._file.flush()
 
     def close(self) -> None:
-        """Ends the file."""
+        """Closes the file."""
         self._file.close()
 
 
 class MetricsWriter:
-    """Appends objects to metrics.jsonl and scalars to TensorBoard; drops what lies after the step resumed from."""
+    """Appends objects to metrics.jsonl and scalars to TensorBoard."""
 
     def __init__(self, workdir: pathlib.Path, resumed_at: int):
-        """Opens the files of `workdir`; lines of steps after `resumed_at` will be written again and are removed.
+        """Opens the files of `workdir`. Removes the lines after step `resumed_at`: the run writes them again.
 
-        `kept` are the objects of the lines that stay, `last_step` is that of the last line there was.
+        `kept` has the objects of the lines that stay, `last_step` the last step before lines were removed.
         """
         self._path = workdir / METRICS
         self.kept: list[dict[str, Any]] = []
@@ -61,7 +64,10 @@ class MetricsWriter:
         self._events = Events(workdir, resumed_at + 1)
 
     def write(self, step: int, split: str, values: dict[str, Any]) -> None:
-        """One line `{"step", "split", values}`, null for NaN and Inf; numbers also go to TensorBoard as `split/name`."""
+        """Writes a line `{"step", "split", values}`, with null for NaN and Inf.
+
+        Numbers also go to TensorBoard as `split/name`.
+        """
         finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
         self._file.write(json.dumps({"step": step, "split": split} | finite) + "\n")
         self._file.flush()
@@ -70,7 +76,7 @@ class MetricsWriter:
                 self._events.scalar(f"{split}/{name}", value, step)
 
     def sync(self) -> None:
-        """Brings the lines so far to the disk, before a checkpoint that they precede."""
+        """Forces the lines so far to the disk, before the checkpoint that follows them is saved."""
         os.fsync(self._file.fileno())
         self._events.flush()
 
@@ -81,7 +87,7 @@ class MetricsWriter:
 
 
 def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
-    """The objects of metrics.jsonl, without a half-written last line; none where there is no such file."""
+    """The objects of metrics.jsonl, without a half-written last line; empty where the file is missing."""
     path = workdir / METRICS
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return [x for line in lines if (x := _parse(line))]

@@ -7,11 +7,11 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """What goes with every checkpoint.
+    """What every checkpoint keeps beside the state.
 
     Attributes:
         best_rsum: the best rSum on dev so far; -1 before the first evaluation.
-        best_step: the step at which it was reached; 0 before the first evaluation.
+        best_step: the step at which the best rSum was reached; 0 before the first evaluation.
         train_seconds: seconds of training so far, over all starts.
         code: hashes of the code that trained the run (`provenance.code_version`); "unknown" for old runs.
         total_steps: steps of the whole run.
@@ -25,11 +25,11 @@ class Progress:
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> "Progress":
-        """From the record of a checkpoint, which has more in it; a field that old versions did not write has its default."""
+        """Takes the progress from the record of a checkpoint. A field that the record lacks gets its default."""
         names = [field.name for field in dataclasses.fields(cls)]
         values = {"code": ["unknown"]} | {name: record[name] for name in names if name in record}
         return cls(**values | {"code": tuple(values["code"])})
 
     def evaluated(self, step: int, rsum: float) -> "Progress":
-        """After an evaluation on dev: the best one stays, the earlier of two equal ones."""
+        """Returns the progress after an evaluation on dev. Of two equal evaluations the earlier one stays the best."""
         return dataclasses.replace(self, best_rsum=rsum, best_step=step) if rsum > self.best_rsum else self

@@ -1,4 +1,4 @@
-"""What a number came from: fingerprints of the config, the data and the code, written into results.json."""
+"""Where a number comes from: fingerprints of the config, the data and the code, written into results.json."""
 
 import functools
 import hashlib
@@ -24,7 +24,7 @@ def _short_hash(*parts: bytes) -> str:
 
 
 def config_hash(config: Any) -> str:
-    """16 hexadecimal digits over every field that decides a run's numbers, the seed included."""
+    """A hash, 16 hexadecimal digits, of every field that decides a run's numbers, including the seed."""
     fields = {k: v for k, v in flatten(config).items() if k not in FREE_FIELDS}
     return _short_hash(json.dumps(fields, sort_keys=True).encode())
 
@@ -43,10 +43,10 @@ def _plain(edges: Sequence[Sequence[int]]) -> list[list[int]]:
 
 
 def fingerprint(split: Split) -> dict[str, Any]:
-    """What identifies a split's content wherever and in whatever form it is stored.
+    """Returns what identifies the content of a split, wherever and in whatever form it is stored.
 
-    `captions` is a hash of all captions, `features` of the features of 64 images spread over the split, `companions` of
-    the boxes, labels and edges of the same images; `id` is one over all of that and the sizes.
+    `captions` is a hash of all captions, `features` a hash of the features of 64 images spread over the split, and
+    `companions` a hash of the boxes, labels and edges of the same images. `id` is a hash of all these and the sizes.
     """
     rows = np.unique(np.linspace(0, split.num_images - 1, SAMPLED).astype(int))
     sample = np.ascontiguousarray(split.features[rows])

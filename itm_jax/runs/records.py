@@ -1,4 +1,4 @@
-"""What a run keeps: lines and curves, progress on the terminal, checkpoints. One process keeps them."""
+"""What a run records: lines and curves, progress on the terminal, and checkpoints. One process records them."""
 
 import dataclasses
 import pathlib
@@ -13,20 +13,20 @@ from itm_jax.structs import TrainState
 
 
 class Records:
-    """Of the process that owns the workdir."""
+    """Writes metrics and checkpoints and shows progress, in the process that owns the workdir."""
 
     def __init__(self, workdir: pathlib.Path, step: int, progress: Progress):
-        """Opens the files of `workdir` for a run that goes on after `step`."""
+        """Opens the files of `workdir` for a run that continues after `step`."""
         self._before, self._began = progress.train_seconds, time.perf_counter()
         self._writer, self._display = MetricsWriter(workdir, step), Display(progress.total_steps, step)
         self._alarm = CollapseAlarm.after(self._writer.kept)
         self._manager = checkpoints.Manager(workdir)
         if self._writer.last_step > step:
             last = self._writer.last_step
-            self._display.say(f"continuing from step {step}; what was done after it, up to step {last}, is done again")
+            self._display.say(f"continuing from step {step}; the steps after it, up to step {last}, are done again")
 
     def train(self, step: int, values: dict[str, float], epoch: float, examples_per_second: float) -> None:
-        """A step of training, and the alarm where it goes off."""
+        """Records a training step, and the collapse alarm if it goes off."""
         self._writer.write(step, "train", values | {"epoch": epoch})
         self._display.update(step, values["loss"], examples_per_second)
         if message := self._alarm.check(step, values):
@@ -34,22 +34,22 @@ class Records:
             self._display.say(message)
 
     def dev(self, step: int, metrics: dict[str, float], best: bool) -> None:
-        """An evaluation on dev."""
+        """Records an evaluation on dev."""
         self._writer.write(step, "dev", metrics)
         self._display.evaluated(step, metrics["rsum"], best=best)
 
     def save(self, state: TrainState, progress: Progress) -> None:
-        """A checkpoint, in the background, after the lines that precede it; the seconds of training are counted here."""
+        """Saves a checkpoint in the background, with the seconds of training, after the lines before it are on disk."""
         seconds = self._before + time.perf_counter() - self._began
         self._writer.sync()
         checkpoints.save(self._manager, state, dataclasses.replace(progress, train_seconds=seconds))
 
     def wait(self) -> None:
-        """Returns when the checkpoints are written."""
+        """Waits until the checkpoints are written."""
         self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Ends all files."""
+        """Closes all files."""
         self._display.close()
         self._writer.close()
         self.wait()
@@ -57,7 +57,7 @@ class Records:
 
 
 class NoRecords:
-    """Of every other process: each method does nothing."""
+    """Stands for `Records` in every other process: each method does nothing."""
 
     def _nothing(self, *_, **__) -> None:
         pass

@@ -1,8 +1,10 @@
-"""results.json: what a run reached, on which data, chosen how, by which code."""
+"""results.json: the results of a run, on which data, selected how, and by which code."""
 
+import importlib.metadata
 import io
 import json
 import pathlib
+import platform
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -20,21 +22,23 @@ from itm_jax.runs.checkpoints import Record
 from itm_jax.runs.provenance import code_version, config_hash, describe_split
 from itm_jax.structs import Split
 
+# Libraries that the numbers of a run depend on: the key of results.json, and the name of the distribution.
+LIBRARIES = {
+    "jax": "jax",
+    "flax": "flax",
+    "optax": "optax",
+    "orbax": "orbax-checkpoint",
+    "grain": "grain",
+    "tokenizers": "tokenizers",
+    "transformers": "transformers",
+    "numpy": "numpy",
+}
+
 
 def versions() -> dict[str, str]:
-    """Versions of the package and of the libraries that decide its numbers."""
-    import flax
-    import optax
-    import orbax.checkpoint
-
-    return {
-        "itm_jax": itm_jax.__version__,
-        "jax": jax.__version__,
-        "flax": flax.__version__,
-        "optax": optax.__version__,
-        "orbax": orbax.checkpoint.__version__,
-        "numpy": np.__version__,
-    }
+    """Returns the versions of Python, of the package, and of the libraries that its numbers depend on."""
+    libraries = {name: importlib.metadata.version(distribution) for name, distribution in LIBRARIES.items()}
+    return {"itm_jax": itm_jax.__version__, "python": platform.python_version()} | libraries
 
 
 def results(
@@ -51,13 +55,13 @@ def results(
     """The content of results.json.
 
     Args:
-        config: of the run, its data fields those of the evaluation.
-        split: what was evaluated.
-        step: of the evaluated checkpoint.
-        record: of the run's newest checkpoint.
+        config: the run's config, with the data fields of the evaluation.
+        split: the evaluated split.
+        step: the step of the evaluated checkpoint.
+        record: the record of the run's newest checkpoint.
         trained_on: `data.json` of the run: fingerprints of its train and dev splits.
-        metrics: by protocol.
-        seconds: by part.
+        metrics: the metrics of each protocol.
+        seconds: the seconds of each part.
         params: number of parameters.
     """
     device, progress = jax.devices()[0], record.progress
@@ -92,14 +96,14 @@ def results_name(config, trained) -> str:
 
 
 def ranks_path(results_file: pathlib.Path) -> pathlib.Path:
-    """The file of ranks beside a results file: results-X.json, ranks-X.npz."""
+    """The path of the ranks beside a results file: ranks-X.npz beside results-X.json."""
     return results_file.with_name(f"ranks{results_file.stem.removeprefix('results')}.npz")
 
 
 def write_ranks(results_file: pathlib.Path, ranks: Mapping[str, Ranks], split: Split) -> None:
     """Writes the ranks behind a results file: `PROTOCOL_images` [i] and `PROTOCOL_captions` [t], 0-based.
 
-    Also `captions_per_image`, and `objects` [i] where the labels tell how many each image shows.
+    It also writes `captions_per_image`, and `objects` [i] where the labels tell how many objects each image shows.
     """
     arrays = {f"{name}_{side}": getattr(r, side) for name, r in ranks.items() for side in Ranks._fields}
     arrays["captions_per_image"] = np.array(split.captions_per_image)
@@ -111,17 +115,19 @@ def write_ranks(results_file: pathlib.Path, ranks: Mapping[str, Ranks], split: S
 
 
 def read_ranks(results_file: pathlib.Path) -> dict[str, np.ndarray]:
-    """The arrays of `write_ranks`.
+    """Reads the arrays that `write_ranks` wrote.
 
     Raises:
-        InputError: they cannot be read; evaluating the run again writes them.
+        InputError: the file cannot be read; the message says how to write it again.
     """
     path = ranks_path(results_file)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
     except (OSError, ValueError, zipfile.BadZipFile) as e:
-        raise InputError(f"{path}: cannot be read ({e}); --mode=evaluate --workdir={path.parent} writes it") from None
+        raise InputError(
+            f"{path}: cannot be read ({e}); write it with itm_jax.main --mode=evaluate --workdir={path.parent}"
+        ) from None
 
 
 def to_text(content: dict) -> str:

@@ -22,7 +22,7 @@ def read_data(workdir: pathlib.Path) -> dict[str, Any]:
     path = workdir / DATA
     if not path.exists():
         return {}
-    return files.read_json(path, "remove it to record the data anew")
+    return files.read_json(path, "remove the file, and the run records its data again")
 
 
 def check_data(recorded: Mapping[str, Any], splits: Mapping[str, Split], workdir: pathlib.Path) -> None:
@@ -43,24 +43,24 @@ def check_workdir(config, workdir: pathlib.Path) -> None:
     changed = differences(config, read_json(path)) if path.exists() else []
     if changed:
         raise InputError(
-            f"{workdir}: belongs to a run with another config ({'; '.join(changed[:4])}); "
-            "take another --workdir, or the same config to continue"
+            f"{workdir}: belongs to a run with another config ({'; '.join(changed[:4])}); take the same config to "
+            f"continue it, or another --workdir, with --config.init_from={workdir} to start from its best parameters"
         )
 
 
 def check_vocabulary(text: TextInput, other: pathlib.Path) -> None:
-    """Raises InputError where the run `other`, whose parameters are to be taken over, has another word vocabulary.
+    """Raises InputError where the run `other`, whose parameters this run starts from, has another word vocabulary.
 
-    One whose own vocab.txt is gone is refused too: nothing says which words its embeddings are of.
+    A run that lacks its vocab.txt is refused too: nothing says which words its embeddings belong to.
     """
     path = other / VOCAB
     theirs = run_vocabulary(other) if text.words else None
     if theirs and theirs != text.words:
-        raise InputError(f"{path}: not the vocabulary of this run; set config.model.text.vocab={path} to take it over")
+        raise InputError(f"{path}: not the vocabulary of this run; set config.model.text.vocab={path} to use it")
 
 
 def write_files(config, text: TextInput, workdir: pathlib.Path, splits) -> None:
-    """config.json, the vocabulary where it is the run's own, and for a new run the fingerprints of its splits."""
+    """Writes config.json, the vocabulary of a BiGRU, and for a new run the fingerprints of its splits (`splits`)."""
     if splits:
         data = {s.name: describe_split(s) for s in splits}
         write_whole(workdir / DATA, json.dumps(data, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""All-pairs scores in tiles: peak device memory is set by the tile, not by the split."""
+"""Scores of all pairs, in tiles. The tile, not the split, decides the peak memory of a device."""
 
 from itm_jax.scoring.matrix import score_matrix
 from itm_jax.scoring.streaming import Retrieved, retrieve

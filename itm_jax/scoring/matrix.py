@@ -10,25 +10,25 @@ import numpy as np
 from jax.sharding import Mesh
 
 from itm_jax.devices.mesh import replicated
-from itm_jax.scoring.tiles import Tiles, compiled, rows_of
+from itm_jax.scoring.tiles import Block, Tiles, compiled, rows_of
 
-AHEAD = 2  # tiles handed to the device before the oldest is fetched: it is never idle, and holds no more than these
+AHEAD = 2  # tiles sent before the oldest is fetched: the device is never idle, and holds no more than these
 
 
 @functools.cache
 def _everywhere(mesh: Mesh) -> Callable:
-    """A tile of scores, on every device."""
+    """Returns the program that scores a tile and leaves the scores on every device."""
     return jax.jit(lambda function, images, captions: function(images, captions), out_shardings=replicated(mesh))
 
 
 def score_matrix(
     score_fn: Callable[[Any, Any], jax.Array], images: Any, captions: Any, *, tile: int, mesh: Mesh | None = None
 ) -> np.ndarray:
-    """Scores of every image with every caption.
+    """Returns the score of every image with every caption.
 
     Args:
-        score_fn: (encodings of images, of captions) -> [i, t] block of scores; it is compiled once. What a
-            `jax.tree_util.Partial` binds is passed as an argument, so that it is compiled once for all its values.
+        score_fn: (encodings of images, of captions) -> [i, t] block of scores; it is compiled once. Values that a
+            `jax.tree_util.Partial` binds are passed as arguments, so that it is compiled once for all values.
         images: pytree of encodings, leading axis i.
         captions: pytree of encodings, leading axis t.
         tile: images and captions per block; the last ones may be smaller.
@@ -40,16 +40,17 @@ def score_matrix(
     out = np.empty((rows_of(images), rows_of(captions)), np.float32)
     tiles = Tiles(images, tile=tile, mesh=mesh)
     score = compiled(score_fn, _everywhere(tiles.mesh))
-    for first, count, block in tiles.captions(captions):
-        under_way: collections.deque = collections.deque()
+    for columns in tiles.captions(captions):
+        under_way: collections.deque[tuple[Block, jax.Array]] = collections.deque()
         for rows in tiles.images():
-            under_way.append((rows.first, rows.count, score(rows.items, block)))
+            under_way.append((rows, score(rows.items, columns.items)))
             if len(under_way) > AHEAD:
-                _fetch(out, *under_way.popleft(), first, count)
+                _fetch(out, *under_way.popleft(), columns)
         while under_way:
-            _fetch(out, *under_way.popleft(), first, count)
+            _fetch(out, *under_way.popleft(), columns)
     return out
 
 
-def _fetch(out: np.ndarray, row: int, rows: int, part: jax.Array, column: int, columns: int) -> None:
-    out[row : row + rows, column : column + columns] = np.asarray(part)[:rows, :columns]
+def _fetch(out: np.ndarray, rows: Block, scores: jax.Array, columns: Block) -> None:
+    part = np.asarray(scores)[: rows.count, : columns.count]
+    out[rows.first : rows.first + rows.count, columns.first : columns.first + columns.count] = part

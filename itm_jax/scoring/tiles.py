@@ -1,8 +1,9 @@
-"""Blocks of encodings, of one shape each, on the devices: images split over them by rows, captions on all of them."""
+"""Blocks of encodings, all of one shape. Images are split over the devices by rows; captions are on all devices."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,10 +11,11 @@ from jax.sharding import Mesh
 
 from itm_jax.devices.mesh import make_mesh, put, replicated, split_batch
 
-RESIDENT_BYTES = 1 << 30  # encodings of images, per device, that stay there while the captions pass by
+RESIDENT_BYTES = 1 << 30  # bytes of image encodings that a device may keep while the captions pass by
 
 
-class Block(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Block:
     """`count` consecutive items from `first` on; the rest of the block repeats the last of them."""
 
     first: int
@@ -22,7 +24,7 @@ class Block(NamedTuple):
 
 
 def rows_of(tree: Any) -> int:
-    """The number of items, the same in all leaves."""
+    """Returns the number of items, which is the same in all leaves."""
     sizes = {leaf.shape[0] for leaf in jax.tree.leaves(tree)}
     if len(sizes) != 1:
         raise ValueError(f"encodings with different numbers of items: {sorted(sizes)}")
@@ -39,11 +41,11 @@ def _cut(tree: Any, tile: int, place: Callable[[Any], Any]) -> Iterator[Block]:
 
 
 class Tiles:
-    """The tiles of all pairs: captions pass by once, one block after the other, and each meets every block of images.
+    """The tiles of all pairs. Captions pass by once, block after block, and each block meets every block of images.
 
     Attributes:
-        mesh: over which a block of images is split by rows; the tile is rounded up to a multiple of its devices.
-        image_rows: images of a block, fewer for galleries that are smaller.
+        mesh: the devices over which a block of images is split by rows. The tile is rounded up to a multiple of them.
+        image_rows: number of images of a block; a gallery with fewer images has smaller blocks.
     """
 
     def __init__(self, images: Any, *, tile: int, mesh: Mesh | None = None):
@@ -59,15 +61,15 @@ class Tiles:
         return _cut(self._images, self.image_rows, lambda x: put(x, split_batch(self.mesh)))
 
     def images(self) -> Iterator[Block]:
-        """The blocks of images: kept on the devices where all of them are small enough, else put there again."""
+        """Returns the blocks of images. Small galleries stay on the devices; larger ones are sent there again."""
         return iter(self._resident) if self._resident is not None else self._cut_images()
 
     def captions(self, captions: Any) -> Iterator[Block]:
-        """The blocks of captions, on every device."""
+        """Returns the blocks of captions, on every device."""
         return _cut(captions, min(self.tile, rows_of(captions)), lambda x: put(x, replicated(self.mesh)))
 
 
 def compiled(score_fn: Callable[[Any, Any], jax.Array], through: Callable) -> Callable:
-    """`through(score_fn, ...)`, a jitted function, compiled once for all values that a `jax.tree_util.Partial` binds."""
+    """Returns `through(score_fn, ...)`, compiled once for all values that a `jax.tree_util.Partial` binds."""
     partial = score_fn if isinstance(score_fn, jax.tree_util.Partial) else jax.tree_util.Partial(score_fn)
     return functools.partial(through, partial)

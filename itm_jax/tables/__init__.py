@@ -1,4 +1,4 @@
-"""The papers' tables: what they are made of, running what is missing of them, and rendering them beside published numbers."""
+"""The papers' tables: their definition, their missing runs, and their rendering beside published numbers."""
 
 from itm_jax.tables.table import Base, Row, Table
 

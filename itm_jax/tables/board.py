@@ -1,4 +1,4 @@
-"""What the runs of a table are doing, for the terminal: the plan, progress, and the time left."""
+"""Shows the runs of a table on the terminal: the plan, the progress and the time left."""
 
 import re
 import time
@@ -13,7 +13,7 @@ class Board:
     """Progress over the runs of a table: a live display on a terminal, lines elsewhere, on stderr."""
 
     def __init__(self, total: int, seconds: float | None):
-        """For so many runs; until one has ended the time left is what was estimated."""
+        """Starts the display for `total` runs; until one has ended, the time left is the estimate `seconds`."""
         self._bar = Bar("runs", total, remaining=False)
         self._left = f", about {duration(seconds)} left" if seconds else ""
         self._done, self._total, self.began = 0, total, time.monotonic()
@@ -38,7 +38,7 @@ class Board:
         self.say(f"[{self._done}/{self._total}] {cell.name}: {what} ({duration(seconds)}{self._left})")
 
     def show(self, running: Sequence[tuple[Cell, str]]) -> None:
-        """Shows what is under way: cells with the last lines of their logs."""
+        """Shows the running cells, given with the last lines of their logs; on a terminal only."""
         if self._bar.live:
             steps = (re.findall(r"step [\d,]+/[\d,]+", line) for _, line in running)
             doing = "; ".join(f"{cell.name} {s[-1] if s else ''}" for (cell, _), s in zip(running, steps, strict=True))
@@ -46,24 +46,25 @@ class Board:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
+    """Returns seconds as text in a readable unit: s, min or h."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def time_left(cells: Sequence[Cell], part: Sequence[Cell], minutes: float | None, jobs: int) -> float | None:
-    """Seconds for the unfinished ones of a part of a table's cells, `jobs` at a time; None where it is not known."""
+def time_left(cells: Sequence[Cell], part: Sequence[Cell], minutes: float | int | None, jobs: int) -> float | None:
+    """Returns the seconds that the unfinished cells of `part` take with `jobs` parallel runs; None where unknown."""
     known = estimate(cells, minutes)
-    seconds = [known[cell.name] for cell in part if cell.state != "finished"]
-    measured = any(cell.state == "finished" and not cell.needs for cell in cells)  # else `minutes`, of all cores
-    return None if None in seconds else sum(seconds) / (jobs if measured else 1)
+    estimates = [known[cell.name] for cell in part if cell.state != "finished"]
+    seconds = [x for x in estimates if x is not None]
+    measured = any(cell.state == "finished" and not cell.needs for cell in cells)  # else `minutes`, for all cores
+    return None if len(seconds) < len(estimates) else sum(seconds) / (jobs if measured else 1)
 
 
 def plan_lines(
-    cells: Sequence[Cell], minutes: float | None, part: Sequence[Cell] | None = None, jobs: int = 1
+    cells: Sequence[Cell], minutes: float | int | None, part: Sequence[Cell] | None = None, jobs: int = 1
 ) -> Iterator[str]:
-    """The plan as lines: every run of a part (default: all), its state and estimated time; the last one sums up."""
+    """Yields the plan as lines: each run of `part` (default: all) with its state and estimated time, then the sum."""
     left, part = estimate(cells, minutes), cells if part is None else part
     for cell in part:
         seconds = left.get(cell.name)

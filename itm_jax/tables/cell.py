@@ -1,4 +1,4 @@
-"""One run of a table: where it lies, what command makes it, whether it is finished, and whether it is what the table wants."""
+"""One run of a table: its directory, its command, whether it is finished, and whether it has the table's config."""
 
 import dataclasses
 import hashlib
@@ -17,8 +17,16 @@ from itm_jax.tables.table import Row
 
 # Fields that a run fills in or changes itself: from a checkpoint, a vocabulary, or labels.
 FILLED = ("model.text.vocab_size", "model.regions.label_names", "model.graph.iou")
-OF_CHECKPOINT = ("hidden_size", "num_layers", "num_heads", "intermediate_size", "max_positions", "type_vocab_size")
-OF_CHECKPOINT += ("activation", "layer_norm_eps")
+OF_CHECKPOINT = (
+    "hidden_size",
+    "num_layers",
+    "num_heads",
+    "intermediate_size",
+    "max_positions",
+    "type_vocab_size",
+    "activation",
+    "layer_norm_eps",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,13 +34,13 @@ class Cell:
     """A row of a table with one seed.
 
     Attributes:
-        row: of the table.
-        seed: of the run.
-        config: of the run; of an ensemble that of its first member.
-        workdir: of the run.
-        results: the file that it is to write.
-        arguments: of `python -m itm_jax.main`.
-        needs: cells that must be finished before it.
+        row: the row of the table.
+        seed: the seed of the run.
+        config: the config of the run; for an ensemble, the config of its first member.
+        workdir: the directory of the run.
+        results: the results file that the run writes.
+        arguments: the arguments of `python -m itm_jax.main`.
+        needs: the cells that must be finished before this one.
     """
 
     row: Row
@@ -45,18 +53,18 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """As shown to the user."""
+        """The name that the user sees."""
         return f"{self.row.name}, seed {self.seed}"
 
     @property
     def state(self) -> str:
-        """finished, cut off or missing."""
+        """`finished`, `cut off` or `missing`."""
         if self.results.exists() and ranks_path(self.results).exists() and self._is_current():
             return "finished"
         return "cut off" if not self.needs and (self.workdir / "config.json").exists() else "missing"
 
     def _is_current(self) -> bool:
-        """Whether the results are of a run to its end, have the metrics asked for, and are no older than what they are of."""
+        """Returns whether the run ended, has the metrics that are asked for, and is not older than its `needs`."""
         content = self.content()
         if not content.get("finished", True) or (self.config.eval.ground_truth and "eccv" not in content["protocols"]):
             return False
@@ -64,19 +72,19 @@ class Cell:
         return all(need.state == "finished" and need.results.stat().st_mtime_ns <= made for need in self.needs)
 
     def content(self) -> dict[str, Any]:
-        """Its results."""
+        """Returns the results of the run."""
         return files.read_json(self.results, "remove it, and the run is evaluated again")
 
     @property
     def command(self) -> str:
-        """What makes it, to be copied."""
+        """The shell command that makes the run, for copying."""
         return shlex.join([pathlib.Path(sys.executable).name, "-m", "itm_jax.main", *self.arguments])
 
 
 def address(config: Any) -> str:
-    """8 hexadecimal digits over the fields that decide a run's numbers and differ from the default, without the seed.
+    """Returns a hash of 8 hexadecimal digits over the fields that decide a run's numbers and differ from the default.
 
-    A field that a later version adds does not change it.
+    The seed is left out. A field that a later version adds does not change the hash.
     """
     default = flatten(config_lib.default_config())
     ours = {
@@ -88,20 +96,20 @@ def address(config: Any) -> str:
 
 
 def check_config_of(cell: Cell) -> None:
-    """Raises InputError where the run in a cell's workdir has other values than the table wants: a default that has changed.
+    """Raises InputError where the run in a cell's workdir has other values than the table wants.
 
-    Fields that are not set are the run's own to decide.
+    This happens when a default has changed. The run decides the fields that the table does not set.
     """
     path = cell.workdir / "config.json"
     if cell.needs or not path.exists():
         return
-    found = flatten(read_json(path))
+    values = flatten(read_json(path))
     filled = {*FILLED, *FREE_FIELDS}
     if cell.config.model.text.pretrained or cell.config.model.text.encoder == "gru":
         filled |= {f"model.text.{name}" for name in OF_CHECKPOINT}
     for name, wanted in flatten(cell.config).items():
-        if name not in filled and wanted is not None and found[name] != wanted:
+        if name not in filled and wanted is not None and values[name] != wanted:
             raise InputError(
-                f"{path}: {name} is {found[name]!r}, the table wants {wanted!r}: the run is of another version of the "
-                "library; take another --workdir"
+                f"{path}: {name} is {values[name]!r}, the table wants {wanted!r}: another version of the library made "
+                "this run; use another --workdir"
             )

@@ -1,4 +1,4 @@
-"""From finished runs to the lines of a table: mean and spread over seeds, confidence over queries, what is noise."""
+"""Turns finished runs into the lines of a table: mean and spread over seeds, confidence over queries, and noise."""
 
 import dataclasses
 import math
@@ -22,18 +22,18 @@ class Line:
     """A measured line of a table in one protocol.
 
     Attributes:
-        row: of the table.
-        seeds: that are finished.
-        mean: of each metric over the seeds.
-        sd: sample standard deviation over the seeds; None with one seed.
-        ci: (low, high) of rSum at 95%: a bootstrap over images with their captions, the seeds' hits averaged.
-        dev: mean of the dev rSum that selected; None for ensembles and for other data.
-        difference: of rSum to the row that it is compared with; None where there is none.
+        row: the row of the table.
+        seeds: the finished seeds.
+        mean: the mean of each metric over the seeds.
+        sd: the sample standard deviation of each metric over the seeds; None with one seed.
+        ci: (low, high) of rSum at 95%: a bootstrap over images with their captions, with hits averaged over the seeds.
+        dev: the mean of the dev rSum that selected the checkpoints; None for ensembles and for other data.
+        difference: the difference of rSum to the row that it is compared with; None where there is no such row.
         noise: whether the difference is inside the noise of queries and seeds.
-        test: what identifies the test data.
-        images: hashes of the captions and of the features; one in common, and the images are the same.
-        per_seed: [s i 6] of each seed hits of each image and mean hits of its captions, in percent.
-        objects: [i] of each image; None where the data do not tell.
+        test: the fingerprint of the test data.
+        images: hashes of the captions and of the features; two lines with a common hash have the same images.
+        per_seed: [s i 6] for each seed, the hits of each image and the mean hits of its captions, in percent.
+        objects: [i] the number of objects of each image; None where the data do not say it.
         contents: the results of each seed.
     """
 
@@ -53,13 +53,16 @@ class Line:
 
     @property
     def per_image(self) -> Float[np.ndarray, "i 6"]:
-        """Averaged over the seeds."""
+        """`per_seed`, averaged over the seeds."""
         return self.per_seed.mean(axis=0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Images of a line with about as many objects; its fields are those of `Line`, `recalls` in the order of RECALL_KEYS."""
+    """The images of a line that show similar numbers of objects.
+
+    `images` is their number, `recalls` are in the order of RECALL_KEYS, and the other fields are as in `Line`.
+    """
 
     name: str
     images: int
@@ -71,7 +74,11 @@ class Group:
 
 
 def hits(arrays: Mapping[str, np.ndarray], protocol: str) -> Float[np.ndarray, "i 6"]:
-    """Of each image whether it finds a caption of its own in the first 1, 5, 10, and the share of its captions that find it."""
+    """Returns the hits of each image, in percent.
+
+    Columns 1 to 3: whether the image finds one of its captions among the first 1, 5 and 10 (0 or 100). Columns 4 to 6:
+    the share of its captions that find the image among the first 1, 5 and 10.
+    """
     images, captions = arrays[f"{protocol}_images"], arrays[f"{protocol}_captions"]
     captions = captions.reshape(len(images), -1)
     columns = [images < k for k in RECALLS] + [np.mean(captions < k, axis=1) for k in RECALLS]
@@ -79,14 +86,14 @@ def hits(arrays: Mapping[str, np.ndarray], protocol: str) -> Float[np.ndarray, "
 
 
 def resampled(values: Float[np.ndarray, " i"]) -> Float[np.ndarray, " n"]:
-    """Means of bootstrap resamples of the images, always the same draws for the same number of images."""
+    """Returns the means of RESAMPLES bootstrap resamples; the draws are the same for the same number of images."""
     images = len(values)
     counts = np.random.default_rng(0).multinomial(images, np.full(images, 1 / images), RESAMPLES)
     return counts @ values / images
 
 
 def collect(table: Table, cells: Sequence[Cell], protocol: str) -> list[Line]:
-    """The lines of rows of which at least one seed is finished and has the protocol."""
+    """Returns a line for each row with at least one finished seed that has the protocol."""
     lines = []
     for row in dict.fromkeys(cell.row.name for cell in _in_order(table, cells)):
         done = [c for c in cells if c.row.name == row and c.state == "finished"]
@@ -130,29 +137,31 @@ def _line(cells: Sequence[Cell], protocol: str) -> Line:
 
 
 def interval(per_seed: Float[np.ndarray, "s i 6"]) -> tuple[float, float]:
-    """(low, high) of rSum at 95%, the seeds averaged."""
+    """Returns (low, high) of rSum at 95%, with hits averaged over the seeds."""
     low, high = np.percentile(resampled(per_seed.mean(axis=0).sum(axis=1)), [2.5, 97.5])
     return float(low), float(high)
 
 
 class Spread(NamedTuple):
-    """Of rSum over seeds: its variance, and the degrees of freedom that it is known from."""
+    """The variance of rSum over seeds, and the degrees of freedom of its estimate."""
 
     variance: float
     freedom: int
 
 
 def _pooled(per_seed: Sequence[Float[np.ndarray, "s i 6"]]) -> Spread:
-    """Pooled over those that have several seeds; 0 where none has."""
+    """Returns the spread pooled over the lines with several seeds; its variance is 0 where there are none."""
     totals = [x.sum(axis=2).mean(axis=1) for x in per_seed]
     freedom = sum(len(x) - 1 for x in totals)
     return Spread(sum(float(np.sum((x - x.mean()) ** 2)) for x in totals) / freedom if freedom else 0.0, freedom)
 
 
 def _compared(line: Line, reference: Line | None, spread: Spread) -> Line:
-    """The line beside another: a bootstrap over images, paired where they are the same, and the spread over seeds of both.
+    """Returns the line with its difference to `reference`, and whether that difference is noise.
 
-    Of a line that evaluates the other's own runs on other data what counts is how their difference spreads.
+    The noise is that of a bootstrap over images (paired where both lines have the same images) and of the seeds of both
+    lines. Where the line evaluates the runs of `reference` on other data, the noise of seeds is the spread of the
+    difference.
     """
     if reference is None:
         return line
@@ -162,8 +171,8 @@ def _compared(line: Line, reference: Line | None, spread: Spread) -> Line:
         mine, others = (x.per_seed[[x.seeds.index(seed) for seed in both]] for x in (line, reference))
         if not both:
             return line
-        of_each = mine.sum(axis=2).mean(axis=1) - others.sum(axis=2).mean(axis=1)
-        spread = Spread(float(np.var(of_each, ddof=1)) if len(both) > 1 else 0.0, len(both) - 1)
+        differences = mine.sum(axis=2).mean(axis=1) - others.sum(axis=2).mean(axis=1)
+        spread = Spread(float(np.var(differences, ddof=1)) if len(both) > 1 else 0.0, len(both) - 1)
         of_seeds = spread.variance / len(both)
     else:
         of_seeds = spread.variance / len(line.seeds) + spread.variance / len(reference.seeds)
@@ -175,10 +184,10 @@ def _compared(line: Line, reference: Line | None, spread: Spread) -> Line:
 
 
 def _is_noise(difference: float, a: np.ndarray, b: np.ndarray, *, paired: bool, of_seeds: float, freedom: int) -> bool:
-    """Whether a difference of rSum of [i 6] hits is inside what other images and other seeds would make, at 95%.
+    """Returns whether a difference of rSum is inside the noise of other images and other seeds, at 95%.
 
-    Student's t with Welch and Satterthwaite's degrees of freedom: the variance of seeds is known from few of them
-    (`freedom`), that of queries from many.
+    `a` and `b` are [i 6] hits. The test is Student's t with the degrees of freedom of Welch and Satterthwaite: the
+    variance over seeds is estimated from few seeds (`freedom`), the variance over queries from many queries.
     """
     if paired and a.shape == b.shape:
         of_queries = np.var(resampled((a - b).sum(axis=1)))
@@ -190,7 +199,10 @@ def _is_noise(difference: float, a: np.ndarray, b: np.ndarray, *, paired: bool, 
 
 
 def by_objects(line: Line, reference: Line | None = None, parts: int = 3) -> list[Group]:
-    """The line's images in `parts` groups of about equal size by their number of objects, beside the reference's."""
+    """Returns the images of the line in at most `parts` groups of similar size, by their number of objects.
+
+    Each group is compared with the same images of `reference`. The list is empty where the numbers are unknown.
+    """
     if line.objects is None:
         return []
     counts = line.objects

@@ -1,4 +1,4 @@
-"""A rendered table before it has a form: headings and cells of text, with what is bold and where groups begin."""
+"""A table as text, before it is Markdown or LaTeX: headings, cells, which cells are bold, and where groups begin."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,10 @@ BEYOND += tuple(("cxc", f"{d}_r{k}") for d in ("i2t", "t2i") for k in (1, 5, 10)
 
 @dataclasses.dataclass(frozen=True)
 class Content:
-    """Text cells of a table. `groups[k]` is the heading above row k, empty where it goes on; `bold` has (row, column)."""
+    """The text cells of a table.
+
+    `groups[k]` is the heading above row k, empty where the group goes on. `bold` has the (row, column) of bold cells.
+    """
 
     caption: str
     headings: tuple[str, ...]
@@ -31,7 +34,7 @@ class Content:
 
 
 def recalls(table: Table, dataset: str, protocol: str, lines: Sequence[Line]) -> Content:
-    """Recalls in both directions, rSum with its spread and confidence, differences, and published numbers beside them."""
+    """Returns recalls in both directions, rSum with its spread and confidence, differences, and published numbers."""
     compared = any(line.difference is not None for line in lines)
     has_dev = any(line.dev is not None for line in lines)
     place = place_of(lines[0].contents[0])
@@ -40,7 +43,8 @@ def recalls(table: Table, dataset: str, protocol: str, lines: Sequence[Line]) ->
     field = published(place, protocol, table.field)
     headings = ["", *RECALL_HEADINGS, "rSum", "95%"]
     headings += ["dev"] * has_dev + ["difference"] * compared + ["published"] * beside + ["seeds"]
-    rows, groups = [], []
+    rows: list[tuple[str, ...]] = []
+    groups: list[str] = []
     for result in field:
         rows.append(_published_row(result, len(headings)))
         groups.append("published" if not groups else "")
@@ -78,24 +82,24 @@ def _published_row(result: Published, columns: int) -> tuple[str, ...]:
 
 
 def rsum(line: Line) -> str:
-    """Mean, and spread where there are several seeds."""
+    """Returns the mean rSum as text, with its spread where there are several seeds."""
     return f"{line.mean['rsum']:.1f}" + (f" ± {line.sd['rsum']:.1f}" if line.sd else "")
 
 
 def difference(line: Line | Group) -> str:
-    """To the reference, marked where it is inside the noise."""
+    """Returns the difference to the reference as text, with NOISE where it is inside the noise."""
     return "" if line.difference is None else f"{line.difference:+.1f}{' ' + NOISE if line.noise else ''}"
 
 
 def _best(lines: Sequence[Line], offset: int) -> frozenset[tuple[int, int]]:
-    """(row, column) of the best measured value of each column among the lines on one test data, the first line's."""
+    """Returns (row, column) of the best measured value of each column, among lines with the test data of the first."""
     rivals = [k for k, line in enumerate(lines) if line.test == lines[0].test]
     values = np.array([[lines[k].mean[key] for key in (*RECALL_KEYS, "rsum")] for k in rivals])
     return frozenset((rivals[r] + offset, c) for r, c in _largest(values))
 
 
 def _largest(values: np.ndarray) -> list[tuple[int, int]]:
-    """(row, column + 1) of the largest value of each column, all where several are equal as printed; none of one row."""
+    """Returns (row, column + 1) of the largest value of each column, all that print the same; nothing for one row."""
     printed = np.round(values, 1)
     return [(int(r), int(c) + 1) for r, c in np.argwhere(printed == printed.max(axis=0))] if len(values) > 1 else []
 
@@ -110,59 +114,63 @@ def _notes(
         machines = sorted({c["devices"] for line in lines for c in line.contents})
         code = sorted(set().union(*(code_of(c) for line in lines for c in line.contents)))
         notes.append(
-            f"Measured by us: split {content['split']}, {content['counts']['images']} images, {content['counts']['captions']} "
-            f"captions; {'; '.join(machines)}; code {', '.join(code)}. "
+            f"Measured by us: split {content['split']}, {content['counts']['images']} images, "
+            f"{content['counts']['captions']} captions; {'; '.join(machines)}; code {', '.join(code)}. "
             + ("± is the standard deviation over seeds. " if several else "")
             + "95% is a bootstrap over images with their captions."
         )
         if any(line.difference is not None for line in lines):
-            spread = "queries and seeds" + ("" if grouped else ", their spread pooled over the rows with several")
-            spread = "queries alone: with one seed the spread of seeds is not known" if one else spread
+            spread = "queries and seeds" + (
+                "" if grouped else "; the seeds' spread is pooled over the rows with several"
+            )
+            spread = "queries alone; with one seed, the spread over seeds is unknown" if one else spread
             compared = [x.row for x in lines if x.difference is not None]
-            own = [row for row in compared if row.reference and table.reference and not row.of]
-            to = [
-                f"'{name}'"
-                for name in dict.fromkeys(table.reference_of(row) for row in compared if not row.of and row not in own)
-            ]
-            to = [" or ".join(to) + (", whichever is of the same model" if len(to) > 1 else "")] if to else []
-            to += [f"of '{row.name}' to '{row.reference}'" for row in own]
+            exceptions = [row for row in compared if row.reference and table.reference and not row.of]
+            usual = [row for row in compared if not row.of and row not in exceptions]
+            names = [f"'{name}'" for name in dict.fromkeys(table.reference_of(row) for row in usual)]
+            to = [" or ".join(names) + (", whichever is of the same model" if len(names) > 1 else "")] if names else []
+            to += [f"of '{row.name}' to '{row.reference}'" for row in exceptions]
             to += ["of a row on other data to the row that it evaluates"] * any(row.of for row in compared)
-            to = "; ".join(to) if to and to[0].startswith("of") else "to " + "; ".join(to)
-            notes.append(f"Differences are {to}. {NOISE}: inside the noise (95%) of {spread}.")
+            references = "; ".join(to) if to and to[0].startswith("of") else "to " + "; ".join(to)
+            notes.append(
+                f"Differences are {references}. {NOISE} marks a difference inside the noise (95%) of {spread}."
+            )
     for source in dict.fromkeys(f"{p.name}: {p.source}" for p in shown):
         notes.append(f"Published, not measured by us: {source}.")
     return (*notes, *([table.note] if table.note else []))
 
 
 def code_of(content: Mapping[str, Any]) -> set[str]:
-    """Hashes of the sources that evaluated a run and, where it says so, that trained it."""
+    """Returns the hashes of the code that evaluated a run and, where the results have it, of that which trained it."""
     return {content["code"]["source"], *content.get("trained_by", [])}
 
 
 def objects(table: Table, dataset: str, protocol: str, lines: Sequence[Line]) -> Content:
-    """Recalls of images in groups by their number of objects."""
-    rows, groups, values = [], [], []
+    """Returns the recalls of images in groups by their number of objects."""
+    rows: list[tuple[str, ...]] = []
+    groups: list[str] = []
+    values: list[tuple[str, float]] = []
     by_name = {line.row.name: line for line in lines}
     compared = any(line.difference is not None for line in lines)
     for line in lines:
-        for k, found in enumerate(by_objects(line, by_name.get(table.reference_of(line.row)))):
+        for k, group in enumerate(by_objects(line, by_name.get(table.reference_of(line.row)))):
             groups.append(line.row.name if k == 0 else "")
-            total = f"{found.recalls.sum():.1f}" + (f" ± {found.sd:.1f}" if found.sd is not None else "")
-            row = [found.name, str(found.images), *(f"{x:.1f}" for x in found.recalls), total]
-            row.append(f"{found.ci[0]:.0f} to {found.ci[1]:.0f}")
-            rows.append((*row, *[difference(found)] * compared))
-            values.append((found.name, found.recalls.sum()))
+            total = f"{group.recalls.sum():.1f}" + (f" ± {group.sd:.1f}" if group.sd is not None else "")
+            row = [group.name, str(group.images), *(f"{x:.1f}" for x in group.recalls), total]
+            row.append(f"{group.ci[0]:.0f} to {group.ci[1]:.0f}")
+            rows.append((*row, *[difference(group)] * compared))
+            values.append((group.name, group.recalls.sum()))
     bold = {
         (k, 8)
         for k, (name, total) in enumerate(values)
         if round(total, 1) == max(round(t, 1) for n, t in values if n == name)
     }
-    empty = [] if rows else ["No line: the data do not tell how many objects an image shows (labels and boxes do)."]
+    empty = "There are no rows, because the data do not say how many objects an image shows (labels and boxes do)."
     headings = ("", "images", *RECALL_HEADINGS, "rSum", "95%", *["difference"] * compared)
     notes = (
         *_notes(table, lines, (), grouped=True),
-        *empty,
-        "In bold the model that is best on a group; a query's gallery is the whole split.",
+        *([] if rows else [empty]),
+        "The best model of each group is in bold. The gallery of every query is the whole split.",
     )
     return Content(
         f"{table.title}: {dataset}, {protocol}", headings, tuple(rows), tuple(groups), frozenset(bold), notes
@@ -170,16 +178,16 @@ def objects(table: Table, dataset: str, protocol: str, lines: Sequence[Line]) ->
 
 
 def beyond(table: Table, dataset: str, cells: Sequence[Cell]) -> list[Content]:
-    """ECCV Caption and CxC, where the runs have them: means over the seeds, ± where there are several."""
-    found = beyond_pairs(table, cells)
-    if not found:
+    """Returns ECCV Caption and CxC, where the runs have them: means over the seeds, with ± where there are several."""
+    values = beyond_pairs(table, cells)
+    if not values:
         return []
     headings = ("", *(f"{p.upper() if p == 'eccv' else 'CxC'} {k.replace('_', ' ')}" for p, k in BEYOND), "seeds")
     rows = tuple(
         (name, *(f"{m:.1f}" + (f" ± {s:.1f}" if len(v) > 1 else "") for m, s in _mean_sd(v)), str(len(v)))
-        for name, v in found.items()
+        for name, v in values.items()
     )
-    best = frozenset(_largest(np.array([v.mean(axis=0) for v in found.values()])))
+    best = frozenset(_largest(np.array([v.mean(axis=0) for v in values.values()])))
     caption = f"{table.title}: {dataset}, ECCV Caption and CxC"
     return [Content(caption, headings, rows, ("",) * len(rows), best, ())]
 
@@ -190,12 +198,14 @@ def _mean_sd(values: np.ndarray) -> list[tuple[float, float]]:
 
 
 def beyond_pairs(table: Table, cells: Sequence[Cell]) -> dict[str, np.ndarray]:
-    """By row, what ECCV Caption and CxC say of each finished seed: [seeds, metrics] in the order of BEYOND."""
+    """Returns ECCV Caption and CxC of the finished seeds by row: [seeds, metrics], metrics in the order of BEYOND."""
     done = [cell for cell in cells if cell.state == "finished" and "eccv" in cell.content()["protocols"]]
     by_row = {row: [c.content()["protocols"] for c in done if c.row.name == row] for row in _names(table, done)}
-    return {row: np.array([[f[p][k] for p, k in BEYOND] for f in of]) for row, of in by_row.items()}
+    return {
+        row: np.array([[protocols[p][k] for p, k in BEYOND] for protocols in seeds]) for row, seeds in by_row.items()
+    }
 
 
 def _names(table: Table, cells: Sequence[Cell]) -> list[str]:
-    there = {cell.row.name for cell in cells}
-    return [row.name for row in table.rows if row.name in there]
+    names = {cell.row.name for cell in cells}
+    return [row.name for row in table.rows if row.name in names]

@@ -1,7 +1,8 @@
-"""A table as a picture: rSum of every row with its interval, or curves where the rows have a place on an axis."""
+"""Draws a table: the rSum of every row with its interval, or curves where the rows have a place on an axis."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
@@ -12,7 +13,7 @@ from itm_jax.viz.figures import BLUE, GREY, ORANGE, PAIRS, panels, save, without
 
 
 def draw(path: pathlib.Path, table: Table, dataset: str, blocks: dict[str, Sequence[Line]]) -> None:
-    """Writes the picture, a panel for each protocol."""
+    """Writes the picture, with a panel for each protocol."""
     shown = {name: lines for name, lines in blocks.items() if lines}
     tallest = max((len(lines) for lines in shown.values()), default=1)
     points = not table.axis and table.kind == "recalls"
@@ -31,21 +32,22 @@ def draw(path: pathlib.Path, table: Table, dataset: str, blocks: dict[str, Seque
 
 
 def _errors(line: Line) -> tuple[float, float]:
-    """Below and above: to the ends of the 95% interval."""
+    """Returns how far the 95% interval reaches below and above the mean rSum."""
     mean = line.mean["rsum"]
     return max(0.0, mean - line.ci[0]), max(0.0, line.ci[1] - mean)
 
 
 def _points(axis, table: Table, protocol: str, lines: Sequence[Line]) -> None:
     place = place_of(lines[0].contents[0])
-    places, marked = range(len(lines)), []
+    places = range(len(lines))
+    marked: list[float] = []
     for y, line in zip(places, lines, strict=True):
         colour = ORANGE if line.row.name == table.reference else BLUE
         errors = [[x] for x in _errors(line)]
         axis.errorbar(line.mean["rsum"], y, xerr=errors, fmt="o", ms=6, color=colour, ecolor=GREY, elinewidth=2)
         if line.row.name == table.reference:
             axis.axvline(line.mean["rsum"], color=ORANGE, lw=0.8, ls=":")
-        if p := published_beside(place, protocol, line.row.published):
+        if (p := published_beside(place, protocol, line.row.published)) and p.rsum is not None:
             axis.plot(p.rsum, y, "D", color="black", ms=5, label=None if marked else "published")
             marked.append(p.rsum)
     axis.set_yticks(places, [line.row.name for line in lines], fontsize=8)
@@ -58,11 +60,16 @@ def _points(axis, table: Table, protocol: str, lines: Sequence[Line]) -> None:
         axis.legend(fontsize=8)
 
 
+def _x(line: Line) -> float | int:
+    assert line.row.x is not None  # a table with an axis has no row without it: `table.load_table` checks that
+    return line.row.x
+
+
 def _curves(axis, table: Table, lines: Sequence[Line]) -> None:
     for group in dict.fromkeys(line.row.group for line in lines):
-        of = sorted((line for line in lines if line.row.group == group), key=lambda line: line.row.x)
-        errors = list(zip(*map(_errors, of), strict=True))
-        x, y = [line.row.x for line in of], [line.mean["rsum"] for line in of]
+        points = sorted((line for line in lines if line.row.group == group), key=_x)
+        errors = list(zip(*map(_errors, points), strict=True))
+        x, y = list(map(_x, points)), [line.mean["rsum"] for line in points]
         axis.errorbar(x, y, yerr=errors, marker="o", ms=4, lw=1.4, capsize=2, label=group or None)
     axis.set_xlabel(table.axis, fontsize=9)
     axis.set_ylabel("rSum", fontsize=9)
@@ -73,27 +80,30 @@ def _curves(axis, table: Table, lines: Sequence[Line]) -> None:
 
 def _groups(axis, lines: Sequence[Line]) -> None:
     for line in lines:
-        found = by_objects(line)
-        totals = [group.recalls.sum() for group in found]
-        axis.plot([group.name for group in found], totals, marker="o", ms=4, label=line.row.name)
+        groups = by_objects(line)
+        totals = [group.recalls.sum() for group in groups]
+        axis.plot([group.name for group in groups], totals, marker="o", ms=4, label=line.row.name)
     axis.set_ylabel("rSum of the group's queries", fontsize=9)
     axis.grid(alpha=0.25)
     axis.legend(fontsize=8)
 
 
-def draw_costs(path: pathlib.Path, table: Table, dataset: str, models: Mapping[str, Mapping[str, float]]) -> None:
-    """Time of an epoch against time of a query, both logarithmic; discs for one vector per item, squares for fragments."""
+def draw_costs(path: pathlib.Path, table: Table, dataset: str, models: Mapping[str, Mapping[str, Any]]) -> None:
+    """Writes a picture of the time of an epoch against the time of a query, both logarithmic.
+
+    Discs are the rows of the table's first group (one vector per item), squares all others (fragments).
+    """
     figure, [[axis]] = panels(figsize=(7.2, 4.0), layout="tight")
     for k, row in enumerate(table.rows_on(dataset)):
-        of = models[row.name]
-        x, y = of["seconds_of_an_epoch"], 1e3 * (of["caption_seconds_median"] + of["score_seconds_median"])
+        model = models[row.name]
+        x, y = model["seconds_of_an_epoch"], 1e3 * (model["caption_seconds_median"] + model["score_seconds_median"])
         marker = "o" if row.group == table.rows[0].group else "s"
         axis.scatter(x, y, s=60, marker=marker, color=PAIRS(k), label=row.name)
     axis.set(xscale="log", yscale="log", xlabel="seconds of an epoch", ylabel="ms of one query, encoded and scored")
-    for of_axis in (axis.xaxis, axis.yaxis):
-        of_axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        of_axis.set_major_formatter(FormatStrFormatter("%g"))
-        of_axis.set_minor_formatter(NullFormatter())
+    for scale in (axis.xaxis, axis.yaxis):
+        scale.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        scale.set_major_formatter(FormatStrFormatter("%g"))
+        scale.set_minor_formatter(NullFormatter())
     axis.margins(0.1)
     axis.grid(alpha=0.25, which="both")
     axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))

@@ -1,4 +1,4 @@
-"""From a table to its runs, in the order in which they can be run."""
+"""Turns a table into its runs, in an order in which they can run."""
 
 import functools
 import hashlib
@@ -16,24 +16,24 @@ from itm_jax.errors import InputError
 from itm_jax.tables.cell import Cell, address, check_config_of
 from itm_jax.tables.table import Row, Table
 
-START_SECONDS = 20.0  # imports, compilation and evaluation of a small run on a CPU, beside its training
+START_SECONDS = 20.0  # imports, compilation and evaluation of a small run on a CPU; training comes on top
 
 
 def make_plan(
     table: Table, dataset: str, seeds: Sequence[int], given: Mapping[str, Any], workdir: pathlib.Path
 ) -> list[Cell]:
-    """The runs of a table, row by row, those that others need first.
+    """Returns the runs of a table, row by row; runs that others need come first.
 
     Args:
-        table: to be made.
-        dataset: one of its bases.
-        seeds: of every trained row; none: the rows' own, else the table's.
-        given: values of config fields for all rows that read them, from the command line.
-        workdir: of the table; runs are shared by all tables with the same one.
+        table: the table.
+        dataset: the data set, a key of `table.bases`.
+        seeds: the seeds of every trained row; where empty, those of the row, else those of the table.
+        given: values of config fields from the command line, for all rows that read them.
+        workdir: the directory of the table; tables with the same one share their runs.
 
     Raises:
-        InputError: a row's config cannot be meant, a field is given that a row is there to vary or that no row reads, or
-            the data set is not one of the table's.
+        InputError: a row has an invalid config, `given` has a field that rows vary or that no row reads, or the table
+            is not made on the data set.
     """
     if dataset not in table.bases:
         raise InputError(f"--dataset={dataset}: {table.name} is made on {', '.join(table.bases)}")
@@ -61,11 +61,14 @@ def make_plan(
 
 def _check_given(rows: Sequence[Row], given: Mapping[str, Any]) -> None:
     if "seed" in given:
-        raise InputError(f"--config.seed: a table has several; pass --seeds={given['seed']}")
+        raise InputError(f"--config.seed: a table has several seeds; pass --seeds={given['seed']}")
     for name in given:
-        of = [row.name for row in rows if name in row.overrides and not row.of]  # other data are a row's own to name
-        if of:
-            raise InputError(f"--config.{name}: rows of this table differ in it ({', '.join(of[:3])}); leave it out")
+        # A row on other data may keep its own value.
+        varied = [row.name for row in rows if name in row.overrides and not row.of]
+        if varied:
+            raise InputError(
+                f"--config.{name}: rows of this table differ in it ({', '.join(varied[:3])}); leave it out"
+            )
 
 
 def _check_places(cells: Sequence[Cell]) -> None:
@@ -73,7 +76,10 @@ def _check_places(cells: Sequence[Cell]) -> None:
     for cell in cells:
         other = at.setdefault(cell.results, cell)
         if other.config != cell.config:
-            raise InputError(f"rows {other.row.name!r} and {cell.row.name!r}: both would write {cell.results.name}")
+            raise InputError(
+                f"rows {other.row.name!r} and {cell.row.name!r}: both would write {cell.results.name}; remove one, or "
+                "give one another data.name"
+            )
 
 
 def _trained(table: Table, row: Row, dataset: str, seed: int, given: Mapping, workdir: pathlib.Path) -> Cell:
@@ -92,21 +98,21 @@ def _trained(table: Table, row: Row, dataset: str, seed: int, given: Mapping, wo
             raise InputError(f"{where}: {name}: no such field; the nearest is {nearest_field(name, config)}")
         if value is None and flatten(config)[name] is not None:
             raise InputError(
-                f"{where}: {name}: None cannot be said on a command line; where the field has another value for it "
-                "(-1, an empty text) give that"
+                f"{where}: {name}: a command line cannot pass None; use the value that stands for it (-1 or an empty "
+                "text), where the field has one"
             )
         set_field(config, name, value)
     for problem in idle_flags(config, row.overrides):
         raise InputError(f"{where}: {problem}")
-    own = {name: value for name, value in given.items() if not list(idle_flags(config, [name]))}
-    for name, value in own.items():
+    read = {name: value for name, value in given.items() if not list(idle_flags(config, [name]))}
+    for name, value in read.items():
         set_field(config, name, value)
     try:
         validate(config)
     except InputError as e:
         raise InputError(f"{where}: {e}") from None
     run = workdir / "runs" / f"{config.data.name}-{config.model.name}-{address(config)}-seed{seed}"
-    arguments = (f"--config={file}", f"--workdir={run}", *_flags({**fields, **own, "seed": seed}))
+    arguments = (f"--config={file}", f"--workdir={run}", *_flags({**fields, **read, "seed": seed}))
     return Cell(row, seed, config, run, run / "results.json", arguments)
 
 
@@ -116,11 +122,11 @@ def _evaluated(row: Row, cell: Cell, given: Mapping[str, Any]) -> Cell:
         set_field(config, name, value)
     if config.data.name == cell.config.data.name and config.data.test_split == cell.config.data.test_split:
         raise InputError(
-            f"row {row.name!r}: needs a data.name or data.test_split of its own, which its results are named by"
+            f"row {row.name!r}: needs a data.name or data.test_split of its own, because they name its results file"
         )
     results = cell.workdir / f"results-{config.data.name}-{config.data.test_split}.json"
     fields = {**_place(cell), **_free(given), **row.overrides}
-    fields["eval.ground_truth"] = config.eval.ground_truth = ""  # the run may have that of its own test split
+    fields["eval.ground_truth"] = config.eval.ground_truth = ""  # that of the run may be for its own test split
     flags = _flags(fields)
     arguments = ("--mode=evaluate", f"--workdir={cell.workdir}", *flags)
     return Cell(row, cell.seed, config, cell.workdir, results, arguments, (cell,))
@@ -137,7 +143,7 @@ def _ensemble(row: Row, members: Sequence[Cell], workdir: pathlib.Path, given: M
 
 
 def _place(cell: Cell) -> dict[str, Any]:
-    """Where the data lie now, which need not be where they lay when the run was trained."""
+    """Returns the field with the present place of the data; the run may have been trained with them elsewhere."""
     return {} if cell.config.data.source == "scenes" else {"data.dir": cell.config.data.dir}
 
 
@@ -150,37 +156,39 @@ def _flags(fields: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def check_finished(cells: Sequence[Cell]) -> None:
-    """Raises InputError where a run is not of the config and the data that the table has now: it never mixes them."""
+    """Raises InputError where a run has another config or other data than the table has now: it never mixes them."""
     for cell in cells:
         check_config_of(cell)
         if cell.state != "finished":
             continue
         test = cell.config.data.test_split
-        own = (test,) if cell.row.of else (cell.config.data.train_split, cell.config.data.dev_split, test)
+        splits = (test,) if cell.row.of else (cell.config.data.train_split, cell.config.data.dev_split, test)
         for name, seen in cell.content()["data"].items():
-            now = fingerprint_of(json.dumps(cell.config.data.to_dict(), sort_keys=True), name) if name in own else None
+            now = (
+                fingerprint_of(json.dumps(cell.config.data.to_dict(), sort_keys=True), name) if name in splits else None
+            )
             if now is not None and now != seen["id"]:
                 raise InputError(
-                    f"{cell.results}: made from other data (split {name}: {seen['id']}, now {now}); a table does not mix "
-                    "them: put the old data back, or take another --workdir"
+                    f"{cell.results}: made from other data (split {name}: {seen['id']}, now {now}), and a table does "
+                    "not mix them; put the old data back, or use another --workdir"
                 )
 
 
 def check_objects(config: Any) -> None:
-    """Raises InputError where the test split does not tell how many objects an image shows."""
+    """Raises InputError where the test split does not say how many objects an image shows."""
     from itm_jax.data.splits import read_split
     from itm_jax.metrics.objects import object_counts
 
     split = read_split(config, config.data.test_split)
     if object_counts(split) is None:
         raise InputError(
-            f"{split.source}: has no boxes and labels, so that the objects of an image cannot be counted (docs/data.md)"
+            f"{split.source}: needs boxes and labels, to count the objects of an image; add them (docs/data.md)"
         )
 
 
 @functools.cache
 def fingerprint_of(data: str, split: str) -> str:
-    """`id` of a split of a `data` section, given as JSON."""
+    """Returns the `id` of a split; `data` is the `data` section of its config, as JSON."""
     import ml_collections
 
     from itm_jax.data.splits import read_split
@@ -190,19 +198,21 @@ def fingerprint_of(data: str, split: str) -> str:
     return fingerprint(read_split(ml_collections.ConfigDict({"data": section}), split))["id"]
 
 
-def estimate(cells: Sequence[Cell], minutes: float | None) -> dict[str, float | None]:
-    """Seconds that each unfinished cell may take, by its name, from finished ones of its model, else of any; or None.
+def estimate(cells: Sequence[Cell], minutes: float | int | None) -> dict[str, float | None]:
+    """Returns the estimated seconds of each unfinished cell by its name; None where nothing is known.
+
+    Estimates are from finished cells of the same model, else from all finished cells.
 
     Args:
-        cells: of the table.
-        minutes: for one seed of the whole table, as measured on 2 CPU cores: used where nothing is finished yet.
+        cells: the cells of the table.
+        minutes: for one seed of the whole table, as measured on 2 CPU cores; used where nothing is finished yet.
     """
     rates: dict[str, list[float]] = {}
     for cell in cells:
         if cell.state == "finished" and not cell.needs:
             content = cell.content()
             rates.setdefault(cell.config.model.name, []).append(content["seconds"]["train"] / _passes(cell))
-    every = [rate for of_model in rates.values() for rate in of_model]
+    every = [rate for rates_of_model in rates.values() for rate in rates_of_model]
     rows = {cell.row.name for cell in cells if not cell.needs}
     out: dict[str, float | None] = {}
     for cell in cells:
@@ -219,5 +229,5 @@ def estimate(cells: Sequence[Cell], minutes: float | None) -> dict[str, float | 
 
 
 def _passes(cell: Cell) -> float:
-    """Epochs over the whole training split."""
+    """Returns how often the run passes over the whole training split."""
     return cell.config.train.epochs * cell.config.data.train_share

@@ -1,4 +1,4 @@
-"""One run as a process: exactly the command that the table prints, its part of the machine, and how it is stopped."""
+"""Runs a cell as a process: with the command that the table prints, on a share of the machine, until it is stopped."""
 
 import contextlib
 import ctypes
@@ -24,7 +24,7 @@ KILL_AFTER = 120.0  # seconds that a run has to save a checkpoint when it is tol
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """What one of the runs at a time may use of this machine: cores, and GPUs; all where empty."""
+    """The cores and GPUs of this machine that one of several parallel runs may use; an empty field means all."""
 
     cores: frozenset[int] = frozenset()
     gpus: tuple[str, ...] = ()
@@ -32,7 +32,7 @@ class Share:
 
 @dataclasses.dataclass
 class Running:
-    """A cell's process."""
+    """The process of a cell."""
 
     cell: Cell
     process: subprocess.Popen
@@ -43,24 +43,25 @@ class Running:
 
 
 def shares(jobs: int) -> list[Share]:
-    """For each of the runs at a time its part of the cores, and of the GPUs where there are any.
+    """Returns the share of cores, and of GPUs where there are any, for each of `jobs` parallel runs.
 
     Raises:
-        InputError: there are fewer accelerators than runs at a time.
+        InputError: there are more parallel runs than accelerators.
     """
     gpus = visible_gpus()
     if jobs > 1 and (distributed.on_tpu() or 0 < len(gpus) < jobs):
+        room = f"GPUs: {len(gpus)}" if gpus else "a TPU takes one run"
         raise InputError(
-            f"--jobs={jobs}: {'a TPU takes one' if not gpus else f'{len(gpus)} GPUs take so many'} at a time"
+            f"--jobs={jobs}: more parallel runs than accelerators ({room}); pass at most --jobs={len(gpus) or 1}"
         )
-    each = len(gpus) // jobs  # the same number for all, for the batch is divided by it
+    each = len(gpus) // jobs  # the same number for every run, because the batch is divided by it
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []  # Linux
-    of_gpus = [tuple(gpus[k * each : (k + 1) * each]) if jobs > 1 else () for k in range(jobs)]
-    return [Share(frozenset(cores[k::jobs] or cores), of_gpus[k]) for k in range(jobs)]
+    parts = [tuple(gpus[k * each : (k + 1) * each]) if jobs > 1 else () for k in range(jobs)]
+    return [Share(frozenset(cores[k::jobs] or cores), parts[k]) for k in range(jobs)]
 
 
 def visible_gpus() -> list[str]:
-    """The NVIDIA GPUs that a run would see, as CUDA_VISIBLE_DEVICES names them."""
+    """Returns the NVIDIA GPUs that a run would see, named as in CUDA_VISIBLE_DEVICES."""
     if os.environ.get("JAX_PLATFORMS") == "cpu":
         return []
     if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
@@ -71,7 +72,7 @@ def visible_gpus() -> list[str]:
 
 
 def machine() -> str:
-    """What tells machines apart whose compiled programs must not be mixed: 8 hexadecimal digits."""
+    """Returns 8 hexadecimal digits that differ between machines whose compiled programs must not be mixed."""
     about = platform.machine() + platform.processor()
     with contextlib.suppress(OSError):
         lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -80,14 +81,14 @@ def machine() -> str:
 
 
 def start(cell: Cell, workdir: pathlib.Path, share: Share) -> Running:
-    """Starts the command of a cell; what it prints goes to a log.
+    """Starts the command of a cell and writes its output to a log.
 
     Raises:
         InputError: the log cannot be written.
     """
     log = workdir / "logs" / f"{cell.workdir.name}{'-' + cell.results.stem if cell.row.of else ''}.log"
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    # Seeds of a row, and rows that differ in data only, share programs.
+    # The seeds of a row share compiled programs, and so do rows that differ only in their data.
     environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(workdir / "xla" / machine()))
     if share.gpus:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(share.gpus)
@@ -96,7 +97,7 @@ def start(cell: Cell, workdir: pathlib.Path, share: Share) -> Running:
         before = log.stat().st_size if log.exists() else 0
         out = log.open("ab")
     except OSError as e:
-        raise InputError(f"{log}: cannot be written ({e.strerror}); take another --workdir") from None
+        raise InputError(f"{log}: cannot be written ({e.strerror}); use another --workdir") from None
     with out:
         process = subprocess.Popen(
             [sys.executable, "-m", "itm_jax.main", *cell.arguments],
@@ -119,12 +120,13 @@ PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 
 
 def _begin() -> None:
-    """In the child: SIGTERM, after which it saves and ends, comes when this process is gone however it went (Linux)."""
+    """Runs in the child (Linux): it gets SIGTERM when this process ends in any way, and then saves and ends."""
+    assert _LIBC is not None  # `start` passes this function only where it is set
     _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def last_line(log: pathlib.Path) -> str:
-    """The last line of a log that says something."""
+    """Returns the last line of a log, without blank lines at the end."""
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 4096))
         lines = file.read().decode(errors="replace").strip().splitlines()
@@ -132,9 +134,9 @@ def last_line(log: pathlib.Path) -> str:
 
 
 def problem_of(one: Running) -> str:
-    """What went wrong with an ended run: its error line; empty where nothing did.
+    """Returns the error line of an ended run; empty where it succeeded.
 
-    Another process, one that was stopped a moment ago, may still write to the same log.
+    Another process that was just stopped may still write to the same log.
     """
     code = one.process.returncode
     if code == 0:
@@ -148,13 +150,13 @@ def problem_of(one: Running) -> str:
 
 
 class Stops:
-    """What SIGTERM, Ctrl-C and a closed terminal do: TerminatedError or KeyboardInterrupt, which a block may put off."""
+    """Turns SIGTERM, Ctrl-C and a closed terminal into TerminatedError or KeyboardInterrupt; a block can delay them."""
 
     def __init__(self):
         self._held, self._came = False, 0
 
     def __call__(self, number: int, _) -> None:
-        """The handler of all of them."""
+        """Handles each of these signals."""
         self._came = number
         if not self._held:
             self._stop()
@@ -162,11 +164,11 @@ class Stops:
     def _stop(self) -> None:
         if self._came == signal.SIGINT:
             raise KeyboardInterrupt
-        raise TerminatedError("stopped; runs under way have saved, the same command continues")
+        raise TerminatedError("stopped; the unfinished runs have saved; run the same command again to continue")
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """A signal comes after the block."""
+        """Delays signals until the end of the block."""
         self._held = True
         try:
             yield
@@ -178,8 +180,9 @@ class Stops:
 
 @contextlib.contextmanager
 def stopping(running: list[Running]) -> Iterator[Stops]:
-    """While it holds, signals that stop are errors, except those that were ignored (nohup); on any end the runs under way
-    save and stop.
+    """Turns signals that stop into errors inside the block, except those that are ignored (nohup).
+
+    However the block ends, the runs in `running` save and stop.
     """
     stops = Stops()
     numbers = [number for number in STOPS if signal.getsignal(number) != signal.SIG_IGN]
@@ -188,7 +191,7 @@ def stopping(running: list[Running]) -> Iterator[Stops]:
         yield stops
     finally:
         for number in numbers:
-            signal.signal(number, signal.SIG_IGN)  # once is enough: runs are saving
+            signal.signal(number, signal.SIG_IGN)  # one signal is enough: the runs are saving
         for one in running:
             one.process.terminate()
         for one in running:

@@ -1,4 +1,4 @@
-"""A table's content as Markdown and LaTeX, its records as CSV."""
+"""Renders the content of a table as Markdown and LaTeX, and its records as CSV."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ _LATEX |= {"<": r"$<$", ">": r"$>$"}
 
 
 def markdown(blocks: Sequence[Content]) -> str:
-    """All blocks, one below the other."""
+    """Returns all blocks as Markdown tables, one below the other."""
     out = []
     for block in blocks:
         lines = [f"**{block.caption}**", "", _pipes(block.headings)]
@@ -41,7 +41,7 @@ def _pipes(cells: Sequence[str]) -> str:
 
 
 def latex(blocks: Sequence[Content]) -> str:
-    """All blocks as booktabs tables; needs \\usepackage{booktabs}."""
+    """Returns all blocks as booktabs tables; they need \\usepackage{booktabs}."""
     out = ["% needs \\usepackage{booktabs}"]
     for block in blocks:
         columns = len(block.headings)
@@ -73,7 +73,7 @@ def _tex_row(cells: Sequence[str], bold: set[int] | None = None) -> str:
 
 
 def as_csv(records: Sequence[Mapping[str, Any]]) -> str:
-    """Records below each other, a column for every field that one of them has."""
+    """Returns one line for each record, with a column for every field that any of them has."""
     fields = list(dict.fromkeys(name for record in records for name in record))
     file = io.StringIO()
     writer = csv.DictWriter(file, fields, restval="", lineterminator="\n")

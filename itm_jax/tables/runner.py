@@ -1,4 +1,4 @@
-"""Runs what is missing of a table: each cell a process of its own."""
+"""Runs the unfinished cells of a table, each in a process of its own."""
 
 import pathlib
 import time
@@ -6,59 +6,62 @@ from collections.abc import Sequence
 
 from itm_jax.tables.board import Board, time_left
 from itm_jax.tables.cell import Cell
-from itm_jax.tables.process import last_line, problem_of, shares, start, stopping
+from itm_jax.tables.process import Running, last_line, problem_of, shares, start, stopping
 
 POLL_SECONDS = 0.5
-LOCK_SECONDS = 10.0  # until a workdir that another process writes is tried again, twice as long each time
+LOCK_SECONDS = 10.0  # the wait before a workdir that another process writes is tried again; doubled each time
 LONGEST_LOCK_SECONDS = 300.0
 
 
 def run_cells(
-    cells: Sequence[Cell], workdir: pathlib.Path, *, shard: tuple[int, int], jobs: int, minutes: float | None
+    cells: Sequence[Cell], workdir: pathlib.Path, *, shard: tuple[int, int], jobs: int, minutes: float | int | None
 ) -> list[str]:
     """Runs this shard's unfinished cells, `jobs` at a time, and returns a line for each that failed.
 
-    A cell that waits for others, an ensemble say, is run when they are finished. SIGTERM, Ctrl-C and a closed terminal are
-    passed on, so that every run saves a checkpoint; the same command then continues.
+    A cell that needs others, such as an ensemble, runs when they are finished. SIGTERM, Ctrl-C and a closed terminal
+    are passed on, so that every run saves a checkpoint; the same command then continues.
 
     Args:
-        cells: of the table.
-        workdir: of the table; logs go to logs/.
+        cells: the cells of the table.
+        workdir: the directory of the table; logs go to logs/.
         shard: (i, n), see `of_shard`.
-        jobs: runs at a time; each has its share of the cores and GPUs.
+        jobs: the number of parallel runs; each has its share of the cores and GPUs.
         minutes: for the whole table, see `plan.estimate`.
 
     Raises:
         TerminatedError: SIGTERM arrived.
-        InputError: so many runs at a time cannot be.
+        InputError: there are more parallel runs than accelerators.
     """
     part = of_shard(cells, *shard)
-    waiting, running, failed = [c for c in part if c.state != "finished"], [], []
-    # Workdirs that another process writes: when to try again, and after how long.
+    waiting = [c for c in part if c.state != "finished"]
+    running: list[Running] = []
+    failed: list[str] = []
+    # Workdirs that another process writes: the time of the next attempt, and the wait before it.
     locked: dict[pathlib.Path, tuple[float, float]] = {}
     free = shares(jobs)
     with Board(len(waiting), time_left(cells, part, minutes, jobs)) as board, stopping(running) as stops:
         while waiting or running:
-            for cell in [c for c in waiting if c.state == "finished"]:  # by another process
+            for cell in [c for c in waiting if c.state == "finished"]:  # another process finished it
                 waiting.remove(cell)
                 locked.pop(cell.workdir, None)
                 board.ended(cell, 0.0, "")
             for cell in [c for c in waiting if all(need.state == "finished" for need in c.needs)]:
-                if not free or cell.workdir in [one.cell.workdir for one in running]:  # one process writes a workdir
+                # Only one process at a time may write a workdir.
+                if not free or cell.workdir in [one.cell.workdir for one in running]:
                     continue
                 if cell.workdir in locked and time.monotonic() < locked[cell.workdir][0]:
                     continue
                 waiting.remove(cell)
                 if cell.workdir not in locked:
                     board.say(f"{cell.name}: {'continued' if cell.state == 'cut off' else 'started'}")
-                with stops.deferred():  # no run is started that nobody knows of
+                with stops.deferred():  # a run that is started must get into `running`
                     running.append(start(cell, workdir, free.pop()))
             if not running and not any(
                 cell.workdir in locked and all(need.state == "finished" for need in cell.needs) for cell in waiting
             ):
                 for cell in waiting:
                     line = f"{cell.name}: waits for {', '.join(need.name for need in cell.needs)}"
-                    if shard[1] > 1:  # another part's
+                    if shard[1] > 1:  # other shards run what it waits for
                         board.say(line)
                     else:
                         failed.append(line)
@@ -85,7 +88,10 @@ def run_cells(
 
 
 def of_shard(cells: Sequence[Cell], i: int, n: int) -> list[Cell]:
-    """The i-th of n parts: every n-th training, and what needs it first. Rows that are the same run are one."""
+    """Returns the i-th of n parts: every n-th trained run, and the cells whose first need is one of them.
+
+    Rows that are the same run count once.
+    """
     shard_of: dict[pathlib.Path, int] = {}
     for cell in cells:
         if not cell.needs:

@@ -1,4 +1,4 @@
-"""What a table is: named rows, each a set of overrides of a base config, times seeds, on a data set."""
+"""Defines a table: named rows on a data set, each a set of overrides of a base config, with one or more seeds."""
 
 import dataclasses
 import pathlib
@@ -13,9 +13,12 @@ KINDS = ("recalls", "objects", "cost")
 
 @dataclasses.dataclass(frozen=True)
 class Base:
-    """Where the rows of a table begin on a data set: a config file, relative to the table's, and what all rows change.
+    """What all rows of a table have in common on one data set.
 
-    `models` has what the rows of a model change, by `model.name`.
+    Attributes:
+        config: the config file of all rows, relative to the table's file.
+        overrides: values of config fields for all rows.
+        models: by `model.name`, values of config fields for the rows of that model.
     """
 
     config: str
@@ -28,22 +31,22 @@ class Row:
     """A line of a table.
 
     Attributes:
-        name: as printed; unique among the table's rows on a data set.
+        name: the printed name; unique among the table's rows on a data set.
         overrides: values of config fields by their dotted names.
-        group: heading above it; where the table has an axis, the curve that it is a point of.
-        x: its place on that axis.
-        of: name of a trained row that this one evaluates on other data; its overrides are then data fields.
-        ensemble: names of rows whose scores are averaged.
-        published: its method in published.csv.
-        reference: the row that this one is compared with, where it is not the table's.
-        seeds: of this row where it is trained with other ones than the table's.
-        datasets: data sets on which it has a meaning; all where empty.
+        group: the heading above the row; where the table has an axis, the curve that the row is a point of.
+        x: the place of the row on that axis.
+        of: the name of a trained row that this one evaluates on other data; its overrides are then data fields.
+        ensemble: the names of rows whose scores are averaged.
+        published: the method of the row in published.csv.
+        reference: the row that this one is compared with, where it is not the table's reference.
+        seeds: the seeds of this row, where they are not those of the table.
+        datasets: the data sets that have this row; all where empty.
     """
 
     name: str
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     group: str = ""
-    x: float | None = None
+    x: float | int | None = None
     of: str = ""
     ensemble: tuple[str, ...] = ()
     published: str = ""
@@ -54,21 +57,21 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table file returns one from `get_table()`.
+    """A table, as the function `get_table()` of a table file returns it.
 
     Attributes:
-        title: as printed.
-        question: what it is to answer, a sentence.
-        bases: by data set.
-        rows: in their order.
-        seeds: of every trained row.
+        title: the printed title.
+        question: the question that the table answers, a sentence.
+        bases: the bases by data set.
+        rows: the rows in their order.
+        seeds: the seeds of every trained row.
         reference: the row that others are compared with, where they name none.
-        axis: what `Row.x` is, where the picture has curves and not bars.
-        field: methods of published.csv printed above the rows, where their data set is the table's.
+        axis: the name of the axis of `Row.x`; where it is set, the picture has curves and not bars.
+        field: methods of published.csv that are printed above the rows, where they are on the table's data set.
         kind: recalls; objects (recalls by the number of objects of an image); cost (size and speed of each model).
-        minutes: by data set, for the whole table with one seed on 2 CPU cores, as measured.
-        note: printed below, a sentence.
-        file: that it came from.
+        minutes: by data set, the minutes of the whole table with one seed on 2 CPU cores, as measured.
+        note: a sentence that is printed below the table.
+        file: the file that the table comes from.
     """
 
     title: str
@@ -80,7 +83,7 @@ class Table:
     axis: str = ""
     field: tuple[str, ...] = ()
     kind: str = "recalls"
-    minutes: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    minutes: Mapping[str, float | int] = dataclasses.field(default_factory=dict)
     note: str = ""
     file: pathlib.Path = pathlib.Path()
 
@@ -90,25 +93,28 @@ class Table:
         return self.file.stem
 
     def reference_of(self, row: Row) -> str:
-        """Name of the row that a row is compared with; empty where there is none. A row on other data: the row it evaluates."""
+        """Returns the name of the row that a row is compared with; empty where there is none.
+
+        A row on other data is compared with the row that it evaluates.
+        """
         name = row.of or row.reference or self.reference
         return "" if name == row.name else name
 
     def rows_on(self, dataset: str) -> list[Row]:
-        """The rows that have a meaning on a data set."""
+        """Returns the rows that the table has on a data set."""
         return [row for row in self.rows if not row.datasets or dataset in row.datasets]
 
 
 def load_table(path: pathlib.Path) -> Table:
-    """The table of a file, or of the library's own by its name.
+    """Returns the table of a file, or a table of the library by its name.
 
     Raises:
-        InputError: there is none, it is broken, or its rows do not fit together.
+        InputError: there is no such table, its file is broken, or its rows do not fit together.
     """
     path = find_config(f"tables/{path}" if path.parent == pathlib.Path() else str(path)) or path
     if path.suffix != ".py" or not path.is_file():
         near = sorted(p.stem for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
-        raise InputError(f"{path}: no table, which is a .py file" + (f"; there are {', '.join(near)}" if near else ""))
+        raise InputError(f"{path}: no such table (a .py file)" + (f"; there are {', '.join(near)}" if near else ""))
     try:
         module = load_module(path)
     except Exception as e:  # the file is Python code
@@ -127,14 +133,17 @@ def load_table(path: pathlib.Path) -> Table:
 
 
 def evaluated_on(table: Table, places: Mapping[str, str]) -> Table:
-    """The table with a row more below every trained one: the same runs on the test split of other data.
+    """Returns the table with more rows below every trained one: the same runs on the test splits of other data.
 
     Args:
-        table: whose rows have no axis.
-        places: directories in SCAN's form by the names that rows and results shall have.
+        table: a table of kind recalls, without an axis.
+        places: directories in SCAN's form, by the names that rows and results get.
+
+    Raises:
+        InputError: the table has an axis or another kind, or its rows do not fit together.
     """
     if table.axis or table.kind != "recalls":
-        raise InputError(f"--on: {table.name} has no place for rows on other data; configs/tables/transfer.py has")
+        raise InputError(f"--on: {table.name} has no place for rows on other data; use configs/tables/transfer.py")
     rows = []
     for row in table.rows:
         rows.append(row)
@@ -152,10 +161,10 @@ def evaluated_on(table: Table, places: Mapping[str, str]) -> Table:
 def _check(table: Table) -> None:
     names = [row.name for row in table.rows]
     for dataset in table.bases:
-        of_dataset = [row.name for row in table.rows_on(dataset)]
-        for name in of_dataset:
-            if of_dataset.count(name) > 1:
-                raise InputError(f"{table.file}: two rows are named {name!r}")
+        on_dataset = [row.name for row in table.rows_on(dataset)]
+        for name in on_dataset:
+            if on_dataset.count(name) > 1:
+                raise InputError(f"{table.file}: two rows are named {name!r}; rename one")
     for reference in (table.reference, *(row.reference for row in table.rows)):
         if reference and reference not in names:
             raise InputError(f"{table.file}: reference={reference!r}: no such row")
@@ -163,17 +172,17 @@ def _check(table: Table) -> None:
         raise InputError(f"{table.file}: kind={table.kind!r}: must be one of {', '.join(KINDS)}")
     for row in table.rows:
         if row.seeds and not set(table.seeds) <= set(row.seeds):
-            raise InputError(f"{table.file}: row {row.name!r}: its seeds must have those of the table among them")
+            raise InputError(f"{table.file}: row {row.name!r}: its seeds must include all seeds of the table")
         for dataset in row.datasets or table.bases:
             trained = [other.name for other in table.rows_on(dataset) if not other.of and not other.ensemble]
             for other in (*row.ensemble, *([row.of] if row.of else [])):
                 if other not in trained:
                     raise InputError(f"{table.file}: row {row.name!r}: {other!r} is no trained row on {dataset}")
         if row.ensemble and row.overrides:
-            raise InputError(f"{table.file}: row {row.name!r}: an ensemble has no overrides of its own")
+            raise InputError(f"{table.file}: row {row.name!r}: an ensemble has no overrides of its own; remove them")
         if row.of and not all(name.startswith("data.") for name in row.overrides):
             raise InputError(
-                f"{table.file}: row {row.name!r}: evaluates a trained row, so its overrides are data fields"
+                f"{table.file}: row {row.name!r}: evaluates a trained row, so its overrides must be data fields"
             )
         if table.axis and row.x is None:
-            raise InputError(f"{table.file}: row {row.name!r}: has no x, which the axis {table.axis!r} needs")
+            raise InputError(f"{table.file}: row {row.name!r}: has no x, which the axis {table.axis!r} needs; set it")

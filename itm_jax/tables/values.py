@@ -1,4 +1,4 @@
-"""A rendered table as values, for programs: JSON by row, and CSV with one value in a cell."""
+"""The values of a rendered table, for programs: JSON by row, and records for CSV with one value in a cell."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,8 +14,9 @@ Blocks = Mapping[str, Sequence[Line]]
 
 
 def records(table: Table, dataset: str, blocks: Blocks, cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """A flat record for every published row, every line in every protocol, every group of images, and ECCV's and CxC's metrics."""
-    out = []
+    """Returns flat records of published rows, lines in every protocol, groups of images, ECCV Caption and CxC."""
+    out: list[dict[str, Any]] = []
+    where: dict[str, Any]
     for protocol, lines in blocks.items():
         where = {"table": table.name, "data": dataset, "protocol": protocol}
         place = place_of(lines[0].contents[0])
@@ -38,7 +39,7 @@ def records(table: Table, dataset: str, blocks: Blocks, cells: Sequence[Cell]) -
 
 def _of_line(line: Line, place: str, protocol: str) -> dict[str, Any]:
     beside = published_beside(place, protocol, line.row.published)
-    out = {key: line.mean[key] for key in RECALL_KEYS}
+    out: dict[str, Any] = {key: line.mean[key] for key in RECALL_KEYS}
     out |= {f"{key}_sd": line.sd[key] if line.sd else None for key in RECALL_KEYS}
     out |= {"rsum": line.mean["rsum"], "rsum_sd": line.sd["rsum"] if line.sd else None}
     out |= {"rsum_low": line.ci[0], "rsum_high": line.ci[1], "dev_rsum": line.dev}
@@ -47,14 +48,14 @@ def _of_line(line: Line, place: str, protocol: str) -> dict[str, Any]:
 
 
 def _of_group(group: Group) -> dict[str, Any]:
-    out = {"objects": group.name, "images": group.images}
+    out: dict[str, Any] = {"objects": group.name, "images": group.images}
     out |= dict(zip(RECALL_KEYS, map(float, group.recalls), strict=True))
     out |= {"rsum": float(group.recalls.sum()), "rsum_sd": group.sd, "rsum_low": group.ci[0], "rsum_high": group.ci[1]}
     return out | {"difference": group.difference, "inside_noise": None if group.difference is None else group.noise}
 
 
 def as_json(table: Table, dataset: str, blocks: Blocks, cells: Sequence[Cell]) -> dict[str, Any]:
-    """Everything that is known of the table, lines by protocol."""
+    """Returns everything that is known of the table, with its lines by protocol."""
     place = place_of(next(iter(blocks.values()))[0].contents[0])
     return {
         "table": table.name,
@@ -65,7 +66,7 @@ def as_json(table: Table, dataset: str, blocks: Blocks, cells: Sequence[Cell]) -
         "published": {p: [_published(r) for r in published(place, p, table.field)] for p in blocks},
         "protocols": {p: [_line(table, place, p, line, lines) for line in lines] for p, lines in blocks.items()},
         "beyond_pairs": {
-            row: [dict(zip((f"{p}_{k}" for p, k in BEYOND), of_seed, strict=True)) for of_seed in values.tolist()]
+            row: [dict(zip((f"{p}_{k}" for p, k in BEYOND), metrics, strict=True)) for metrics in values.tolist()]
             for row, values in beyond_pairs(table, cells).items()
         },
     }

@@ -1,4 +1,4 @@
-"""The files of a rendered table."""
+"""Writes the files of a rendered table."""
 
 import json
 import pathlib
@@ -16,16 +16,16 @@ PROTOCOLS = ("5fold_1k", "full")
 
 
 def data_name(cells: Sequence[Cell]) -> str:
-    """What the table is of: `data.name`, with the split where that is not the one that reports."""
+    """Returns `data.name` of the table, with the test split where published results have another one."""
     data = next(cell.config.data for cell in cells if not cell.needs)
     return data.name if data.test_split in REPORTING else f"{data.name}-{data.test_split}"
 
 
 def write_table(table: Table, cells: Sequence[Cell], workdir: pathlib.Path) -> list[pathlib.Path]:
-    """NAME-DATA.md, .tex, .csv, .json and .png in the workdir, of what is finished; none where nothing is.
+    """Writes NAME-DATA.md, .tex, .csv, .json and .png to the workdir, from the finished runs.
 
     Returns:
-        The files.
+        The files; none where no run is finished.
     """
     dataset = data_name(cells)
     blocks: dict[str, Sequence[Line]] = {}
@@ -46,8 +46,9 @@ def write_table(table: Table, cells: Sequence[Cell], workdir: pathlib.Path) -> l
 
 
 def write_costs(table: Table, dataset: str, figures: pathlib.Path) -> list[pathlib.Path]:
-    """The same files of a table of kind cost, from its figures."""
+    """Writes the same files for a table of kind cost, from its measured figures, and returns them."""
     read = cost.read_figures(figures)
+    assert read is not None  # they were measured before
     stem = figures.with_name(f"{table.name}-{dataset}")
     every = [{"row": name, **figures} for name, figures in read["models"].items()]
     files = _write(stem, [cost.cost(table, dataset, read)], every, read)
@@ -71,7 +72,7 @@ def _write(
 
 
 def summary(table: Table, cells: Sequence[Cell]) -> str:
-    """The rows as the lines that a command prints."""
+    """Returns the rows as the lines that a command prints."""
     lines = collect(table, cells, "full")
     width = max((len(line.row.name) for line in lines), default=0)
     return "\n".join(

@@ -31,9 +31,10 @@ def check_model(config: Any, *, workdir: str | pathlib.Path | None = None, toler
     """Checks the contract of the model of a config, with tiny sizes, on a few items of `scenes`.
 
     Args:
-        config: a whole config, as `itm_jax.quickstart()` gives; it stays as it is. Its text encoder is a tiny one.
-        workdir: an empty directory. Where it is given, a run is trained there, stopped and continued, and must end like
-            an undisturbed one; that takes some seconds more.
+        config: a whole config, as `itm_jax.quickstart()` returns it; it stays as it is. Its text encoder is replaced by
+            a tiny one.
+        workdir: an empty directory, or None. With a directory, a run is trained there, stopped and continued, and must
+            end like an undisturbed one; that takes some seconds more.
         tolerance: the largest difference of two scores that must be equal.
 
     Returns:
@@ -41,7 +42,7 @@ def check_model(config: Any, *, workdir: str | pathlib.Path | None = None, toler
         are not asked to be independent of padding and batch.
 
     Raises:
-        AssertionError: the model breaks a clause; the message says which, and by how much.
+        AssertionError: the model breaks a clause; the message says which one, and by how much.
     """
     items = tiny_items(config)
     checked = list(_clauses(items, tolerance))
@@ -95,15 +96,15 @@ def _shapes(items: Items, scores: np.ndarray) -> None:
 def _nothing_valid(items: Items) -> None:
     """An image without regions and a caption without words score 0, and leave the gradient finite."""
     empty = np.arange(len(items.regions.mask)) == 0
-    regions = items.regions.replace(mask=items.regions.mask & ~empty[:, None])
-    tokens = items.tokens.replace(mask=items.tokens.mask & ~empty[:, None])
-    for what, some, axis in (
+    regions = dataclasses.replace(items.regions, mask=items.regions.mask & ~empty[:, None])
+    tokens = dataclasses.replace(items.tokens, mask=items.tokens.mask & ~empty[:, None])
+    for what, pairs, axis in (
         ("an image without regions", (regions, items.tokens), 0),
         ("a caption without words", (items.regions, tokens), 1),
     ):
-        scores = np.take(items.scores(*some), 0, axis=axis)
+        scores = np.take(items.scores(*pairs), 0, axis=axis)
         assert not scores.any(), f"nothing valid: {what} scores {np.abs(scores).max():.2g}, not 0"
-        gradients = jax.tree.leaves(items.gradient(*some))
+        gradients = jax.tree.leaves(items.gradient(*pairs))
         assert all(np.isfinite(g).all() for g in gradients), f"nothing valid: the gradient of {what} is not finite"
 
 
@@ -123,7 +124,8 @@ def _bfloat16(items: Items, scores: np.ndarray) -> None:
     other = dataclasses.replace(items, model=build(model))
     for leaf in jax.tree.leaves(items.variables["params"]):
         assert leaf.dtype == np.float32, f"bfloat16: a parameter is {leaf.dtype}, not float32"
-    low = other.scores(items.regions, items.tokens)
+    with jax.numpy_dtype_promotion("standard"):  # Flax's norms mix bfloat16 and float32 on purpose
+        low = other.scores(items.regions, items.tokens)
     assert low.dtype == np.float32, f"bfloat16: the scores are {low.dtype}, not float32"
     _same(
         scores, low, 0.1 * max(1.0, float(np.abs(scores).max())), "bfloat16: the scores are far from those of float32"

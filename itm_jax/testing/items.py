@@ -23,7 +23,7 @@ MORE = 3  # invalid rows that padding adds
 
 @dataclasses.dataclass(frozen=True)
 class Items:
-    """A model with its variables, and COUNT matching pairs, different numbers of whose regions are valid."""
+    """A model with its variables, and COUNT matching pairs, each with a different number of valid regions."""
 
     config: ml_collections.FrozenConfigDict
     model: Any
@@ -85,30 +85,32 @@ def tiny(config: Any) -> ml_collections.ConfigDict:
 
 
 def tiny_items(config: Any) -> Items:
-    """The tiny model of a config, and pairs for it."""
+    """Builds the tiny model of a config, and pairs for it."""
     prepared = prepare(tiny(config), ["train"])
     data = prepared.with_text(prepared.splits[0])
     state = build_run(prepared.config, prepared.text, data).state
     batch = data.batch(np.arange(COUNT) * prepared.splits[0].captions_per_image)
-    valid = np.arange(batch.regions.mask.shape[1])[None] < batch.regions.mask.shape[1] - np.arange(COUNT)[:, None]
-    on_device = jax.tree.map(jnp.asarray, (batch.regions.replace(mask=valid), batch.tokens))
+    assert batch.regions is not None
+    count = batch.regions.mask.shape[1]
+    valid = np.arange(count)[None] < count - np.arange(COUNT)[:, None]
+    on_device = jax.tree.map(jnp.asarray, (dataclasses.replace(batch.regions, mask=valid), batch.tokens))
     variables = {"params": state.params, "batch_stats": state.batch_stats, **data.constants}
     variables = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), variables)  # on one device
     return Items(prepared.config, build(prepared.config.model), variables, *on_device)
 
 
 def images_of(regions: Regions, rows: Sequence[int]) -> Regions:
-    """Some of the images."""
+    """The images with these indices."""
     return jax.tree.map(lambda x: x[np.array(rows)], regions)
 
 
 def captions_of(tokens: Tokens, rows: Sequence[int]) -> Tokens:
-    """Some of the captions."""
+    """The captions with these indices."""
     return jax.tree.map(lambda x: x[np.array(rows)], tokens)
 
 
 def padded(items: Items) -> tuple[Regions, Tokens]:
-    """The items with more invalid rows, in which everything is wrong but the mask."""
+    """The items with MORE invalid rows. Only the mask of these rows is right, all their other values are wrong."""
     regions, tokens = items.regions, items.tokens
     invalid = np.zeros((COUNT, MORE), bool)
 
@@ -122,7 +124,8 @@ def padded(items: Items) -> tuple[Regions, Tokens]:
             more(regions.boxes, 0.5),
             more(regions.labels, 1),
         ),
-        tokens.replace(
+        dataclasses.replace(
+            tokens,
             ids=more(tokens.ids, 7),
             mask=jnp.concatenate([tokens.mask, invalid], axis=1),
             word_ids=more(tokens.word_ids, 0),

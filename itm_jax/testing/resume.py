@@ -14,22 +14,22 @@ from itm_jax.structs import Split
 from itm_jax.testing.items import tiny
 from itm_jax.training.loop import train
 
-READS = 9  # of features, before a run is cut off: some for its start, then one for each batch
+READS = 9  # reads of features before a run is cut off: some at its start, then one for each batch
 SOURCE = "itm_jax.testing.resume:scenes_that_break_off"
 
 
 class BrokenOffError(Exception):
-    """What cuts a run off."""
+    """Cuts a run off."""
 
 
 class Countdown:
-    """How many reads of features are left before the next one fails; None: they never fail."""
+    """`left` is the number of reads of features before one fails; with None no read fails."""
 
     left: int | None = None
 
 
 class FailingFeatures(RowsElsewhere):
-    """Features that can be read until the countdown has ended."""
+    """Features that can be read until the countdown ends."""
 
     def __init__(self, features: np.ndarray):
         super().__init__(features.shape, features.dtype)
@@ -45,9 +45,10 @@ class FailingFeatures(RowsElsewhere):
 
 
 def scenes_that_break_off(data: Any, name: str) -> Split:
-    """`scenes` as a data source whose train features fail when the countdown has ended."""
+    """`scenes` as a data source whose train features cannot be read once the countdown has ended."""
     split = make_split(data.scenes, name)
-    return dataclasses.replace(split, features=FailingFeatures(split.features)) if name == "train" else split
+    features: Any = FailingFeatures(split.features)
+    return dataclasses.replace(split, features=features) if name == "train" else split
 
 
 def check_resume(config: Any, workdir: pathlib.Path) -> None:

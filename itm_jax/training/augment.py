@@ -1,7 +1,8 @@
 """Augmentation inside the training step, one pure function of a key (recipe of VSE∞ and AFA).
 
-20% of the regions are dropped; 20% of the words are touched: 50% become [MASK], 10% a random word, 40% are deleted, all
-pieces of a word together. Every draw belongs to (item, region) or (item, word), whatever the padded length is.
+20% of the regions are dropped. 20% of the words are touched: of these 50% become [MASK], 10% become a random word, and
+40% are deleted, with all pieces of a word together. Every draw belongs to an (item, region) or an (item, word), and
+does not depend on the padded length.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from itm_jax.structs import Batch, Regions, Tokens
+from itm_jax.structs import AnyArray, Batch, Regions, Tokens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +21,7 @@ class AugmentConstants:
     Attributes:
         mask_id: id of [MASK].
         replacements: [v] ids that a random word is drawn from.
-        mask_state: [e] the frozen encoder's state of [MASK], where captions come as states.
+        mask_state: [e] the frozen encoder's hidden state of [MASK]; None where the model runs its encoder.
     """
 
     mask_id: int
@@ -34,8 +35,8 @@ def uniform_per_slot(key: PRNGKeyArray, b: int, n: int) -> Float[Array, "b n"]:
     return draw(jnp.arange(n)).T
 
 
-def keep_one(keep: Bool[Array, "b n"], valid: Bool[Array, "b n"], draws: Float[Array, "b n"]) -> Bool[Array, "b n"]:
-    """`keep`, and for an item that would lose all of its valid slots the one with the largest draw."""
+def keep_one(keep: Bool[Array, "b n"], valid: Bool[AnyArray, "b n"], draws: Float[Array, "b n"]) -> Bool[Array, "b n"]:
+    """Returns the valid slots of `keep`; an item that would lose all of them keeps the one with the largest draw."""
     last = jnp.argmax(jnp.where(valid, draws, -1.0), axis=1)
     rescue = ~jnp.any(keep & valid, axis=1, keepdims=True) & (jnp.arange(keep.shape[1])[None, :] == last[:, None])
     return (keep | rescue) & valid
@@ -44,11 +45,12 @@ def keep_one(keep: Bool[Array, "b n"], valid: Bool[Array, "b n"], draws: Float[A
 def drop_regions(key: PRNGKeyArray, regions: Regions, rate: float) -> Regions:
     """Makes each region invalid with probability `rate`; at least one stays."""
     draws = uniform_per_slot(key, *regions.mask.shape)
-    return regions.replace(mask=keep_one(draws >= rate, regions.mask, draws))
+    return dataclasses.replace(regions, mask=keep_one(draws >= rate, regions.mask, draws))
 
 
-def compact(tokens: Tokens, keep: Bool[Array, "b l"]) -> Tokens:
-    """Moves the kept tokens to the front, in order, so that positions follow; the rest becomes padding."""
+def compact(tokens: Tokens, keep: Bool[AnyArray, "b l"]) -> Tokens:
+    """Moves the kept tokens to the front, in order, so that their positions have no gaps; the rest becomes padding."""
+    assert tokens.word_ids is not None
     order = jnp.argsort(~keep, axis=1, stable=True)
     mask = jnp.arange(keep.shape[1])[None, :] < jnp.sum(keep, axis=1)[:, None]
     ids = jnp.where(mask, jnp.take_along_axis(tokens.ids, order, axis=1), 0)
@@ -57,11 +59,12 @@ def compact(tokens: Tokens, keep: Bool[Array, "b l"]) -> Tokens:
     if states is not None:
         states = jnp.take_along_axis(states, order[..., None], axis=1)
         states = jnp.where(mask[..., None], states, jnp.zeros((), states.dtype))
-    return tokens.replace(ids=ids, mask=mask, word_ids=word_ids, states=states)
+    return dataclasses.replace(tokens, ids=ids, mask=mask, word_ids=word_ids, states=states)
 
 
 def other_caption_states(draws: Float[Array, "b l"], tokens: Tokens) -> Float[Array, "b l e"]:
-    """For every slot the state of a token, neither [CLS] nor [SEP], of another caption of the batch."""
+    """Returns for every slot the hidden state of a token of another caption of the batch, but not of [CLS] or [SEP]."""
+    assert tokens.states is not None
     b = draws.shape[0]
     scaled = draws * (b - 1)
     step = jnp.floor(scaled)
@@ -71,12 +74,13 @@ def other_caption_states(draws: Float[Array, "b l"], tokens: Tokens) -> Float[Ar
 
 
 def touch_words(key: PRNGKeyArray, tokens: Tokens, constants: AugmentConstants, config) -> Tokens:
-    """Masks, replaces or deletes whole words; [CLS] and [SEP] stay, and at least one word does.
+    """Masks, replaces or deletes whole words. [CLS], [SEP] and at least one word stay.
 
-    Where captions come as frozen states there is no encoder to run again: [MASK] then puts in the state of a lone
-    [MASK], and a random word the state of a token of another caption of the batch; its id, which then only a corpus prior
-    reads, is a random one as ever.
+    Where captions have frozen hidden states, no encoder runs again. A masked word then gets the state of a lone [MASK],
+    and a random word gets the state of a token of another caption of the batch. A random word also gets a random id, as
+    without frozen states; only a corpus prior then reads it.
     """
+    assert tokens.word_ids is not None
     b, length = tokens.mask.shape
     word_key, id_key = jax.random.split(key)
     draws = uniform_per_slot(word_key, b, length)  # one per word
@@ -100,23 +104,26 @@ def touch_words(key: PRNGKeyArray, tokens: Tokens, constants: AugmentConstants, 
     states = tokens.states
     if states is not None:
         shown = jnp.where(random[..., None], other_caption_states(pick, tokens), states)
+        assert constants.mask_state is not None
         states = jnp.where(masked[..., None], constants.mask_state.astype(states.dtype), shown)
-    return compact(tokens.replace(ids=ids, states=states), tokens.mask & (~is_word | per_token(kept_word)))
+    touched = dataclasses.replace(tokens, ids=ids, states=states)
+    return compact(touched, tokens.mask & (~is_word | per_token(kept_word)))
 
 
 def augment(key: PRNGKeyArray, batch: Batch, constants: AugmentConstants, config) -> Batch:
-    """The augmented batch.
+    """Returns the augmented batch.
 
     Args:
         key: the step's augmentation key.
-        batch: pairs as read; `tokens.word_ids` must be there.
-        constants: ids and states that replaced words take.
-        config: the `data.augment` section: rates.
+        batch: matching pairs with `regions` and `tokens.word_ids`.
+        constants: the ids and the state that touched words get.
+        config: the `data.augment` section, which has the rates.
     """
     region_key, text_key = jax.random.split(key)
     regions, tokens = batch.regions, batch.tokens
     if config.region_drop:
+        assert regions is not None
         regions = drop_regions(region_key, regions, config.region_drop)
     if config.word_touch:
         tokens = touch_words(text_key, tokens, constants, config)
-    return batch.replace(regions=regions, tokens=tokens)
+    return dataclasses.replace(batch, regions=regions, tokens=tokens)

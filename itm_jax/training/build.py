@@ -1,7 +1,6 @@
 """The parts of a run, built from its completed config: model, mesh, optimiser, first state, and the compiled step."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -40,12 +39,12 @@ class Run:
 
 
 def build_run(config: ml_collections.FrozenConfigDict, text: TextInput, data: pipeline.TextSplit) -> Run:
-    """The run's parts.
+    """Builds the parts of a run.
 
     Args:
-        config: completed by `data.prepare`.
-        text: its text side.
-        data: its training split.
+        config: a config that `data.prepare` completed.
+        text: the text side of the run.
+        data: the train split of the run.
     """
     mesh = make_mesh(config.data.batch_size)
     steps = pipeline.steps_per_epoch(data.split, config.data.batch_size)
@@ -63,7 +62,8 @@ def build_run(config: ml_collections.FrozenConfigDict, text: TextInput, data: pi
         mesh=mesh,
     )
     if statistics := data_statistics(config, data, state.batch_stats):
-        state = state.replace(batch_stats={**state.batch_stats, **put(statistics, replicated(mesh))})
+        batch_stats = {**state.batch_stats, **put(statistics, replicated(mesh))}
+        state = dataclasses.replace(state, batch_stats=batch_stats)
     return Run(config, text, mesh, model, optimizer, schedule, steps, state)
 
 
@@ -75,30 +75,30 @@ def augment_constants(config, text: TextInput) -> AugmentConstants:
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """The jitted training step of a run, and what it is given besides state and batch.
+    """The jitted training step of a run, and its arguments besides state and batch.
 
     Attributes:
         function: (state, batch, key, bank) -> (state, metrics); the state is donated.
-        key: of the run; the step's randomness is drawn from it and the number of the step.
-        bank: features of the training split on the devices; None where a batch brings its own.
+        key: the key of the run; a step draws its randomness from it and from the number of the step.
+        bank: the feature cache of the train split on the devices; None where a batch has its own features.
     """
 
-    function: Callable[..., Any]
+    function: jax.stages.Wrapped
     key: Array
     bank: Regions | None
 
     def __call__(self, state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Array]]:
-        """One step."""
+        """Does one step."""
         return self.function(state, batch, self.key, self.bank)
 
 
 def build_step(run: Run, data: pipeline.TextSplit, state: TrainState, *, warmup: bool = True) -> Step:
-    """The training step of a run on its training split, for states laid out like `state`.
+    """Builds the training step of a run on its train split, for states laid out like `state`.
 
     Without `warmup` it is the step after the warm-up epochs.
 
     Raises:
-        InputError: `data.bank=device`, and the features do not fit.
+        InputError: `data.bank=device` is set, and the features do not fit on the devices.
     """
     config = run.config
     function = make_train_step(

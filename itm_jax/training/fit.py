@@ -21,29 +21,29 @@ def largest_batch(data: TextSplit, batch_size: int, mesh: Mesh, *, regions: bool
 
 
 def remedies(config, mesh: Mesh) -> str:
-    """What to change where a step does not fit: the fields that would help this config."""
-    found = ["config.data.batch_size lower"]
+    """Says what to change where a step does not fit: the fields that would help this config."""
+    changes = ["config.data.batch_size lower"]
     if config.model.text.trainable:
-        found += ["config.train.text_parts higher"]
+        changes += ["config.train.text_parts higher"]
         if config.model.text.encoder == "bert" and not config.train.remat:
-            found += ["config.train.remat=True"]
+            changes += ["config.train.remat=True"]
     if config.model.dtype != "bfloat16" and mesh.devices.flat[0].platform != "cpu":
-        found += ["config.model.dtype=bfloat16"]
+        changes += ["config.model.dtype=bfloat16"]
     if mesh.size > 1 and not config.optim.sharded:
-        found += ["config.optim.sharded=True"]
-    return f"set {', or '.join(found)}; all but optim.sharded need another --workdir where the run has begun"
+        changes += ["config.optim.sharded=True"]
+    return f"set {', or '.join(changes)}; all but optim.sharded need another --workdir if the run has begun"
 
 
 def check_step(step: Step, state: TrainState, batch: Batch, mesh: Mesh, remedy: str) -> str | None:
     """Compiles the jitted step for the shapes of `batch`; a later call with such a batch finds it compiled.
 
-    `remedy` says in an error what to change.
+    `remedy` is the part of an error that says what to change.
 
     Returns:
-        A line that says what memory the step needs; None where the backend does not tell.
+        A line that says how much memory the step needs; None where the backend does not report it.
 
     Raises:
-        InputError: that is more than a device has.
+        InputError: the step needs more memory than a device has.
     """
     b, length = batch.tokens.ids.shape
     what = f"a step of {b} pairs, {length} tokens each"

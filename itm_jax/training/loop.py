@@ -1,9 +1,9 @@
 """Training, top to bottom: build -> restore -> step -> log -> evaluate -> save.
 
-Killed at any moment and started again, a run ends with the parameters and the metrics.jsonl of an undisturbed one: a
-batch and a step's randomness are functions of (seed, step), and the state of everything else is in the checkpoint or
-can be read off the lines of metrics.jsonl up to it. To the bit on a CPU; on a GPU some sums have no fixed order unless
-XLA_FLAGS=--xla_gpu_deterministic_ops=true.
+A run that is killed at any moment and started again ends with the parameters and the metrics.jsonl of an undisturbed
+run. A batch and a step's randomness are functions of (seed, step). All other state is in the checkpoint, or can be read
+from the lines of metrics.jsonl before it. On a CPU the results are the same to the bit. On a GPU some sums have no
+fixed order unless XLA_FLAGS=--xla_gpu_deterministic_ops=true.
 """
 
 import contextlib
@@ -45,10 +45,10 @@ def train(config, workdir: str | pathlib.Path, *, check_test: bool = False) -> N
     """Trains, or continues, the run of `workdir` to its last epoch; checkpoints are selected by dev rSum.
 
     Args:
-        config: the run's config; it stays as it is. `WORKDIR/config.json` has it completed.
-        workdir: where everything is written.
-        check_test: open the test split too before training, and its ground truth, so that a mistake there does not show
-            hours later.
+        config: the run's config; it stays as it is. `WORKDIR/config.json` has the completed config.
+        workdir: the directory where everything is written.
+        check_test: whether to open the test split and its ground truth too before training. A mistake there then shows
+            at once, not hours later.
 
     Raises:
         InputError: data, config or workdir are not usable, or another process is using the workdir.
@@ -64,12 +64,12 @@ def train(config, workdir: str | pathlib.Path, *, check_test: bool = False) -> N
         prepared = prepare(config, names, workdir=workdir)
         check_truth(prepared.config, prepared.splits)
         check_workdir(prepared.config, workdir)
-        recorded, of_run = read_data(workdir), prepared.splits[:2]
-        check_data(recorded, {s.name: s for s in of_run}, workdir)
-        train_data, dev_data = (prepared.with_text(split) for split in of_run)
+        recorded, train_and_dev = read_data(workdir), prepared.splits[:2]
+        check_data(recorded, {s.name: s for s in train_and_dev}, workdir)
+        train_data, dev_data = (prepared.with_text(split) for split in train_and_dev)
         run = build_run(prepared.config, prepared.text, train_data)
         state, progress = first_state(run, workdir)
-        write = functools.partial(write_files, run.config, run.text, workdir, None if recorded else of_run)
+        write = functools.partial(write_files, run.config, run.text, workdir, None if recorded else train_and_dev)
         if int(state.step) < progress.total_steps:
             step = _compiled(run, train_data, state, write)
             _loop(run, step, train_data, dev_data, state, progress, workdir)
@@ -78,9 +78,9 @@ def train(config, workdir: str | pathlib.Path, *, check_test: bool = False) -> N
 
 
 def _compiled(run: Run, data: TextSplit, state: TrainState, write: Callable[[], None]) -> Step:
-    """The step, compiled for the largest batch. `write` is called when it is known to fit.
+    """Compiles the step for the largest batch, and calls `write` once the step is known to fit.
 
-    A run that does not fit leaves nothing behind, so that with smaller fields it takes this workdir.
+    A run that does not fit writes nothing, so that it can take the same workdir with smaller fields.
     """
     step = build_step(run, data, state)
     largest = largest_batch(data, run.config.data.batch_size, run.mesh, regions=step.bank is None)
@@ -101,7 +101,7 @@ def _loop(
     progress: Progress,
     workdir: pathlib.Path,
 ) -> None:
-    """Repeats the step to the end of the run; logs, evaluates on dev, saves, and stops where it is asked to."""
+    """Repeats the step to the end of the run. Logs, evaluates on dev, saves, and stops on request."""
     config, epoch = run.config, run.steps_per_epoch
     first, total = int(state.step), progress.total_steps
     batches = pipeline.train_batches(
@@ -121,7 +121,7 @@ def _loop(
     try:
         for step in range(first + 1, total + 1):
             profile.before(step)
-            # Nothing may go to or from the devices here unless the code says so: it would wait for the step.
+            # No implicit transfer to or from the devices is allowed here: it would wait for the step.
             with jax.profiler.StepTraceAnnotation("train", step_num=step), jax.transfer_guard("disallow"):
                 state, metrics = step_function(state, put_part(next(batches), run.mesh))
             profile.after(step, state)
@@ -143,7 +143,7 @@ def _loop(
                 progress = after
                 speed.restart(step)
             stopped = False
-            if logged or evaluated or distributed.alone():  # several processes ask one another, not at every step
+            if logged or evaluated or distributed.alone():  # several processes do not ask one another at every step
                 stopped = distributed.any_of_them(stop.requested)
             periodic = config.train.checkpoint_every and step % config.train.checkpoint_every == 0
             if evaluated or periodic or stopped:
@@ -151,7 +151,7 @@ def _loop(
             if stopped:
                 records.wait()
                 raise TerminatedError(
-                    f"{workdir}: stopped by SIGTERM at step {step}, saved; the same command continues"
+                    f"{workdir}: stopped by SIGTERM at step {step}, saved; run the same command to continue"
                 )
     finally:
         profile.close()
@@ -162,7 +162,7 @@ def _loop(
 def _select(
     run: Run, scorer: Scorer, step: int, progress: Progress, workdir: pathlib.Path
 ) -> tuple[dict[str, Any], Progress]:
-    """Metrics on dev, and the progress with this step as the best where its rSum is."""
+    """Returns the metrics on dev, and the progress, in which this step is the best one if its rSum is the best."""
     try:
         metrics = rank_metrics(*scorer.ranks().ranks["full"])
     except NonFiniteScoresError as e:
@@ -171,10 +171,10 @@ def _select(
 
 
 class Speed:
-    """Examples per second since the last line, without the time of evaluations."""
+    """Measures examples per second since the last line, without the time of evaluations."""
 
     def __init__(self, step: int, batch_size: int):
-        """From `step` on."""
+        """Counts from `step` on."""
         self._batch_size = batch_size
         self.restart(step)
 
@@ -183,17 +183,17 @@ class Speed:
         self._step, self._began = step, time.perf_counter()
 
     def at(self, step: int) -> float:
-        """Examples per second up to `step`; counting starts anew."""
+        """Returns the examples per second up to `step`, and counts from `step` on."""
         steps, seconds = step - self._step, time.perf_counter() - self._began
         self.restart(step)
         return steps * self._batch_size / seconds
 
 
 def diverged(run: Run, workdir: pathlib.Path, step: int, what: str, *, survivable: bool = False) -> DivergedError:
-    """The error that ends a run which cannot go on: step, learning rate, last good checkpoint, and what to do."""
-    go_on = "raise config.train.max_skipped to go on from there, or " if survivable else ""
+    """Returns the error that ends a diverged run: step, learning rate, last good checkpoint, and what to do."""
+    go_on = "raise config.train.max_skipped to continue from there, or " if survivable else ""
     return DivergedError(
         f"{workdir}: step {step}: {what}; the learning rate is {float(run.schedule(step - 1)):.3g}; last good "
-        f"checkpoint: {checkpoints.newest_path(workdir)}; {go_on}begin again in another --workdir with a lower "
+        f"checkpoint: {checkpoints.newest_path(workdir)}; {go_on}start again in another --workdir with a lower "
         "config.optim.lr"
     )

@@ -1,4 +1,4 @@
-"""A trace of some steps for XProf or TensorBoard (`config.train.profile`)."""
+"""Traces some steps for XProf or TensorBoard (`config.train.profile`)."""
 
 import pathlib
 from collections.abc import Sequence
@@ -12,18 +12,18 @@ class Profile:
     """Traces the steps from `first` to `last` into WORKDIR/profile; (0, 0) traces none."""
 
     def __init__(self, steps: Sequence[int], workdir: pathlib.Path):
-        """Nothing is traced yet."""
+        """Traces nothing yet."""
         self._first, self._last = steps
         self._folder, self._running = workdir / FOLDER, False
 
     def before(self, step: int) -> None:
-        """To be called before a step."""
+        """Starts the trace before its first step; call it before each step."""
         if step == self._first:
             jax.profiler.start_trace(str(self._folder))
             self._running = True
 
     def after(self, step: int, outputs: object) -> None:
-        """To be called after a step with what it gave, which is waited for at the end of the trace."""
+        """Ends the trace after its last step, once `outputs` are computed; call it after each step with its outputs."""
         if self._running and step == self._last:
             jax.block_until_ready(outputs)
             self.close()

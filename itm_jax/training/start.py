@@ -12,6 +12,7 @@ from itm_jax.devices.mesh import replicated
 from itm_jax.runs import checkpoints
 from itm_jax.runs.progress import Progress
 from itm_jax.runs.provenance import code_version
+from itm_jax.runs.restore import restore_newest, restore_variables
 from itm_jax.runs.workdir import check_vocabulary
 from itm_jax.structs import TrainState
 from itm_jax.terminal import say
@@ -20,7 +21,7 @@ from itm_jax.training.state import init_optimizer
 
 
 def first_state(run: Run, workdir: pathlib.Path) -> tuple[TrainState, Progress]:
-    """Where training begins: the newest intact checkpoint, else the run of `init_from`, else the fresh state."""
+    """Returns where training starts: the newest intact checkpoint, else the run `init_from`, else the fresh state."""
     config, state, progress = run.config, run.state, Progress()
     restored = distributed.by_first(lambda like: _newest(workdir, like), state)
     if restored:
@@ -35,26 +36,27 @@ def first_state(run: Run, workdir: pathlib.Path) -> tuple[TrainState, Progress]:
 
 
 def _newest(workdir: pathlib.Path, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
-    """The newest intact checkpoint and its progress as JSON, which processes can send one another."""
-    restored = checkpoints.restore_newest(workdir, like, say)
+    """Returns the newest intact checkpoint, and its progress in a form that processes can send to each other."""
+    restored = restore_newest(workdir, like, say)
     return (restored[0], dataclasses.asdict(restored[1])) if restored else None
 
 
 def from_best(run: Run, state: TrainState, other: pathlib.Path) -> TrainState:
-    """The fresh state with the best parameters and running statistics of the run `other`.
+    """Returns the fresh state with the best parameters and running statistics of the run `other`.
 
-    Statistics of the train captions stay those of this run.
+    The statistics of the train captions stay those of this run.
     """
-    of_data = shapes_of_statistics(run.config)
-    own = {name: value for name, value in state.batch_stats.items() if name in of_data}
-    like = {name: value for name, value in state.batch_stats.items() if name not in of_data}
+    caption_statistics = shapes_of_statistics(run.config)
+    kept = {name: value for name, value in state.batch_stats.items() if name in caption_statistics}
+    like = {name: value for name, value in state.batch_stats.items() if name not in caption_statistics}
     saved = checkpoints.newest_record(other).arrays["variables"]
-    for name, shape in of_data.items():
+    for name, shape in caption_statistics.items():
         if any(name in leaf for leaf in saved):
             like[name] = jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=replicated(run.mesh))
     target = {"params": state.params, "batch_stats": like}
-    variables, _ = distributed.by_first(lambda like: checkpoints.restore_variables(other, like), target)
-    statistics = {name: value for name, value in variables["batch_stats"].items() if name not in of_data} | own
-    params = variables["params"]
+    restored = distributed.by_first(lambda like: restore_variables(other, like), target)
+    assert restored is not None  # it is restored, or an error is raised
+    params, statistics = restored[0]["params"], restored[0]["batch_stats"]
+    statistics = {name: value for name, value in statistics.items() if name not in caption_statistics} | kept
     opt_state = init_optimizer(run.optimizer, params, sharded=run.config.optim.sharded, mesh=run.mesh)
-    return state.replace(params=params, batch_stats=statistics, opt_state=opt_state)
+    return dataclasses.replace(state, params=params, batch_stats=statistics, opt_state=opt_state)

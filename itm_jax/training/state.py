@@ -31,7 +31,7 @@ def text_encoder_factor(factor: float) -> optax.GradientTransformation:
 
 
 def make_optimizer(config, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """AdamW after clipping by the global norm; the `optim` section of the config."""
+    """AdamW after clipping by the global norm, as the `optim` section of the config says."""
     chain = [optax.clip_by_global_norm(config.clip)] if config.clip else []
     chain += [
         optax.scale_by_adam(),
@@ -43,10 +43,11 @@ def make_optimizer(config, schedule: optax.Schedule) -> optax.GradientTransforma
 
 
 def init_optimizer(optimizer, params, *, sharded: bool, mesh) -> Any:
-    """The optimiser's first state: on every device, or each array in parts over the mesh where one of its axes divides.
+    """Returns the optimiser's first state: on every device, or `sharded`.
 
-    Parts save memory (of Adam's two moments a device then holds its share) and cost sending the updates around (ZeRO
-    stage 1, Rajbhandari et al., SC 2020). The numbers are the same.
+    A sharded state has each array in parts over the mesh, if an axis of the array divides evenly. This saves memory,
+    because a device holds only its share of Adam's two moments, and costs sending the updates around (ZeRO stage 1,
+    Rajbhandari et al., SC 2020). The numbers are the same.
     """
     shapes = jax.eval_shape(optimizer.init, params)
     layout = jax.tree.map(lambda x: spread(x, mesh) if sharded else replicated(mesh), shapes)
@@ -56,7 +57,7 @@ def init_optimizer(optimizer, params, *, sharded: bool, mesh) -> Any:
 def init_state(
     key: PRNGKeyArray, model, optimizer, batch: Batch, constants: Constants, *, bert_params=None, sharded=False, mesh
 ) -> TrainState:
-    """A fresh state, replicated over the mesh but for an optimiser's state in parts.
+    """Returns a fresh state, replicated over the mesh; only the optimiser's state may be sharded.
 
     Args:
         key: draws the parameters.
@@ -65,7 +66,7 @@ def init_state(
         batch: an example batch; only its shapes and dtypes matter.
         constants: collections that come with the data (`TextSplit.constants`).
         bert_params: pretrained parameters that replace those of the text encoder.
-        sharded: whether the optimiser's state is split over the mesh (`init_optimizer`).
+        sharded: whether the optimiser's state is in parts over the mesh (`init_optimizer`).
         mesh: from `devices.mesh.make_mesh`.
     """
     init = initializer(model, batch, constants)

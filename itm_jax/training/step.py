@@ -1,5 +1,6 @@
 """One step of training: a pure function (state, batch, key) -> (state, metrics)."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -29,36 +30,39 @@ def make_train_step(
     constants: Constants,
     warmup_steps: int,
 ) -> Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, Metrics]]:
-    """The step for `jit`.
+    """Makes the training step, to be compiled with `jit`.
 
     Args:
         model: from `models.build`.
         optimizer: from `training.state.make_optimizer`.
         augmentation: what word augmentation needs.
-        config: a completed config; read here: `data.augment`, `loss`, and what saves memory in the text encoder.
+        config: a completed config; the step reads `data.augment`, `loss`, and what saves memory in the text encoder.
         constants: collections of the model's variables that come with the data (`TextSplit.constants`).
         warmup_steps: steps in which the triplet terms sum over all negatives.
 
     Returns:
-        A function of the state, a host-independent batch, the run's key and, where batches come without regions, the
-        bank; the step's randomness is `fold_in(key, state.step)`. Its metrics are scalars: `loss`, `plateau` (the loss of
-        a collapsed model), `grad_norm`, `skipped`.
+        A function of the state, a host-independent batch, the run's key and, where batches have no regions, the feature
+        cache on the devices. The step's randomness is `fold_in(key, state.step)`. The metrics are scalars: `loss`,
+        `plateau` (the loss of a collapsed model), `grad_norm`, `skipped`.
     """
     encoder = make_text_encoder(encoder_config(config.model), jnp.dtype(config.model.dtype), remat=config.train.remat)
 
     loss = read_section(Loss, config.loss)
 
     def loss_fn(params, batch_stats, batch: Batch, bank: Regions | None, step, key):
+        image = jnp.asarray(batch.image)
         if batch.regions is None:
-            batch = batch.replace(regions=take(bank, batch.image))
+            assert bank is not None
+            batch = dataclasses.replace(batch, regions=take(bank, image))
         augment_key, aggregation_key, dropout_key, loss_key = jax.random.split(key, 4)
         batch = augment(augment_key, batch, augmentation, config.data.augment)
         variables = {"params": params, "batch_stats": batch_stats, **constants}
         if config.train.text_parts > 1 or config.train.remat:
+            assert encoder is not None  # only a trainable encoder takes these fields
             states = encode_in_parts(
                 encoder, params[TEXT_ENCODER], batch.tokens, parts=config.train.text_parts, key=dropout_key
             )
-            batch = batch.replace(tokens=batch.tokens.replace(states=states))
+            batch = dataclasses.replace(batch, tokens=dataclasses.replace(batch.tokens, states=states))
         (images, captions), updates = model.apply(
             variables,
             batch.regions,
@@ -67,7 +71,7 @@ def make_train_step(
             rngs={"aggregation": aggregation_key, "dropout": dropout_key},
             mutable=["batch_stats"],
         )
-        excluded = excluded_pairs(batch.image, same_image=loss.same_image, num_negatives=loss.num_negatives)
+        excluded = excluded_pairs(image, same_image=loss.same_image, num_negatives=loss.num_negatives)
         scores = model.apply(variables, images, captions, method="score")
         value, plateau = matching_loss(
             loss_key, scores, images, captions, excluded, warmup=step < warmup_steps, config=loss

@@ -7,7 +7,7 @@ class StopSignal:
     """Notes SIGTERM, so that the loop can save before it ends."""
 
     def __init__(self):
-        """Installs the handler, where this thread may."""
+        """Installs the handler, if this is the main thread."""
         self.requested = False
         try:
             self._old = signal.signal(signal.SIGTERM, self._note)

@@ -1,4 +1,4 @@
-"""Alignment pictures: an image with its regions, and for each word the region it took and how strongly."""
+"""Draws alignments: an image with its regions, and for each word the region that it took and how strongly."""
 
 import pathlib
 
@@ -21,24 +21,26 @@ COLUMNS = 6  # words in a row
 
 
 def picture(config, split: Split, image: int, directory: pathlib.Path | None) -> np.ndarray:
-    """[h w 3] picture of an image of the split: rendered for `scenes`, else the file `directory/id`.
+    """Returns the [h w 3] picture of an image of the split: rendered for `scenes`, else read from `directory/id`.
 
     Raises:
-        InputError: no directory, or no such file in it, or none that can be read.
+        InputError: there is no directory, it has no such file, or the file cannot be read.
     """
     if config.data.source == "scenes":
         world = scenes.make_world(split.num_images, config.data.scenes.seed, split.name)
         return render(world, image)
     name = str(split.ids[image])
     if directory is None:
-        raise InputError(f"--images: not given; pass --images=DIR, the directory with {name} and the other images")
-    found = next((p for p in (directory / name, directory / f"{name}.jpg") if p.is_file()), None)
-    if found is None:
-        raise InputError(f"{directory / name}: no such file, nor {name}.jpg; --images is the directory of the images")
+        raise InputError(f"--images: missing; pass --images=DIR, the directory with {name} and the other images")
+    file = next((p for p in (directory / name, directory / f"{name}.jpg") if p.is_file()), None)
+    if file is None:
+        raise InputError(
+            f"{directory / name}: no such file, and no {name}.jpg; --images must be the directory of the images"
+        )
     try:
-        pixels = matplotlib.image.imread(found)
+        pixels = matplotlib.image.imread(file)
     except (OSError, SyntaxError, ValueError) as e:
-        raise InputError(f"{found}: cannot be read as an image ({e})") from None
+        raise InputError(f"{file}: cannot be read as an image ({e})") from None
     return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=-1)
 
 
@@ -66,22 +68,22 @@ def _wrapped(text: str, width: int = 60) -> str:
 
 @as_written
 def draw_matching(path: pathlib.Path, pixels: np.ndarray, boxes: np.ndarray, caption: str, found: Matching) -> None:
-    """Writes a picture: all regions coloured by gate, then for each word the region that it took.
+    """Writes a picture: all regions coloured by their gates, then for each word the region that it took.
 
     Args:
-        path: of the PNG to write.
+        path: the file of the picture.
         pixels: the image.
         boxes: [r 4] fractions of the image.
-        caption: as written.
-        found: of the pair.
+        caption: the caption as it is written.
+        found: the matching of the pair.
     """
     rows = max(1, -(-len(found.words) // COLUMNS))
     figure = Figure(figsize=(4.2 + 1.7 * COLUMNS, max(4.4, 2.0 * rows)), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(4.2, 1.7 * COLUMNS))
+    [[left, right]] = figure.subfigures(1, 2, squeeze=False, width_ratios=(4.2, 1.7 * COLUMNS))
     axes = left.subplots()
     _show(axes, pixels, f"{_wrapped(caption, 44)}\nscore {found.score:.3f}", 10)
     gate = np.ones(len(boxes)) if found.gate is None else found.gate
-    widest = max(float(gate.max()), 1e-9)  # gates may all be small: what counts is how they compare
+    widest = max(float(gate.max()), 1e-9)  # all gates may be small; the colours compare them
     for region in np.argsort(gate):
         if np.isfinite(found.cosines[region]).all():
             share = float(gate[region]) / widest
@@ -101,7 +103,7 @@ def draw_matching(path: pathlib.Path, pixels: np.ndarray, boxes: np.ndarray, cap
 
 @as_written
 def draw_merging(path: pathlib.Path, pixels: np.ndarray, boxes: np.ndarray, caption: str, found: Merging) -> None:
-    """Writes a picture: pairs of merged regions in one colour each, merged word pieces below."""
+    """Writes a picture: each pair of merged regions in one colour, and the merged word pieces below."""
     shown = found.regions[:COLUMNS]
     count = max(1, len(shown))
     figure, [grid] = panels(1, 1 + count, figsize=(4 + 2.6 * count, 4))

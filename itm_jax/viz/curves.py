@@ -1,4 +1,4 @@
-"""Curves of a run: its loss and dev recall while it was trained, its recall at K."""
+"""Draws curves of a run: its loss and its rSum on dev while it was trained, and its recall at K."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -9,11 +9,11 @@ from jaxtyping import Int
 
 from itm_jax.viz.figures import BLUE, ORANGE, panels, save, without_frame
 
-UP_TO = 100  # ranks of a recall curve
+UP_TO = 100  # the largest K of a recall curve
 
 
 def draw_training(path: pathlib.Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    """Writes loss of the training steps and rSum on dev, from the objects of metrics.jsonl."""
+    """Writes a picture of the loss of training steps and of rSum on dev; `lines` are the objects of metrics.jsonl."""
     figure, [[left, right]] = panels(1, 2, figsize=(10, 3.4))
     steps = [(x["step"], x["loss"]) for x in lines if x.get("loss") is not None]
     dev = [(x["step"], x["rsum"]) for x in lines if x.get("rsum") is not None]
@@ -27,13 +27,13 @@ def draw_training(path: pathlib.Path, lines: Sequence[Mapping[str, Any]]) -> Non
 
 
 def recall_curve(ranks: Int[np.ndarray, " q"], up_to: int = UP_TO) -> np.ndarray:
-    """Recall at 1, 2, ... `up_to` in percent, from 0-based ranks."""
-    found = np.bincount(np.minimum(ranks, up_to), minlength=up_to + 1)[:up_to]
-    return 100 * np.cumsum(found) / len(ranks)
+    """Returns recall at 1, 2, ... `up_to` in percent, from 0-based ranks."""
+    count_of_rank = np.bincount(np.minimum(ranks, up_to), minlength=up_to + 1)[:up_to]
+    return 100 * np.cumsum(count_of_rank) / len(ranks)
 
 
 def draw_recall(path: pathlib.Path, image_ranks: np.ndarray, caption_ranks: np.ndarray) -> None:
-    """Writes recall at K of both directions from 0-based ranks."""
+    """Writes a picture of recall at K in both directions, from 0-based ranks."""
     figure, [[axes]] = panels(figsize=(5.4, 3.4))
     for ranks, name, colour in ((image_ranks, "image to text", BLUE), (caption_ranks, "text to image", ORANGE)):
         axes.plot(np.arange(1, UP_TO + 1), recall_curve(ranks), label=name, color=colour)

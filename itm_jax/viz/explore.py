@@ -1,7 +1,8 @@
-"""A trained run on captions of one's own: scores, what the model sees in them, and what each word is worth."""
+"""Tries a trained run on your own captions: scores, what the model sees in them, and the effect of each word."""
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -14,22 +15,25 @@ from itm_jax.viz.explain import Matching, Merging, explain
 
 
 def with_captions(run: OpenRun, images: Sequence[int], captions: Sequence[str]) -> OpenRun:
-    """The run on pairs of its own images, by index, with any captions, one each.
+    """Returns the run on new pairs: images of its split, by index, each with one caption of your own.
 
     Raises:
-        InputError: no such image, an empty caption, or a model that reads dependency edges, which such captions have not.
+        InputError: there is no such image, a caption is empty, or the model reads dependency edges, which your captions
+            do not have.
     """
     split = run.data.split
     for image in images:
         if not 0 <= image < split.num_images:
-            raise InputError(f"image {image}: {split.source} has {split.num_images}")
+            raise InputError(f"image {image}: {split.source} has {split.num_images} images; use an index below that")
     for caption in captions:
         if not caption.strip():
             raise InputError("an empty caption: write at least one word")
     if uses_edges(run.config.model):
-        raise InputError("config.model.words.graph=sparse: captions of one's own have no dependency edges")
+        raise InputError("config.model.words.graph=sparse: your own captions have no dependency edges; use another run")
     rows = np.array(images)
-    part = {name: x if (x := getattr(split, name)) is None else x[rows] for name in ("boxes", "labels", "objects")}
+    part: dict[str, Any] = {
+        name: x if (x := getattr(split, name)) is None else x[rows] for name in ("boxes", "labels", "objects")
+    }
     pairs = dataclasses.replace(
         split,
         features=split.features[rows],
@@ -48,15 +52,15 @@ def scores(run: OpenRun) -> Float[np.ndarray, "i t"]:
 
 
 def look_at(run: OpenRun, image: int, caption: str) -> Matching | Merging:
-    """What the model sees in an image of the split and a caption of one's own."""
+    """Returns what the model sees in an image of the split and a caption of your own."""
     return explain(with_captions(run, [image], [caption]), np.array([0]))[0]
 
 
 def word_effects(run: OpenRun, image: int, caption: str) -> list[tuple[str, float]]:
-    """(word, how much the score falls when it is left out) of each whitespace word; a caption of one word has no effects."""
+    """Returns (word, how much the score falls without it) for each whitespace word; nothing for a single word."""
     words = caption.split()
     if len(words) < 2:
         return []
     without = [" ".join(words[:k] + words[k + 1 :]) for k in range(len(words))]
-    found = scores(with_captions(run, [image] * (len(words) + 1), [caption, *without]))[0]
-    return [(word, float(found[0] - less)) for word, less in zip(words, found[1:], strict=True)]
+    whole, *less = scores(with_captions(run, [image] * (len(words) + 1), [caption, *without]))[0]
+    return [(word, float(whole - score)) for word, score in zip(words, less, strict=True)]

@@ -1,4 +1,4 @@
-"""What all pictures share: colours, and figures that need no pyplot, so that a notebook's backend stays as it is."""
+"""What all pictures share: colours, and figures without pyplot, which would change the backend of a notebook."""
 
 import pathlib
 from typing import Any
@@ -14,11 +14,11 @@ as_written = matplotlib.rc_context({"text.parse_math": False})  # captions with 
 
 
 def panels(rows: int = 1, columns: int = 1, **how: Any) -> tuple[Figure, Any]:
-    """A figure and its axes, [rows, columns].
+    """Returns a figure and its axes, [rows, columns].
 
     Args:
-        rows: of axes.
-        columns: of axes.
+        rows: the number of rows of axes.
+        columns: the number of columns of axes.
         how: `figsize` and `layout` of the figure, `width_ratios` of the columns.
     """
     ratios = {"width_ratios": how.pop("width_ratios")} if "width_ratios" in how else {}
@@ -27,7 +27,7 @@ def panels(rows: int = 1, columns: int = 1, **how: Any) -> tuple[Figure, Any]:
 
 
 def without_frame(*every: Any) -> None:
-    """Takes the upper and the right line of the axes away."""
+    """Removes the upper and the right line of the axes."""
     for axes in every:
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)

@@ -1,4 +1,4 @@
-"""A run as one HTML page that needs nothing beside itself: results, curves, queries, alignments, config and provenance."""
+"""Shows a run as one HTML page without other files: results, curves, queries, alignments, config and provenance."""
 
 import base64
 import html
@@ -27,7 +27,7 @@ details{margin:.6em 0}summary{cursor:pointer;font-weight:600}code{font-size:.88e
 
 
 def embedded(path: pathlib.Path, alternative: str) -> str:
-    """An <img> that holds the picture itself."""
+    """Returns an <img> that contains the picture itself."""
     data = base64.b64encode(path.read_bytes()).decode()
     return f'<img alt="{html.escape(alternative, quote=True)}" src="data:{TYPES[path.suffix]};base64,{data}">'
 
@@ -41,12 +41,12 @@ def to_html(
     alignments: Sequence[tuple[str, pathlib.Path]],
     notes: Sequence[str],
 ) -> str:
-    """The page.
+    """Returns the page.
 
     Args:
-        name: of the run.
-        content: as results.json has it.
-        config: fields by dotted names.
+        name: the name of the run.
+        content: the content of results.json.
+        config: the config fields by their dotted names.
         curves: pictures of training and recall.
         queries: pictures by (direction, kind).
         alignments: (caption, picture).
@@ -55,9 +55,11 @@ def to_html(
     full = content["protocols"]["full"]
     parts = [
         f"<h1>{html.escape(name)}</h1>",
-        f"<p>{html.escape(content['model'])} on {html.escape(content['dataset'])}, split {html.escape(content['split'])}: rSum "
-        f"<b>{full['rsum']:.1f}</b>; step {content['step']}, selected on {html.escape(content['selected_on'])} "
-        f"(rSum {content['selection']['rsum']:.1f}), seed {content['seed']}; {content['counts']['params']:,} parameters.</p>",
+        f"<p>{html.escape(content['model'])} on {html.escape(content['dataset'])}, "
+        f"split {html.escape(content['split'])}: rSum <b>{full['rsum']:.1f}</b>; "
+        f"step {content['step']}, selected on {html.escape(content['selected_on'])} "
+        f"(rSum {content['selection']['rsum']:.1f}), seed {content['seed']}; "
+        f"{content['counts']['params']:,} parameters.</p>",
         *(f'<p class="note">{html.escape(note)}</p>' for note in notes),
         "<h2>Results</h2>",
         _results(content),
@@ -74,7 +76,7 @@ def to_html(
     if alignments:
         parts.append("<h2>What the model sees in pairs</h2>")
         parts += [f"<h3>{html.escape(caption)}</h3>\n{embedded(path, caption)}" for caption, path in alignments]
-    parts += ["<h2>Where it comes from</h2>", _provenance(content), _fields(config)]
+    parts += ["<h2>Where the results come from</h2>", _provenance(content), _fields(config)]
     head = (
         f"<meta charset='utf-8'><meta name='viewport' content='width=device-width'><title>{html.escape(name)}</title>"
     )

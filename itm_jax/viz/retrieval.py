@@ -1,4 +1,4 @@
-"""Queries and what they found: which are shown, and a picture of each with its first five answers, right or wrong."""
+"""Chooses queries to show, and draws each of them with its first five answers, right or wrong."""
 
 import dataclasses
 import pathlib
@@ -19,11 +19,11 @@ class Answer:
     """A query with its first answers.
 
     Attributes:
-        query: index of the image or caption.
-        rank: of its best right answer, 0-based.
-        items: indices of the first answers, best first.
-        scores: of them.
-        right: whether each is right.
+        query: the index of the image or caption.
+        rank: the 0-based rank of its best right answer.
+        items: the indices of the first answers, best first.
+        scores: the scores of these answers.
+        right: whether each of these answers is right.
     """
 
     query: int
@@ -34,12 +34,15 @@ class Answer:
 
 
 def chosen_queries(ranks: Int[np.ndarray, " q"], margin: Float[np.ndarray, " q"], count: int) -> dict[str, list[int]]:
-    """Queries to show: `best` (found first, by the largest margin), `worst` (found last), and `spread` over the split.
+    """Returns queries to show, by kind.
+
+    `best` are right at rank 1, with the largest margins first. `worst` have the last ranks. `spread` are evenly spread
+    over the split.
 
     Args:
-        ranks: 0-based.
-        margin: score of the best right answer less that of the best wrong one.
-        count: of each kind.
+        ranks: the 0-based rank of each query.
+        margin: the score of the best right answer minus that of the best wrong one.
+        count: the number of queries of each kind, at most.
     """
     order = np.lexsort((-margin, ranks))
     some = np.unique(np.linspace(0, len(ranks) - 1, min(count, len(ranks))).astype(int))
@@ -51,30 +54,30 @@ def chosen_queries(ranks: Int[np.ndarray, " q"], margin: Float[np.ndarray, " q"]
 def margins(
     scores: Float[np.ndarray, "i t"], owner: Int[np.ndarray, " t"], *, of_images: bool
 ) -> Float[np.ndarray, " q"]:
-    """Of every query the score of its best right answer less that of its best wrong one."""
-    own = owner[None, :] == np.arange(len(scores))[:, None]
+    """Returns for each query the score of its best right answer minus that of its best wrong one."""
+    right = owner[None, :] == np.arange(len(scores))[:, None]
     axis = 1 if of_images else 0
-    return np.where(own, scores, -np.inf).max(axis=axis) - np.where(own, -np.inf, scores).max(axis=axis)
+    return np.where(right, scores, -np.inf).max(axis=axis) - np.where(right, -np.inf, scores).max(axis=axis)
 
 
 def answer(
     scores: Float[np.ndarray, "i t"], owner: Int[np.ndarray, " t"], query: int, rank: int, *, of_image: bool
 ) -> Answer:
-    """The first answers to a query; among equal scores wrong ones come first, as they count."""
-    found = scores[query] if of_image else scores[:, query]
+    """Returns the first answers to a query; among equal scores the wrong ones come first, as in the ranks."""
+    answers = scores[query] if of_image else scores[:, query]
     right = owner == query if of_image else np.arange(len(scores)) == owner[query]
-    items = np.lexsort((right, -found))[:TOP]
-    return Answer(query, rank, items, found[items], right[items])
+    items = np.lexsort((right, -answers))[:TOP]
+    return Answer(query, rank, items, answers[items], right[items])
 
 
 @as_written
 def draw_image_query(
     path: pathlib.Path, split: Split, found: Answer, pixels: Callable[[int], np.ndarray | None]
 ) -> None:
-    """Writes an image and the captions it found, right ones in green."""
+    """Writes a picture of an image and the captions that it found, with the right ones in green."""
     figure, [[left, right]] = panels(1, 2, figsize=(10, 2.6), width_ratios=(2.4, 7.6))
     _show(left, pixels(found.query), str(split.ids[found.query]), "black")
-    left.set_title(f"image; first right caption at {found.rank + 1}", fontsize=9)
+    left.set_title(f"image; first right caption at rank {found.rank + 1}", fontsize=9)
     right.axis("off")
     for k, (item, score, is_right) in enumerate(zip(found.items, found.scores, found.right, strict=True)):
         text = "\n".join(textwrap.wrap(split.captions[item], 88)[:2])
@@ -84,7 +87,7 @@ def draw_image_query(
             f"{'✓' if is_right else '✗'} {score:.3f}  {text}",
             va="top",
             fontsize=9,
-            color=_colour(is_right),
+            color=_colour(bool(is_right)),
         )
     save(figure, path, bbox_inches="tight", pad_inches=0.05)
 
@@ -93,19 +96,22 @@ def draw_image_query(
 def draw_caption_query(
     path: pathlib.Path, split: Split, found: Answer, pixels: Callable[[int], np.ndarray | None]
 ) -> None:
-    """Writes a caption and the images it found, the right one framed in green; it comes last where it is not among them."""
+    """Writes a picture of a caption and the images that it found, with the right one framed in green.
+
+    Where the right image is not among them, it is shown last.
+    """
     figure, [grid] = panels(1, TOP + 1, figsize=(12, 2.6))
     title = "\n".join(textwrap.wrap(split.captions[found.query], 120)[:2])
-    figure.suptitle(f"{title}\nits image is found at {found.rank + 1}", fontsize=9)
+    figure.suptitle(f"{title}\nits image is at rank {found.rank + 1}", fontsize=9)
     for axes in grid:
         axes.axis("off")
     if not found.right.any():
-        own = found.query // split.captions_per_image
-        _show(grid[-1], pixels(own), str(split.ids[own]), RIGHT)
-        grid[-1].set_title(f"its image, at {found.rank + 1}", fontsize=9, color=RIGHT)
+        image = found.query // split.captions_per_image
+        _show(grid[-1], pixels(image), str(split.ids[image]), RIGHT)
+        grid[-1].set_title(f"its image, at rank {found.rank + 1}", fontsize=9, color=RIGHT)
     for axes, item, score, is_right in zip(grid, found.items, found.scores, found.right, strict=False):
-        _show(axes, pixels(int(item)), str(split.ids[item]), _colour(is_right))
-        axes.set_title(f"{'✓' if is_right else '✗'} {score:.3f}", fontsize=9, color=_colour(is_right))
+        _show(axes, pixels(int(item)), str(split.ids[item]), _colour(bool(is_right)))
+        axes.set_title(f"{'✓' if is_right else '✗'} {score:.3f}", fontsize=9, color=_colour(bool(is_right)))
     save(figure, path, bbox_inches="tight", pad_inches=0.05)
 
 
@@ -128,11 +134,11 @@ def _show(axes, pixels: np.ndarray | None, name: str, colour: str) -> None:
 def shown_queries(
     scores: Float[np.ndarray, "i t"], owner: Int[np.ndarray, " t"], ranks: Sequence[np.ndarray], count: int
 ) -> dict[tuple[str, str], list[Answer]]:
-    """Answers by (direction, kind): i2t and t2i; best, worst and spread."""
+    """Returns the answers by (direction, kind): i2t and t2i; best, worst and spread."""
     out = {}
-    for direction, of_direction in zip(("i2t", "t2i"), ranks, strict=True):
+    for direction, rank in zip(("i2t", "t2i"), ranks, strict=True):
         of_images = direction == "i2t"
-        chosen = chosen_queries(of_direction, margins(scores, owner, of_images=of_images), count)
+        chosen = chosen_queries(rank, margins(scores, owner, of_images=of_images), count)
         for kind, queries in chosen.items():
-            out[direction, kind] = [answer(scores, owner, q, int(of_direction[q]), of_image=of_images) for q in queries]
+            out[direction, kind] = [answer(scores, owner, q, int(rank[q]), of_image=of_images) for q in queries]
     return out

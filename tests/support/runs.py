@@ -9,6 +9,7 @@ import numpy as np
 from itm_jax.config.fields import set_field
 from itm_jax.data.prepare import prepare
 from itm_jax.runs import checkpoints
+from itm_jax.runs import restore as restoring
 from itm_jax.training import build
 from support.paths import ROOT
 
@@ -76,7 +77,7 @@ def data_of(config, split="train"):
 def final_state(config, workdir):
     """The newest checkpoint's parameters."""
     run, _ = run_of(config)
-    return checkpoints.restore(workdir, checkpoints.steps_of(workdir)[0], run.state)[0]
+    return restoring.restore(workdir, checkpoints.steps_of(workdir)[0], run.state)[0]
 
 
 def same(a, b):

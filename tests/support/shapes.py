@@ -5,9 +5,11 @@ import typing
 
 import jax
 import numpy as np
+from beartype import BeartypeConf, beartype
 from beartype.door import is_bearable
 from jaxtyping import install_import_hook, jaxtyped
 
+typechecker = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an integer may stand for a number
 STRUCTS = "itm_jax.structs"
 ARRAYS = (jax.Array, np.ndarray)
 
@@ -19,7 +21,7 @@ def check_every_call(package: pathlib.Path) -> None:
     """
     names = [p.stem if p.suffix == ".py" else p.name for p in package.iterdir() if p.suffix == ".py" or p.is_dir()]
     modules = [f"itm_jax.{name}" for name in names if not name.startswith("_")]
-    install_import_hook([name for name in modules if name != STRUCTS], "beartype.beartype")
+    install_import_hook([name for name in modules if name != STRUCTS], "support.shapes.typechecker")
 
 
 def check_every_struct() -> None:
@@ -36,7 +38,8 @@ def _check(kind: type) -> None:
     def checked(self, *args, **kwargs):
         plain(self, *args, **kwargs)
         values = {name: getattr(self, name) for name in hints}
-        if values["mask"] is None or not all(value is None or isinstance(value, ARRAYS) for value in values.values()):
+        arrays = all(value is None or isinstance(value, ARRAYS) for value in values.values())
+        if not arrays or getattr(values["mask"], "ndim", 0) != 2:  # blocks of items have an axis more
             return
         with jaxtyped("context"):
             for name, value in values.items():

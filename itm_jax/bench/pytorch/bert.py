@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention through PyTorch's own fused one; `mask` is True where attention may go."""
+    """Multi-head self-attention with PyTorch's fused function; `mask` is True where attention may go."""
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0):
         super().__init__()
@@ -13,7 +13,7 @@ class Attention(nn.Module):
         self.query, self.key, self.value, self.output = (nn.Linear(width, width) for _ in range(4))
 
     def forward(self, x, mask):
-        """Of x [b, n, width]; mask broadcast to [b, heads, n, n]."""
+        """Returns [b, n, width] of x [b, n, width]; `mask` is broadcast to [b, heads, n, n]."""
         q, k, v = (f(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for f in (self.query, self.key, self.value))
         dropout = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
@@ -21,7 +21,7 @@ class Attention(nn.Module):
 
 
 class BertLayer(nn.Module):
-    """Post-norm."""
+    """A post-norm Transformer layer."""
 
     def __init__(self, c):
         super().__init__()
@@ -33,13 +33,13 @@ class BertLayer(nn.Module):
         self.dropout = nn.Dropout(c.dropout)
 
     def forward(self, x, mask):
-        """Of x [b, l, e]."""
+        """Returns [b, l, e] of x [b, l, e]."""
         x = self.attention_norm(x + self.dropout(self.attention(x, mask)))
         return self.output_norm(x + self.dropout(self.output(F.gelu(self.intermediate(x)))))
 
 
 class Bert(nn.Module):
-    """Last hidden states."""
+    """A BERT encoder, which returns its last hidden states."""
 
     def __init__(self, c):
         super().__init__()
@@ -56,7 +56,7 @@ class Bert(nn.Module):
             self.add_module(f"layer_{i}", BertLayer(c))
 
     def forward(self, ids, mask):
-        """ids, mask [b, l]."""
+        """Returns [b, l, e] of ids and mask [b, l]."""
         x = self.word(ids) + self.position.weight[None, : ids.shape[1]] + self.types.weight[0]
         x = self.dropout(self.norm(x))
         for i in range(self.layers):

@@ -1,7 +1,9 @@
 """AFA and CPFEAN as one would write them in PyTorch, to be timed beside ours; parameters are named as ours are.
 
-The same arithmetic: all pairs at once, CPFEAN in its factored form. Only the defaults of the config are here.
+The arithmetic is the same: all pairs at once, CPFEAN in its factored form. Only the defaults of the config are here.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -14,7 +16,7 @@ NEG = -1e9
 
 
 class Enhancement(nn.Module):
-    """Linear + MLP, BatchNorm over the valid rows."""
+    """A linear layer plus an MLP, with BatchNorm over the valid rows."""
 
     def __init__(self, features: int, width: int):
         super().__init__()
@@ -22,7 +24,7 @@ class Enhancement(nn.Module):
         self.mlp_norm, self.mlp_out = nn.BatchNorm1d(width // 2), nn.Linear(width // 2, width)
 
     def forward(self, rows, mask):
-        """Of rows [b, n, f]; returns [b, n, d], 0 where invalid."""
+        """Returns [b, n, d] of rows [b, n, f], 0 where invalid."""
         hidden = self.mlp_in(rows)
         normed = torch.zeros_like(hidden)
         normed[mask] = F.relu(self.mlp_norm(hidden[mask]))
@@ -30,7 +32,7 @@ class Enhancement(nn.Module):
 
 
 def aggregate(rows, mask, ratio: float, shuffle: bool):
-    """Merges each item's most similar pairs, sources into destinations."""
+    """Merges the most similar pairs of rows of each item, sources into destinations; returns rows and mask."""
     b, n, d = rows.shape
     rows, count, slot = F.normalize(rows, dim=-1), mask.sum(1, keepdim=True), torch.arange(n, device=rows.device)[None]
     priority = torch.rand(b, n, device=rows.device) if shuffle else ((mask.cumsum(1) - 1) % 2).float()
@@ -51,14 +53,14 @@ def aggregate(rows, mask, ratio: float, shuffle: bool):
 
 
 class Branch(nn.Module):
-    """Rows of a modality to unit vectors."""
+    """Turns the rows of a modality into one unit vector per item."""
 
     def __init__(self, features: int, c):
         super().__init__()
         self.enhancement, self.aggregation = Enhancement(features, c.width), c.aggregation
 
     def forward(self, rows, mask):
-        """[b, n, f] to [b, d]."""
+        """Returns [b, d] of rows [b, n, f]."""
         rows = self.enhancement(rows, mask)
         if self.aggregation.enabled:
             rows, mask = aggregate(rows, mask, self.aggregation.ratio, self.aggregation.shuffle)
@@ -66,7 +68,7 @@ class Branch(nn.Module):
 
 
 class AFA(nn.Module):
-    """Scores [b, b], and the vectors that mixed negatives are made of."""
+    """AFA, which returns scores [b, b] and the image and caption vectors for the mixed negatives."""
 
     def __init__(self, c, encoder, features: int, **_):
         super().__init__()
@@ -81,7 +83,7 @@ class AFA(nn.Module):
 
 
 class VisualLayer(Attention):
-    """Pre-norm Transformer layer over neighbouring regions."""
+    """A pre-norm Transformer layer over neighbouring regions."""
 
     def __init__(self, width: int, heads: int, dropout: float):
         super().__init__(width, heads)
@@ -93,13 +95,13 @@ class VisualLayer(Attention):
         )
 
     def forward(self, x, near):
-        """Of x [b, r, d]; near [b, r, r]."""
+        """Returns [b, r, d] of x [b, r, d] and near [b, r, r]."""
         x = x + self.drop(super().forward(self.attention_norm(x), near[:, None]))
         return x + self.drop(self.feed_out(F.gelu(self.feed_in(self.feed_norm(x)), approximate="tanh")))
 
 
 class RegionEmbedding(nn.Module):
-    """Features, box code and label of a region."""
+    """Embeds the features, the box code and the label of a region."""
 
     def __init__(self, features: int, width: int, labels: int, bank):
         super().__init__()
@@ -118,7 +120,7 @@ class RegionEmbedding(nn.Module):
 
 
 class Layers(nn.Module):
-    """Layers by name."""
+    """Holds layers by name."""
 
     def __init__(self, layers):
         super().__init__()
@@ -127,7 +129,7 @@ class Layers(nn.Module):
 
 
 class CPFEAN(nn.Module):
-    """Scores [b, b] in the factored form."""
+    """CPFEAN, which returns scores [b, b] in the factored form."""
 
     def __init__(self, c, encoder, features: int, bank=None):
         super().__init__()
@@ -143,7 +145,7 @@ class CPFEAN(nn.Module):
             self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
 
     def neighbours(self, boxes, mask):
-        """Which regions overlap enough."""
+        """Returns [b, r, r]: which valid regions overlap enough."""
         low = torch.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
         inside = (torch.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:]) - low).clamp_min(0).prod(-1)
         area = (boxes[..., 2:] - boxes[..., :2]).prod(-1)
@@ -156,7 +158,7 @@ class CPFEAN(nn.Module):
         v = self.region_embedding(x["features"], x["boxes"], x["labels"])
         if self.c.graph.layers:
             near = self.neighbours(x["boxes"], x["regions"])
-            near = near | ~near.any(-1, keepdim=True)  # a row without any would be NaN
+            near = near | ~near.any(-1, keepdim=True)  # a row without neighbours would become NaN
             for layer in self.visual_transformer.children():
                 v = layer(v, near)
         v = F.normalize(v, dim=-1) * x["regions"][..., None]
@@ -172,13 +174,14 @@ class CPFEAN(nn.Module):
         return self.score(v, x["regions"], h, words), None, None
 
     def score(self, v, regions, w, words):
-        """Fusion and prominent-fragment alignment of all pairs, [i, t]."""
+        """Returns [i, t], the scores of all pairs: fusion, then prominent-fragment alignment."""
         products, among = torch.einsum("ird,tld->irtl", v, w), w @ w.mT
         square = (v * v).sum(-1)[:, :, None].expand(products.shape[:3])
         logit = (v @ self.gate_u)[:, :, None]
-        z, u, own = w @ self.gate_z, w @ self.gate_u, (w * w).sum(-1)
+        z, u, word_square = w @ self.gate_z, w @ self.gate_u, (w * w).sum(-1)
         t = torch.arange(len(w), device=v.device)[None, None]
-        valid, first = regions[:, :, None] & words.any(1)[None, None], None
+        valid = regions[:, :, None] & words.any(1)[None, None]
+        first: tuple[torch.Tensor, torch.Tensor] | None = None
         for _ in range(self.c.fusion.rounds):
             chosen = products.detach().masked_fill(~words[None, None], NEG).argmax(-1)
             product = products.gather(-1, chosen[..., None])[..., 0]
@@ -186,8 +189,9 @@ class CPFEAN(nn.Module):
             g = torch.sigmoid(logit + z[t, chosen] + self.gate_c * cosine + self.gate_b) * valid
             first = first or (g, chosen)
             products = products + g[..., None] * among[t, chosen]
-            square = (square + g * (2 * product + g * own[t, chosen])).clamp_min(0)
+            square = (square + g * (2 * product + g * word_square[t, chosen])).clamp_min(0)
             logit = logit + g * u[t, chosen]
+        assert first is not None  # there is at least one round: `step.check` refuses a config without fusion
         g, chosen = first
         cosines = products * (square + EPS**2).rsqrt()[..., None]
         total, beta = g.sum(1), self.c.alignment.beta
@@ -197,9 +201,9 @@ class CPFEAN(nn.Module):
         n = words.sum(1).clamp_min(1)[None, :, None]
         share = torch.where(total[..., None] > EPS, named / (total[..., None] + EPS), 1 / n)
         weights = (1 + beta * n * share) / (n * (1 + beta)) * words[None]
-        of_words = (weights * cosines.masked_fill(~regions[:, :, None, None], NEG).amax(1)).sum(-1)
+        word_score = (weights * cosines.masked_fill(~regions[:, :, None, None], NEG).amax(1)).sum(-1)
         best = cosines.masked_fill(~words[None, None], NEG).amax(-1)
-        return (of_words + (g * best).sum(1) / (total + EPS)) / 2
+        return (word_score + (g * best).sum(1) / (total + EPS)) / 2
 
 
-MODELS = {"afa": AFA, "cpfean": CPFEAN}
+MODELS: dict[str, Callable[..., nn.Module]] = {"afa": AFA, "cpfean": CPFEAN}

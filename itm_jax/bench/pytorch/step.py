@@ -1,4 +1,4 @@
-"""The training step in plain PyTorch, on the batch and from the parameters of ours."""
+"""The training step in plain PyTorch, on the batch of our step and from its parameters."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from itm_jax.losses.negatives import excluded_pairs
 from itm_jax.modules.text_encoder import encoder_config, word_mask
 from itm_jax.runs.checksums import leaf_names
 
-# What the models of `torch_models` read; any other field of these sections must have its default.
+# The fields that the models of `torch_models` read; any other field of SECTIONS must have its default.
 READ = {
     "afa": ("model.aggregation.enabled", "model.aggregation.ratio", "model.aggregation.shuffle"),
     "cpfean": (
@@ -34,48 +34,54 @@ READ = {
         "model.alignment.beta",
     ),
 }
-SECTIONS = ("model.aggregation.", "model.enhancement.", "model.selection", "model.variant", "model.regions.")
-SECTIONS += (
+SECTIONS = (
+    "model.aggregation.",
+    "model.enhancement.",
+    "model.selection",
+    "model.variant",
+    "model.regions.",
     "model.graph.",
     "model.words.",
     "model.fusion.",
     "model.alignment.",
     "model.text.activation",
     "train.remat",
-)
-SECTIONS += (
     "loss.soft_negatives",
     "loss.same_image",
     "loss.num_negatives",
     "loss.tau",
     "loss.fold",
     "loss.stop_gradient",
+    "train.text_parts",
 )
-SECTIONS += ("train.text_parts",)
-NAMES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "type": "types"}  # `type` is a method there
+# Parts of our parameter names and what they are called in PyTorch, where `type` is a method of every module.
+NAMES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "type": "types"}
 
 
 def check(config) -> None:
-    """Raises InputError where the config is of a model that is not written in PyTorch here."""
+    """Raises InputError where the model of the config is not written in PyTorch here."""
     name, plain = config.model.name, default_config()
     if name not in READ or not (name == "afa" or config.model.fusion.rounds):
-        raise InputError(f"--against=torch: afa, and cpfean with fusion, are written in PyTorch; not this {name}")
+        raise InputError(
+            f"--against=torch: config.model.name={name} is not written in PyTorch; use afa, or cpfean with fusion"
+        )
     plain.model.name = name
     given, known = flatten(config), flatten(complete(plain))
     bad = [f for f in given if f.startswith(SECTIONS) and f not in READ[name] and given[f] != known[f]]
     if name == "cpfean" and not (config.model.regions.boxes and config.model.regions.labels):
         bad.append("model.regions")
     if bad or config.model.text.encoder != "bert":
-        raise InputError(f"--against=torch: config.{(bad or ['model.text.encoder'])[0]} is not written in PyTorch")
+        field = (bad or ["model.text.encoder"])[0]
+        raise InputError(f"--against=torch: this value of config.{field} is not written in PyTorch; use the default")
 
 
 def torch_name(name: str) -> str:
-    """The PyTorch parameter of one of ours, `a/b/kernel`."""
+    """Returns the PyTorch name of one of our parameters, which is named like `a/b/kernel`."""
     return ".".join(NAMES.get(part, part) for part in name.split("/"))
 
 
 def load(model: torch.nn.Module, params: Any) -> None:
-    """Copies our parameters; raises ValueError where the two models have not the same."""
+    """Copies our parameters into the PyTorch model; raises ValueError where one of the two models lacks a parameter."""
     theirs, seen = dict(model.named_parameters()), set()
     for name, value in zip(leaf_names(params), jax.tree.leaves(params), strict=True):
         target = torch_name(name)
@@ -90,8 +96,8 @@ def load(model: torch.nn.Module, params: Any) -> None:
 
 
 def tensors(batch, device: str) -> dict[str, torch.Tensor]:
-    """A host batch by name."""
-    found = {
+    """Returns the arrays of a host batch as tensors by name."""
+    arrays = {
         "features": batch.regions.features,
         "regions": batch.regions.mask,
         "boxes": batch.regions.boxes,
@@ -102,39 +108,43 @@ def tensors(batch, device: str) -> dict[str, torch.Tensor]:
         "words": word_mask(batch.tokens),
         "excluded": excluded_pairs(batch.image, same_image="mask", num_negatives=0),
     }
-    out = {k: torch.from_numpy(np.array(v)).to(device) for k, v in found.items() if v is not None}
+    out = {k: torch.from_numpy(np.array(v)).to(device) for k, v in arrays.items() if v is not None}
     floats = {k: v.float() for k, v in out.items() if v.is_floating_point()}
     return out | floats | {k: out[k].long() for k in ("ids", "labels") if k in out}
 
 
 def triplet(scores, excluded, margin: float):
-    """Terms 1-2 with the hardest negatives."""
+    """Returns terms 1-2 of the loss, with the hardest negatives."""
     positive, masked = scores.diagonal(), scores.masked_fill(excluded, torch_models.NEG)
     return sum(F.relu(margin - positive + masked.amax(axis)).sum() for axis in (0, 1))
 
 
 def mixed(scores, images, captions, excluded, margin: float):
-    """Terms 3-4: half the margin, negatives mixed with the positive; the larger weight to the negative."""
-    positive, masked, total = scores.diagonal(), scores.masked_fill(excluded, torch_models.NEG), 0.0
+    """Returns terms 3-4 of the loss, with half the margin.
+
+    Negatives are mixed with the positive; the negative gets the larger weight.
+    """
+    positive, masked = scores.diagonal(), scores.masked_fill(excluded, torch_models.NEG)
+    terms = []
     for query, gallery, s in ((images, captions, masked), (captions, images, masked.T)):
         weight = torch.rand(len(query), 1, device=query.device)
         weight = torch.minimum(weight, 1 - weight)
         soft = F.normalize(weight * gallery + (1 - weight) * gallery[s.argmax(1)], dim=-1)
-        total = total + F.relu(margin / 2 - positive + (query * soft).sum(1)).sum()
-    return total
+        terms.append(F.relu(margin / 2 - positive + (query * soft).sum(1)).sum())
+    return sum(terms)
 
 
 class TorchStep:
-    """A step of training on the batch of `ours` (a `bench.train.Step`), from its parameters and as precise.
+    """A training step on the batch of `ours` (a `bench.train.StepOnRandomBatch`), from its parameters, equally precise.
 
-    bfloat16 by autocast; in float32 a GPU may use its TF32 products, as JAX does.
+    bfloat16 is by autocast; in float32 a GPU may use its TF32 products, as JAX does.
 
-    Left out, in PyTorch's favour: augmentation, which such scripts do on the host while the step runs, except that
-    regions are dropped; a learning rate for each part; the guard against steps that are not finite.
+    It leaves out, in PyTorch's favour: augmentation except dropped regions, because such scripts augment on the host
+    while the step runs; a learning rate for each part; the guard against steps that are not finite.
     """
 
     def __init__(self, ours):
-        """Builds the model and takes over parameters and batch."""
+        """Builds the model, and copies the parameters and the batch of `ours`."""
         config = ours.config
         check(config)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -158,7 +168,7 @@ class TorchStep:
         )
 
     def __call__(self) -> float:
-        """One step; its loss."""
+        """Makes one step, and returns its loss."""
         config, x = self.config, dict(self.batch)
         x["regions"] = x["regions"] & (
             torch.rand(x["regions"].shape, device=self.device) >= config.data.augment.region_drop

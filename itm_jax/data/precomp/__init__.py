@@ -1,1 +1,1 @@
-"""SCAN's `precomp` directories: features, captions, ids and companions."""
+"""Reads SCAN's `precomp` directories: features, captions, ids and companions."""

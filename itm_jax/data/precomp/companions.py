@@ -1,6 +1,6 @@
-"""Readers of what a `precomp` directory may have besides features and captions: boxes, labels, dependency edges.
+"""Reads the files that a `precomp` directory may have besides features and captions: boxes, labels, dependency edges.
 
-Each returns None where there is no such file, or where it is of no use and the defects are not strict.
+Each reader returns None where its file is missing, or where it is not usable and the defects are not strict.
 """
 
 import pathlib
@@ -10,13 +10,13 @@ import numpy as np
 from itm_jax.data.defects import STRICT, Defects
 from itm_jax.data.precomp.single_files import read_list, read_rows
 
-BOX_LIMIT = 1.001
+BOX_LIMIT = 1.001  # the largest coordinate of a box, as a fraction of the image; a little above 1, for rounding
 
 
 def read_sizes(
     path: pathlib.Path, images: int, repeats: int, defects: Defects = STRICT
 ) -> tuple[np.ndarray, bool] | None:
-    """`{split}_img_sizes.npy`, [i, 2] (width, height), and whether all of them can be divided by."""
+    """Reads `{split}_img_sizes.npy`: sizes [i, 2] (width, height), 1 where invalid; and whether all are valid."""
     read = read_rows(path, (images, 2), repeats, defects)
     if read is None:
         return None
@@ -29,7 +29,7 @@ def read_sizes(
 def read_boxes(
     directory: pathlib.Path, split: str, shape: tuple[int, int], repeats: int, defects: Defects = STRICT
 ) -> np.ndarray | None:
-    """`{split}_boxes.npy` as fractions of the image size, [i, r, 4] float32."""
+    """Reads `{split}_boxes.npy`: boxes as fractions of the image size, [i, r, 4] float32."""
     path, sizes_path = directory / f"{split}_boxes.npy", directory / f"{split}_img_sizes.npy"
     if not path.exists():
         return None
@@ -56,7 +56,7 @@ def read_boxes(
 def read_labels(
     directory: pathlib.Path, split: str, shape: tuple[int, int], repeats: int, defects: Defects = STRICT
 ) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """`{split}_labels.json` as ([i, r] int32 indices, sorted label names), or (None, ())."""
+    """Reads `{split}_labels.json`: ([i, r] int32 indices, sorted label names), or (None, ())."""
     path = directory / f"{split}_labels.json"
     names = read_list(path, defects)
     if names is None:
@@ -80,15 +80,18 @@ def read_labels(
 def read_edges(
     directory: pathlib.Path, split: str, captions: list[str], defects: Defects = STRICT
 ) -> list[list[list[int]]] | None:
-    """`{split}_dependencies.json`: per caption a list of [head, dependent] indices of whitespace words."""
+    """Reads `{split}_dependencies.json`: for each caption a list of [head, dependent] indices of whitespace words."""
     path = directory / f"{split}_dependencies.json"
     edges = read_list(path, defects)
     if edges is None:
         return None
     if len(edges) != len(captions):
-        return defects.add(path, "count", f"{len(edges)} entries, expected {len(captions)}, one per caption")
+        defects.add(path, "count", f"{len(edges)} entries, expected {len(captions)}, one per caption")
+        return None
     pairs = enumerate(zip(edges, captions, strict=True))
-    bad = [i for i, (row, caption) in pairs if caption and not _fits(row, caption)]  # a blank one is reported already
+    bad = [
+        i for i, (row, caption) in pairs if caption and not _fits(row, caption)
+    ]  # a blank caption is reported already
     defects.each(
         path, "entry", bad, "value", "expected [head, dependent] indices below the number of its caption's words"
     )

@@ -1,4 +1,4 @@
-"""Dependency edges of captions by a spaCy parser: `{split}_dependencies.json` for CPFEAN's sparse word graph."""
+"""Parses captions with spaCy and writes `{split}_dependencies.json`, the dependency edges of CPFEAN's sparse graph."""
 
 import json
 import pathlib
@@ -12,10 +12,10 @@ from itm_jax.files import write_whole
 
 
 def load_parser(name: str) -> Any:
-    """The spaCy pipeline of that name.
+    """Loads the spaCy pipeline of this name, or in this directory.
 
     Raises:
-        InputError: spaCy or the pipeline is not installed, or it has no parser.
+        InputError: spaCy or the pipeline is not installed.
     """
     try:
         import spacy
@@ -29,30 +29,38 @@ def load_parser(name: str) -> Any:
 
 
 def edges_of(captions: Sequence[str], parser: Any) -> Iterator[list[list[int]]]:
-    """[head, dependent] indices of whitespace words, caption by caption; the root has no edge.
+    """Yields, caption by caption, a list of [head, dependent] indices of whitespace words; the root has no edge.
 
     Raises:
-        InputError: the pipeline does not say what depends on what.
+        InputError: the pipeline has no dependency parser.
     """
     from spacy.tokens import Doc
 
     docs = (Doc(parser.vocab, words=caption.split()) for caption in captions)
     for doc in parser.pipe(docs):
         if not doc.has_annotation("DEP"):
-            raise InputError(f"--parser: the pipeline {parser.meta['name']} has no dependency parser")
+            raise InputError(
+                f"--parser: the pipeline {parser.meta['name']} has no dependency parser; take one that has"
+            )
         yield [[token.head.i, token.i] for token in doc if token.head.i != token.i]
 
 
 def write_dependencies(directory: str, splits: Sequence[str] | None, parser: Any) -> list[pathlib.Path]:
-    """Writes `{split}_dependencies.json` beside the captions of each split, default all; returns the files.
+    """Writes `{split}_dependencies.json` beside the captions of each split; returns the paths of the files.
+
+    Args:
+        directory: the directory, or the one above its `precomp/`.
+        splits: their names; None: all that the directory has.
+        parser: from `load_parser`.
 
     Raises:
-        InputError: a split is not there, or a file cannot be written.
+        InputError: a split is missing, or a file cannot be written.
     """
     written = []
     for split in splits or splits_in(pathlib.Path(directory).expanduser()) or ["train"]:
         root = find_directory(directory, split)
         captions = read_captions(root / f"{split}_caps.txt")
+        assert captions is not None  # defects are strict: the first one is raised
         path = root / f"{split}_dependencies.json"
         write_whole(path, json.dumps(list(edges_of(captions, parser))))
         written.append(path)

@@ -1,7 +1,7 @@
-"""Reader of SCAN's `precomp` directories: `{split}_ims.npy`, `{split}_caps.txt`, `{split}_ids.txt` and companions.
+"""Reads SCAN's `precomp` directories: `{split}_ims.npy`, `{split}_caps.txt`, `{split}_ids.txt` and companions.
 
 Features stay on disk (memory-mapped): opening COCO's 33 GB train file costs no anonymous memory. The same code opens a
-split for training, where the first defect is an error, and for `itm_jax.check`, which lists them all.
+split for training, where the first defect is an error, and for `itm_jax.check`, which lists all defects.
 """
 
 import pathlib
@@ -14,52 +14,60 @@ from itm_jax.data.precomp.single_files import open_features, read_captions, read
 from itm_jax.errors import InputError
 from itm_jax.structs import Split
 
-FULL_SCAN_BYTES = 2 << 30  # smaller feature files are scanned for NaN when opened, larger ones batch by batch
+FULL_SCAN_BYTES = 2 << 30  # files up to this size are scanned for NaN when opened, larger ones batch by batch
 
 
 def splits_in(root: pathlib.Path) -> list[str]:
-    """Names of the splits that a directory, or its `precomp/`, has."""
+    """Returns the names of the splits in a directory and in its `precomp/`, sorted."""
     return sorted({p.name.removesuffix("_ims.npy") for p in (*root.glob("*_ims.npy"), *root.glob("precomp/*_ims.npy"))})
 
 
 def find_directory(directory: str, split: str) -> pathlib.Path:
-    """`directory` or `directory/precomp`, whichever holds the split's features."""
+    """Returns `directory` or `directory/precomp`, whichever holds the split's features."""
     root = pathlib.Path(directory).expanduser()
     require(root, split)
     for candidate in (root, root / "precomp"):
         if (candidate / f"{split}_ims.npy").exists():
             return candidate
-    found = splits_in(root)
-    hint = f"; splits found there: {', '.join(found)}" if found else ""
+    splits = splits_in(root)
+    hint = f"; splits found there: {', '.join(splits)}" if splits else ""
     raise InputError(f"{root / f'{split}_ims.npy'}: no such file{hint}")
 
 
 def row_repeats(
     features: np.ndarray, ids: list[str] | None, num_captions: int, path: pathlib.Path, defects: Defects = STRICT
 ) -> int:
-    """How often each image's row is repeated in a row (5 in SCAN's dev and test files), 1 where it is not."""
+    """Returns the number of rows that the file has for each image: 1, or more equal ones (5 in SCAN's dev and test).
+
+    Args:
+        features: [rows, r, f].
+        ids: lines of the file of ids, None without one; they show repeats where there is one per row.
+        num_captions: rows are repeated only where there is one per caption.
+        path: of the features.
+        defects: where to report rows of one id that differ, or groups of ids of unequal length.
+    """
     rows = len(features)
     if rows != num_captions:
         return 1
-    named = ids is not None and len(ids) == rows
-    k = next((j for j in range(1, rows) if ids[j] != ids[0]), rows) if named else 5
-    if k == 1 or (rows % k and not named):
+    names = ids if ids is not None and len(ids) == rows else None
+    k = 5 if names is None else next((j for j in range(1, rows) if names[j] != names[0]), rows)
+    if k == 1 or (rows % k and names is None):
         return 1
-    groups = [ids[start : start + k] for start in range(0, rows, k)] if named else []
-    mixed = [g for g, group in enumerate(groups) if len(group) < k or len(set(group)) > 1]
+    same_id = [] if names is None else [names[start : start + k] for start in range(0, rows, k)]
+    mixed = [g for g, group in enumerate(same_id) if len(group) < k or len(set(group)) > 1]
     if mixed:
         first = mixed[0] * k + 1
         where = f"lines {first}..{min(first + k - 1, rows)}"
         what = f"not one id {k} times, as at the file's start ({len(mixed)} such groups)"
         defects.add(ids_path(path), "repeats", what, where)
         return k if rows % k == 0 else 1
-    groups = np.unique(np.linspace(0, rows // k - 1, 64).astype(int)) * k
-    same = np.array([all(np.array_equal(features[g], features[g + j]) for j in range(1, k)) for g in groups])
+    starts = np.unique(np.linspace(0, rows // k - 1, 64).astype(int)) * k
+    same = np.array([all(np.array_equal(features[g], features[g + j]) for j in range(1, k)) for g in starts])
     if same.all():
         return k
-    if named:
-        row = int(groups[~same][0])
-        if defects.strict:  # NaN differs from itself
+    if names is not None:
+        row = int(starts[~same][0])
+        if defects.strict:  # NaN differs from itself, so look for it first
             check_finite(features[row : row + k], np.arange(row, row + k), str(path))
             where = f"rows {row}..{row + k - 1}"
             defects.add(path, "repeats", "they have one id but different features", where)
@@ -68,12 +76,12 @@ def row_repeats(
 
 
 def ids_path(features: pathlib.Path) -> pathlib.Path:
-    """The file of ids beside a file of features."""
+    """Returns the path of the file of ids beside a file of features."""
     return features.with_name(features.name.replace("_ims.npy", "_ids.txt"))
 
 
 def check_finite(features: np.ndarray, rows: np.ndarray, source: str) -> None:
-    """Raises InputError naming the first of `rows` (the rows' numbers in the file) that holds NaN or Inf."""
+    """Raises InputError that names the first of `rows` (numbers of rows in the file) that holds NaN or Inf."""
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(np.sum(features, dtype=np.float32)):
             return
@@ -83,7 +91,7 @@ def check_finite(features: np.ndarray, rows: np.ndarray, source: str) -> None:
 
 
 def scan_small(features: np.ndarray, path: pathlib.Path) -> None:
-    """Raises InputError where a file that is not too large for that holds NaN or Inf."""
+    """Raises InputError where a file of at most FULL_SCAN_BYTES holds NaN or Inf."""
     if features.nbytes <= FULL_SCAN_BYTES:
         step = max(1, (64 << 20) // features[0].nbytes)
         for start in range(0, len(features), step):
@@ -99,12 +107,12 @@ def read_split(directory: str, split: str, defects: Defects = STRICT) -> Split |
         defects: where to report what is wrong.
 
     Returns:
-        The split; features memory-mapped, rows repeated 5x read once. None, where the defects are not strict and
-        features and captions cannot be brought together.
+        The split, with memory-mapped features; rows that are repeated in the file occur once. None where the defects
+        are not strict and features and captions do not fit together.
 
     Raises:
-        InputError: the files are not there; strict defects: a file is damaged, or counts, widths or values do not fit;
-            names file and row.
+        InputError: the features are missing; with strict defects also where a file is missing or damaged, or counts,
+            widths or values do not fit. The message names file and row.
     """
     root = find_directory(directory, split)
     path = root / f"{split}_ims.npy"
@@ -119,10 +127,11 @@ def read_split(directory: str, split: str, defects: Defects = STRICT) -> Split |
     images = len(features) // repeats
     if len(captions) % images or len(captions) < images:
         what = f"{len(captions)} captions for {images} images in {path.name}"
-        return defects.add(captions_path, "count", f"{what}; the captions must be a constant multiple of the images")
+        defects.add(captions_path, "count", f"{what}; each image must have the same number of captions")
+        return None
     if ids is not None and len(ids) not in (len(features), images, len(captions)):
         what = f"{len(ids)} ids for {images} images ({len(features)} rows in {path.name})"
-        defects.add(ids_file, "count", what)
+        defects.add(ids_file, "count", f"{what}; there must be one id per image, row or caption")
         ids = None
     if defects.strict:
         scan_small(features, path)

@@ -1,6 +1,6 @@
-"""Readers of the single files of a `precomp` directory. Nothing is ever unpickled.
+"""Reads the single files of a `precomp` directory. Nothing is ever unpickled.
 
-Each takes the `Defects` to report to; where these are not strict, it returns None for a file it cannot make sense of.
+Each reader reports to `Defects`. Where these are not strict, it returns None for a file that is not usable.
 """
 
 import json
@@ -13,59 +13,64 @@ import numpy as np
 from itm_jax.data.defects import STRICT, Defects
 from itm_jax.errors import InputError
 
-# What NumPy lets through from a damaged header, whose text goes to a tokenizer and to ast.literal_eval.
+# The errors that NumPy raises for a damaged header, whose text it passes to a tokenizer and to ast.literal_eval.
 DAMAGED = (ValueError, EOFError, SyntaxError, TypeError, OverflowError, RecursionError, tokenize.TokenError)
 
 
 def open_array(path: pathlib.Path, defects: Defects = STRICT) -> np.ndarray | None:
-    """Memory-maps an .npy file with random-access advice; the file must be exactly as long as its header says."""
+    """Memory-maps an .npy file, with random-access advice. The file must be exactly as long as its header says."""
     try:
         array = np.lib.format.open_memmap(path, mode="r")  # np.load would also open .npz archives
     except OSError as e:
-        return defects.add(path, "unreadable", f"cannot be read ({e.strerror or e})")
+        defects.add(path, "unreadable", f"cannot be read ({e.strerror or e})")
+        return None
     except DAMAGED as e:
         if "Python objects" in str(e):
-            return defects.add(
-                path, "pickled", "holds pickled Python objects, never loaded; save a plain numeric array"
-            )
-        return defects.add(path, "damaged", f"not a whole .npy file ({str(e)[:200]}); fetch or write it again")
+            defects.add(path, "pickled", "holds pickled Python objects, never loaded; save a plain numeric array")
+        else:
+            defects.add(path, "damaged", f"not an intact .npy file ({str(e)[:200]}); fetch or write it again")
+        return None
     surplus = path.stat().st_size - array.offset - array.nbytes
     if surplus:
         says = f"{array.dtype} {array.shape}"
-        return defects.add(
-            path, "damaged", f"{surplus} bytes more than its header says ({says}); fetch or write it again"
-        )
+        defects.add(path, "damaged", f"{surplus} bytes more than its header says ({says}); fetch or write it again")
+        return None
     if hasattr(mmap, "MADV_RANDOM"):
-        array._mmap.madvise(mmap.MADV_RANDOM)
+        array._mmap.madvise(mmap.MADV_RANDOM)  # type: ignore[attr-defined]  # NumPy's stubs lack it
     return array
 
 
 def open_features(path: pathlib.Path, defects: Defects = STRICT) -> np.ndarray | None:
-    """`{split}_ims.npy`: float16 or float32 [rows, regions, width], row by row in the file."""
+    """Opens `{split}_ims.npy`: float16 or float32 [rows, regions, width], stored row by row."""
     array = open_array(path, defects)
     if array is None:
         return None
     if array.ndim != 3 or array.dtype not in (np.float16, np.float32) or not array.dtype.isnative:
         got = f"{array.dtype} {array.shape}"
-        return defects.add(path, "shape", f"{got}; expected float16 or float32 [rows, regions, width]")
+        defects.add(path, "shape", f"{got}; expected float16 or float32 [rows, regions, width]")
+        return None
     if 0 in array.shape:
-        return defects.add(path, "shape", f"shape {array.shape} holds nothing")
+        defects.add(path, "shape", f"shape {array.shape} holds nothing")
+        return None
     if not array.flags.c_contiguous:
         what = "stored column by column (Fortran order), so that a row would be spread over the whole file"
-        return defects.add(path, "order", f"{what}; save np.ascontiguousarray(array)")
+        defects.add(path, "order", f"{what}; save np.ascontiguousarray(array)")
+        return None
     return array
 
 
 def read_lines(path: pathlib.Path, defects: Defects = STRICT) -> list[str] | None:
-    """Lines of a UTF-8 file (CRLF and a byte-order mark are accepted), without their ends."""
+    """Reads the lines of a UTF-8 file, without their ends; CRLF and a byte-order mark are accepted."""
     try:
         raw = path.read_bytes()
     except OSError as e:
-        return defects.add(path, "unreadable", f"cannot be read ({e.strerror})")
+        defects.add(path, "unreadable", f"cannot be read ({e.strerror})")
+        return None
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
-        bad = [(n, e) for n, line in enumerate(raw.split(b"\n"), 1) if (e := _undecodable(line)) is not None]
+        bytes_of_lines = [(n, _undecodable(line)) for n, line in enumerate(raw.split(b"\n"), 1)]
+        bad = [(n, byte) for n, byte in bytes_of_lines if byte is not None]
         defects.each(path, "line", [n for n, _ in bad], "encoding", f"not UTF-8 (byte {bad[0][1]:#04x})")
         text = raw.decode("utf-8-sig", "ignore")
     lines = text.replace("\r\n", "\n").split("\n")
@@ -73,7 +78,7 @@ def read_lines(path: pathlib.Path, defects: Defects = STRICT) -> list[str] | Non
 
 
 def _undecodable(line: bytes) -> int | None:
-    """The first byte of a line that is not UTF-8."""
+    """Returns the first byte of a line that is not UTF-8; None where there is none."""
     try:
         line.decode("utf-8")
     except UnicodeDecodeError as e:
@@ -82,44 +87,48 @@ def _undecodable(line: bytes) -> int | None:
 
 
 def read_captions(path: pathlib.Path, defects: Defects = STRICT) -> list[str] | None:
-    """Captions, one per line."""
+    """Reads captions, one per line."""
     lines = read_lines(path, defects)
     if lines is None:
         return None
     captions = [line.strip() for line in lines]
     if not captions:
-        return defects.add(path, "empty", "empty")
+        defects.add(path, "empty", "empty")
+        return None
     blank = [i for i, c in enumerate(captions, 1) if not c]
     defects.each(path, "line", blank, "blank", "blank; every line must be a caption")
     return captions
 
 
 def read_list(path: pathlib.Path, defects: Defects = STRICT) -> list | None:
-    """The list in a JSON file, or None where there is no file."""
+    """Reads the list in a JSON file; None where there is no file."""
     if not path.exists():
         return None
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as e:
-        return defects.add(path, "unreadable", f"cannot be read ({e.strerror})")
+        defects.add(path, "unreadable", f"cannot be read ({e.strerror})")
+        return None
     except (ValueError, RecursionError) as e:
-        return defects.add(path, "damaged", f"not JSON ({e})")
+        defects.add(path, "damaged", f"not JSON ({e})")
+        return None
     if not isinstance(value, list):
-        return defects.add(path, "value", f"holds a {type(value).__name__}, expected a list")
+        defects.add(path, "value", f"holds a {type(value).__name__}, expected a list")
+        return None
     return value
 
 
 def read_rows(
     path: pathlib.Path, shape: tuple[int, ...], repeats: int, defects: Defects = STRICT
 ) -> tuple[np.ndarray, int] | None:
-    """Numbers of the images, of this shape, as float32, and how many rows of the file there are per image."""
+    """Reads an .npy file with numbers for each image, of this shape, as float32; and the rows of the file per image."""
     array = open_array(path, defects)
     if array is None:
         return None
     if array.shape not in (shape, (shape[0] * repeats, *shape[1:])) or array.dtype.kind not in "fiu":
-        return defects.add(
-            path, "shape", f"{array.dtype} {array.shape}; expected numbers {shape}, to go with the features"
-        )
+        what = f"{array.dtype} {array.shape}; expected numbers {shape}, for the images of the features"
+        defects.add(path, "shape", what)
+        return None
     stride = len(array) // shape[0]
     return np.asarray(array[::stride], np.float32), stride
 

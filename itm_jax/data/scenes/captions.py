@@ -1,4 +1,4 @@
-"""Captions of `scenes`: a small grammar with synonyms, attributes and spatial relations, and its dependency edges."""
+"""Captions of `scenes`, from a small grammar with synonyms, attributes and relations, and their dependency edges."""
 
 import numpy as np
 
@@ -57,7 +57,7 @@ OTHER_WORDS = (
 
 
 class _Sentence:
-    """Words with the head of each; index -1: none."""
+    """A sentence that is being built: its words and its dependency edges (head, dependent)."""
 
     def __init__(self, draws: np.ndarray):
         self.words: list[str] = []
@@ -65,15 +65,15 @@ class _Sentence:
         self._draws = iter(draws)
 
     def draw(self) -> float:
-        """The next draw in [0, 1)."""
+        """Returns the next draw in [0, 1)."""
         return float(next(self._draws))
 
     def pick(self, options):
-        """One of the options."""
+        """Returns one of the options, chosen by the next draw."""
         return options[int(self.draw() * len(options))]
 
     def add(self, *words: str) -> int:
-        """Appends words; returns the index of the last one, which heads the others."""
+        """Appends words; returns the index of the last one, which is the head of the others."""
         first = len(self.words)
         self.words.extend(words)
         last = len(self.words) - 1
@@ -81,11 +81,11 @@ class _Sentence:
         return last
 
     def link(self, head: int, dependent: int) -> None:
-        """A dependency edge."""
+        """Adds a dependency edge."""
         self.edges.append((head, dependent))
 
     def noun(self, world, image: int, o: int, article: str = "a") -> int:
-        """`a large red circle`; returns the noun's index."""
+        """Adds words such as `a large red circle`; returns the index of the noun."""
         size, colour = self.pick(SIZES[world.size[image, o]]), self.pick(COLOURS[world.colour[image, o]])
         shape = self.pick(SHAPES[world.shape[image, o]])
         adjectives = [size] if size and self.draw() < 0.7 else []
@@ -96,20 +96,20 @@ class _Sentence:
         return self.add(article, *following)
 
     def relation(self, world, image: int, a: int, b: int) -> int:
-        """Words that say where a is, seen from b."""
+        """Adds words that say where object a is, seen from object b; returns the index of the last one."""
         dx, dy = world.centre[image, a] - world.centre[image, b]
         name = ("left" if dx < 0 else "right") if abs(dx) >= abs(dy) else ("above" if dy < 0 else "below")
         return self.add(*self.pick(RELATIONS[name]))
 
     def ground(self, world, image: int, head: int) -> None:
-        """`on the grass`."""
+        """Adds words such as `on the grass`."""
         on = self.add("on")
         self.link(head, on)
         self.link(on, self.add("the", self.pick(BACKGROUNDS[world.background[image]])))
 
 
 def _relates(s: _Sentence, world, image: int, a: int, b: int, article: str = "a") -> int:
-    """`a red star above a blue bar`; returns the first noun's index."""
+    """Adds words such as `a red star above a blue bar`; returns the index of the first noun."""
     first = s.noun(world, image, a, article)
     if article == "the":
         s.link(first, s.add("is"))
@@ -122,7 +122,9 @@ def _relates(s: _Sentence, world, image: int, a: int, b: int, article: str = "a"
 def _sentence(world, image: int, draws: np.ndarray) -> _Sentence:
     s = _Sentence(draws)
     count = int(world.count[image])
-    order = sorted(range(count), key=lambda o: s.draw() - 0.25 * world.size[image, o])  # large ones are named more
+    order = sorted(
+        range(count), key=lambda o: s.draw() - 0.25 * world.size[image, o]
+    )  # large objects are named more often
     a, b = order[:2]
     form = int(s.draw() * 5)
     if form == 0:
@@ -159,7 +161,7 @@ def _sentence(world, image: int, draws: np.ndarray) -> _Sentence:
 
 
 def describe(world, draws: np.ndarray) -> tuple[list[str], list[list[tuple[int, int]]]]:
-    """Captions and their dependency edges (head, dependent), indices of whitespace words.
+    """Returns the captions, and for each its dependency edges (head, dependent), indices of whitespace words.
 
     Args:
         world: a `world.World`.
@@ -175,7 +177,7 @@ def describe(world, draws: np.ndarray) -> tuple[list[str], list[list[tuple[int, 
 
 
 def vocabulary() -> list[str]:
-    """The lines of scenes_vocab.txt: special tokens, the grammar's words, then letters, so that any word has pieces."""
+    """Returns the lines of vocab.txt: special tokens, the words of the grammar, then letters for all other words."""
     words = {w for group in (SHAPES, COLOURS, SIZES, BACKGROUNDS) for names in group for w in names if w}
     words |= {w for forms in RELATIONS.values() for form in forms for w in form}
     words |= set(COUNTS.values()) | set(OTHER_WORDS)

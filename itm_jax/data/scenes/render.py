@@ -1,4 +1,4 @@
-"""Pictures of `scenes`: an image's objects on its background, drawn with NumPy alone. Models never see them."""
+"""Draws pictures of `scenes` with NumPy alone: the objects of an image on its background. Models never see them."""
 
 from collections.abc import Callable
 
@@ -7,9 +7,9 @@ from jaxtyping import Bool, Float, UInt8
 
 from itm_jax.data.scenes.world import World
 
-SUPERSAMPLE = 3  # rays per pixel and axis
-OUTLINE = 0.07  # width of a shape's dark outline, in half boxes: white shows on snow, red on brick
-# In the order of scenes_text.COLOURS and scenes_text.BACKGROUNDS.
+SUPERSAMPLE = 3  # samples per pixel and axis
+OUTLINE = 0.07  # width of a shape's dark outline, in half boxes; it makes white visible on snow, and red on brick
+# In the order of captions.COLOURS and captions.BACKGROUNDS.
 COLOURS = np.array(
     [
         (214, 40, 40),  # red
@@ -34,13 +34,13 @@ GROUNDS = np.array(
     ],
     np.float64,
 )
-TEXTURE = 0.05  # the background's brightness varies by this share of it
+TEXTURE = 0.05  # the brightness of the background varies by this share
 
 Plane = Float[np.ndarray, "..."]
 
 
 def _star(u: Plane, v: Plane) -> Bool[np.ndarray, "..."]:
-    """Five points: everything is folded into the tenth of the plane between a tip and the notch beside it."""
+    """A star of five points: the plane is folded into the tenth of it between a tip and the notch beside the tip."""
     radius, sector = np.hypot(u, v), 2 * np.pi / 5
     angle = np.abs((np.arctan2(u, -v) + sector / 2) % sector - sector / 2)
     notch_x, notch_y = 0.42 * np.cos(sector / 2), 0.42 * np.sin(sector / 2)
@@ -48,18 +48,18 @@ def _star(u: Plane, v: Plane) -> Bool[np.ndarray, "..."]:
 
 
 def _heart(u: Plane, v: Plane) -> Bool[np.ndarray, "..."]:
-    """The sextic heart curve, (x² + y² - 1)³ = x² y³."""
+    """A heart: the inside of the sextic curve (x² + y² - 1)³ = x² y³."""
     x, y = 1.18 * u, 0.12 - 1.12 * v
     return (x**2 + y**2 - 1) ** 3 <= x**2 * y**3
 
 
 def _arrow(u: Plane, v: Plane) -> Bool[np.ndarray, "..."]:
-    """Points to the right."""
+    """An arrow that points to the right."""
     shaft = (np.abs(u + 0.45) <= 0.5) & (np.abs(v) <= 0.28)
     return shaft | ((u >= 0.0) & (np.abs(v) <= 0.85 * (0.95 - u) / 0.95))
 
 
-# Whether a point lies in the shape, in the order of scenes_text.SHAPES. u runs right and v down, both -1..1 in the box.
+# Whether a point lies in the shape, in the order of captions.SHAPES. u runs right and v down, both -1..1 in the box.
 INSIDE: tuple[Callable[[Plane, Plane], Bool[np.ndarray, "..."]], ...] = (
     lambda u, v: u**2 + v**2 <= 0.95**2,  # circle
     lambda u, v: np.maximum(np.abs(u), np.abs(v)) <= 0.85,  # square
@@ -77,7 +77,7 @@ INSIDE: tuple[Callable[[Plane, Plane], Bool[np.ndarray, "..."]], ...] = (
 
 
 def _texture(background: int, x: Plane, y: Plane) -> Plane:
-    """Brightness of the background in [-1, 1]: blades, ripples, drifts, waves, grain or courses of bricks."""
+    """Returns the brightness of the background in [-1, 1]: blades, ripples, drifts, waves, grain or bricks."""
     wave = lambda a: np.sin(2 * np.pi * a)  # noqa: E731
     if background == 0:
         return wave(37 * x + 0.6 * wave(9 * y)) * wave(21 * y + 0.4 * wave(13 * x))
@@ -99,11 +99,11 @@ def render(world: World, image: int, size: int = 224) -> UInt8[np.ndarray, "size
 
     Args:
         world: the truth of a split.
-        image: which image of it.
+        image: index of the image.
         size: width and height in pixels.
 
     Returns:
-        RGB picture; objects fill their boxes, later ones lie on top; edges are anti-aliased.
+        An RGB picture. Objects fill their boxes, later ones lie on top, and edges are anti-aliased.
     """
     n = size * SUPERSAMPLE
     y, x = np.meshgrid(*[(np.arange(n) + 0.5) / n] * 2, indexing="ij")

@@ -1,1 +1,1 @@
-"""Captions as word pieces, vocabularies, and the states of frozen text encoders."""
+"""Captions as word pieces, vocabularies, and the hidden states of frozen text encoders."""

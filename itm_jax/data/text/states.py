@@ -1,10 +1,11 @@
-"""States of a frozen text encoder: computed once per (weights, captions), kept in a cache file, memory-mapped."""
+"""Hidden states of a frozen text encoder, computed once per (weights, captions) and memory-mapped from a cache file."""
 
 import hashlib
 import os
 import pathlib
 import tempfile
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,21 +16,22 @@ from itm_jax.data.text.tokens import TokenTable, gather_tokens, padded_length
 from itm_jax.errors import InputError
 from itm_jax.modules.bert import Bert
 
-BATCH = 256
+BATCH = 256  # captions that are encoded at a time
 
 
 def fingerprint(text: TextInput, table: TokenTable, dtype: str) -> str:
-    """Hash of everything the states depend on: weights, architecture, token ids, stored dtype."""
+    """Returns a hash of everything that the hidden states depend on: weights, architecture, token ids, stored dtype."""
     digest = hashlib.sha256(f"{text.bert}{dtype}".encode())
     for leaf in jax.tree.leaves(text.params):
-        digest.update(np.ascontiguousarray(leaf))
+        digest.update(np.ascontiguousarray(leaf).data)
     for array in (table.ids, table.offsets):
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:32]
 
 
 def encode_states(text: TextInput, table: TokenTable, buckets: Sequence[int], out: np.ndarray) -> None:
     """Writes the last hidden state of every token of the table to `out` [sum of lengths, e], in order."""
+    assert text.bert is not None  # a frozen encoder is a BERT
     encoder = Bert(text.bert)
     apply = jax.jit(lambda params, ids, mask: encoder.apply({"params": params}, ids, mask))
     params = jax.device_put(text.params)
@@ -37,7 +39,7 @@ def encode_states(text: TextInput, table: TokenTable, buckets: Sequence[int], ou
     for start in range(0, len(by_length), BATCH):
         rows = by_length[start : start + BATCH]
         length = padded_length(int(table.lengths[rows].max()), buckets, text.bert.max_positions)
-        padded = np.resize(rows, BATCH)  # a whole batch again: one shape per length
+        padded = np.resize(rows, BATCH)  # the last batch is filled up, so that each length has one shape
         tokens = gather_tokens(table, padded, length)
         states = np.asarray(apply(params, tokens.ids, tokens.mask)).astype(out.dtype)
         for state, row in zip(states, rows, strict=False):
@@ -51,7 +53,7 @@ def _umask() -> int:
 
 
 def _cached(path: pathlib.Path, shape: tuple[int, int]) -> np.ndarray | None:
-    """The states in a cache file; None where there is none, or one that is not whole and is to be written again."""
+    """Returns the states in a cache file; None where it is missing or not intact, and has to be written again."""
     try:
         states = np.load(path, mmap_mode="r")
     except FileNotFoundError:
@@ -68,11 +70,14 @@ def _cached(path: pathlib.Path, shape: tuple[int, int]) -> np.ndarray | None:
 def frozen_states(
     text: TextInput, table: TokenTable, buckets: Sequence[int], *, directory: pathlib.Path, dtype: str
 ) -> np.ndarray:
-    """The states of all tokens of a table, [sum of lengths, e], memory-mapped from the cache, encoded when not there.
+    """Returns the hidden states of all tokens of a table, [sum of lengths, e], memory-mapped from the cache.
+
+    Where the cache does not have them they are computed first.
 
     Raises:
-        InputError: the cache cannot be written (full disk, no permission).
+        InputError: the cache cannot be read or written (full disk, no permission).
     """
+    assert text.bert is not None  # a frozen encoder is a BERT
     path = directory / f"states-{fingerprint(text, table, dtype)}.npy"
     shape = (int(table.offsets[-1]), text.bert.hidden_size)
     states = _cached(path, shape)
@@ -86,20 +91,25 @@ def frozen_states(
             out = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
             encode_states(text, table, buckets, out)
             out.flush()
-            os.chmod(temporary, 0o666 & ~_umask())  # as any new file, for others who share the cache
+            os.chmod(temporary, 0o666 & ~_umask())  # the permissions of any new file: others may share the cache
             os.replace(temporary, path)
         finally:
             pathlib.Path(temporary).unlink(missing_ok=True)
     except OSError as e:
         raise InputError(
-            f"{directory}: the cache of text states ({np.prod(shape) * np.dtype(dtype).itemsize / 1e9:.1f} GB) cannot be "
-            f"written ({e.strerror}); set config.data.cache_dir to another place"
+            f"{directory}: the cache of hidden states ({np.prod(shape) * np.dtype(dtype).itemsize / 1e9:.1f} GB) "
+            f"cannot be written ({e.strerror}); make room, or set config.data.cache_dir to another place"
         ) from None
     return np.load(path, mmap_mode="r")
 
 
 def lone_mask_state(text: TextInput) -> jax.Array:
-    """[e] state of [MASK] in `[CLS] [MASK] [SEP]`: what a masked word looks like to a model with a frozen encoder."""
+    """Returns the hidden state [e] of [MASK] in `[CLS] [MASK] [SEP]`.
+
+    With a frozen encoder it stands for a word that augmentation masks.
+    """
+    assert text.bert is not None  # a frozen encoder is a BERT
     vocabulary = text.tokenizer.get_vocab()
     ids = jnp.array([[vocabulary["[CLS]"], text.mask_id, vocabulary["[SEP]"]]], jnp.int32)
-    return Bert(text.bert).apply({"params": text.params}, ids, jnp.ones((1, 3), bool))[0, 1]
+    states: Any = Bert(text.bert).apply({"params": text.params}, ids, jnp.ones((1, 3), bool))
+    return states[0, 1]

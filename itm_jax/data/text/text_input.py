@@ -1,4 +1,4 @@
-"""Captions as word pieces: tokenizers, and a compact table from which padded batches are gathered without a loop."""
+"""The text side of a run: tokenizer, vocabulary, and the pretrained encoder, as `model.text` describes them."""
 
 import dataclasses
 import pathlib
@@ -22,16 +22,16 @@ SCENES_VOCAB = pathlib.Path(scenes.__file__).with_name("vocab.txt")
 
 @dataclasses.dataclass(frozen=True)
 class TextInput:
-    """What a run knows of its text side.
+    """The text side of a run.
 
     Attributes:
-        tokenizer: splits captions into word pieces, adds [CLS] and [SEP].
+        tokenizer: splits captions into word pieces, and adds [CLS] and [SEP].
         mask_id: id of [MASK].
-        replacements: ids that may stand in for a word in augmentation: no special and no unused ones.
-        fields: the values that the checkpoint or the vocabulary gives to fields of `model.text`, by their names there.
-        bert: architecture of a BERT encoder.
-        params: parameters of the pretrained encoder, None from scratch.
-        words: vocabulary of a BiGRU encoder.
+        replacements: ids by which augmentation may replace a word, without special and unused tokens.
+        fields: the values that the checkpoint or the vocabulary gives to fields of `model.text`, by field name.
+        bert: architecture of a BERT encoder; None with a BiGRU.
+        params: parameters of the pretrained encoder; None where the encoder is trained from scratch.
+        words: vocabulary of a BiGRU encoder; None with a BERT.
     """
 
     tokenizer: Tokenizer
@@ -49,15 +49,15 @@ def load_text(
     workdir: pathlib.Path | None = None,
     captions: Sequence[str] | None = None,
 ) -> TextInput:
-    """Tokenizer and encoder of `config.model.text`.
+    """Loads the tokenizer and the encoder that `config.model.text` describes.
 
     Args:
         config: the whole config.
-        workdir: of the run; once it has begun, a BiGRU's vocabulary is the one in there, whatever else has changed.
-        captions: of the train split, from which a BiGRU's vocabulary is built where no file is given.
+        workdir: of the run; once the run has begun, a BiGRU's vocabulary is read from here, whatever else has changed.
+        captions: of the train split; a BiGRU's vocabulary is built from them where `model.text.vocab` is not set.
 
     Raises:
-        InputError: checkpoint, vocabulary or fields are not usable, or nothing says what the vocabulary is.
+        InputError: checkpoint, vocabulary or fields are not usable, or the config names no vocabulary.
     """
     text = config.model.text
     if text.encoder == "gru":
@@ -70,37 +70,41 @@ def load_text(
         tokenizer = wrapped.backend_tokenizer
         fields = checkpoint_fields(text, bert)
     else:
-        path = pathlib.Path(text.vocab) if text.vocab else SCENES_VOCAB
+        path = pathlib.Path(text.vocab).expanduser() if text.vocab else SCENES_VOCAB
         if not text.vocab and config.data.source != "scenes":
             raise InputError(
-                "config.model.text: neither pretrained (directory or hub name of a BERT) nor vocab (a vocab.txt) is set"
+                "config.model.text: neither pretrained nor vocab is set; set pretrained to the directory or hub name "
+                "of a BERT, or vocab to a vocab.txt"
             )
         tokenizer, params = wordpiece_tokenizer(path), None
         fields = {"vocab_size": tokenizer.get_vocab_size()}
     bert = BertConfig.from_config({**text, **fields})
     if config.data.max_tokens > bert.max_positions:
         raise InputError(
-            f"config.data.max_tokens={config.data.max_tokens}: the text encoder has {bert.max_positions} positions"
+            f"config.data.max_tokens={config.data.max_tokens}: the text encoder has {bert.max_positions} positions; "
+            "set it to at most this number"
         )
     return _text_input(config, tokenizer, fields, bert=bert, params=params)
 
 
 def _words(text, workdir: pathlib.Path | None, captions: Sequence[str] | None) -> tuple[str, ...]:
-    """Vocabulary of a BiGRU: the run's own, else `text.vocab`, else a new one."""
-    own = run_vocabulary(workdir) if workdir else None
-    if own:
-        return own
+    """Returns the vocabulary of a BiGRU: that of the run, else that of the file `text.vocab`, else a new one."""
+    kept = run_vocabulary(workdir) if workdir else None
+    if kept:
+        return kept
     if text.vocab:
         return read_vocabulary(pathlib.Path(text.vocab).expanduser())
     if captions is None:
-        raise InputError("config.model.text.vocab: not set, and there are no train captions to build it from")
+        raise InputError(
+            "config.model.text.vocab: not set, and there are no train captions to build it from; set it to a vocab.txt"
+        )
     return build_vocabulary(captions, text.min_count)
 
 
 def run_vocabulary(workdir: pathlib.Path) -> tuple[str, ...] | None:
-    """The vocabulary of the BiGRU run in `workdir`; None where no run has begun, or one with another text encoder.
+    """Returns the vocabulary of the BiGRU run in `workdir`; None where no run, or one with a BERT, has begun.
 
-    A vocab.txt without a config.json is what a start cut short has left, and counts for nothing.
+    A vocab.txt without a config.json is ignored: it is left over from a start that was interrupted.
 
     Raises:
         InputError: the run's vocab.txt is missing or damaged.
@@ -117,7 +121,7 @@ def _text_input(config, tokenizer: Tokenizer, fields: Mapping[str, Any], **parts
     tokenizer.enable_truncation(config.data.max_tokens)
     vocabulary = tokenizer.get_vocab()
     if "[MASK]" not in vocabulary:
-        raise InputError(f"{text.pretrained or text.vocab}: the vocabulary has no [MASK] token")
+        raise InputError(f"{text.pretrained or text.vocab}: the vocabulary has no [MASK] token; take one of a BERT")
     usable = [
         i for token, i in vocabulary.items() if not (token.startswith("[") and token.endswith("]") and len(token) > 1)
     ]
@@ -125,7 +129,9 @@ def _text_input(config, tokenizer: Tokenizer, fields: Mapping[str, Any], **parts
 
 
 def checkpoint_fields(text, checkpoint: BertConfig) -> dict[str, Any]:
-    """The architecture of a checkpoint, as fields of `model.text`. Dropout is no part of the weights: a value that is set stays.
+    """Returns the architecture of a checkpoint as fields of `model.text`.
+
+    Dropout is no part of the weights: where the section `text` sets it, that value stays.
 
     Raises:
         InputError: the section sets a field to another value than the checkpoint has.
@@ -143,12 +149,12 @@ def checkpoint_fields(text, checkpoint: BertConfig) -> dict[str, Any]:
 
 
 def wordpiece_tokenizer(path: pathlib.Path) -> Tokenizer:
-    """A lower-casing BERT tokenizer from a vocab.txt."""
+    """Returns a BERT tokenizer, which makes all letters lower case, from a vocab.txt."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as e:
         raise InputError(f"{path}: cannot be read as a vocabulary ({e})") from None
     missing = [s for s in SPECIAL if s not in lines]
     if missing:
-        raise InputError(f"{path}: not a BERT vocabulary: no {', '.join(missing)}")
+        raise InputError(f"{path}: not a BERT vocabulary: it has no {', '.join(missing)}")
     return Tokenizer.from_str(BertWordPieceTokenizer(str(path), lowercase=True).to_str())

@@ -13,7 +13,7 @@ from itm_jax.structs import Tokens
 class TokenTable:
     """All captions of a split, concatenated: caption c is `ids[offsets[c] : offsets[c + 1]]`.
 
-    `edges`, where given, are the dependency edges of each caption, [t k 2], -1 after the last.
+    `edges` are the dependency edges of each caption, [t k 2], -1 after the last one; None where they are not needed.
     """
 
     ids: np.ndarray
@@ -23,15 +23,15 @@ class TokenTable:
 
     @property
     def lengths(self) -> np.ndarray:
-        """[t] number of tokens of each caption."""
+        """The number of tokens of each caption, [t]."""
         return np.diff(self.offsets)
 
 
 def pad_edges(edges: Sequence[Sequence[Sequence[int]]]) -> np.ndarray:
-    """[t k 2] int16, -1 after a caption's last edge."""
+    """Returns the edges of all captions as int16, [t k 2], -1 after a caption's last edge."""
     out = np.full((len(edges), max((len(e) for e in edges), default=0) or 1, 2), -1, np.int16)
-    for row, own in zip(out, edges, strict=True):
-        row[: len(own)] = np.array(own, np.int16).reshape(-1, 2)
+    for row, caption_edges in zip(out, edges, strict=True):
+        row[: len(caption_edges)] = np.array(caption_edges, np.int16).reshape(-1, 2)
     return out
 
 
@@ -41,7 +41,7 @@ def tokenize(
     chunk: int = 10_000,
     edges: Sequence[Sequence[Sequence[int]]] | None = None,
 ) -> TokenTable:
-    """Tokenizes whitespace words, so that `word_ids` are indices of whitespace words (-1: [CLS], [SEP])."""
+    """Tokenizes captions word by word: `word_ids` are the indices of whitespace words, -1 for [CLS] and [SEP]."""
     ids, words, lengths = [], [], []
     for start in range(0, len(captions), chunk):
         split = [c.split() for c in captions[start : start + chunk]]
@@ -54,12 +54,19 @@ def tokenize(
 
 
 def padded_length(longest: int, buckets: Sequence[int], limit: int) -> int:
-    """The smallest bucket that holds `longest` tokens, else `limit`."""
+    """Returns the smallest bucket that holds `longest` tokens and is not above `limit`, else `limit`."""
     return min(next((b for b in buckets if b >= longest), limit), limit)
 
 
 def gather_tokens(table: TokenTable, rows: np.ndarray, length: int, states: np.ndarray | None = None) -> Tokens:
-    """Captions `rows` padded to `length`; `states` are the frozen encoder's states of the whole table, [sum l, e]."""
+    """Returns the captions `rows`, padded to `length` tokens.
+
+    Args:
+        table: all captions of a split.
+        rows: indices of the captions.
+        length: in tokens.
+        states: hidden states of a frozen encoder for the whole table, [sum of lengths, e].
+    """
     position = np.arange(length)[None, :]
     mask = position < table.lengths[rows][:, None]
     index = np.minimum(table.offsets[rows][:, None] + position, len(table.ids) - 1)

@@ -1,4 +1,4 @@
-"""Word vocabularies of the BiGRU: built from the train captions only, kept in the workdir as `vocab.txt`.
+"""Word vocabularies of the BiGRU, built from the train captions alone and kept in the workdir as `vocab.txt`.
 
 Published vocabularies of the field also hold the words of dev or test captions; this one does not.
 """
@@ -20,7 +20,7 @@ VOCAB = "vocab.txt"
 
 
 def _splitter(model: WordLevel) -> Tokenizer:
-    """Lower-cases and splits at whitespace and punctuation, as BERT does before its word pieces."""
+    """Returns a tokenizer that lower-cases text and splits it at whitespace and punctuation, as BERT's does first."""
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = BertPreTokenizer()
@@ -28,7 +28,9 @@ def _splitter(model: WordLevel) -> Tokenizer:
 
 
 def build_vocabulary(captions: Sequence[str], min_count: int) -> tuple[str, ...]:
-    """The special tokens, then the words that occur at least `min_count` times, the most frequent first, then by name.
+    """Returns the special tokens, then the words that occur at least `min_count` times.
+
+    The most frequent words come first; equally frequent words are in alphabetical order.
 
     Raises:
         InputError: no word occurs so often.
@@ -40,15 +42,18 @@ def build_vocabulary(captions: Sequence[str], min_count: int) -> tuple[str, ...]
     tokenizer.train_from_iterator(captions, trainer)
     vocabulary = tokenizer.get_vocab()
     if len(vocabulary) == len(SPECIAL):
-        raise InputError(f"config.model.text.min_count={min_count}: no word of the train captions occurs so often")
-    return tuple(sorted(vocabulary, key=vocabulary.get))
+        raise InputError(
+            f"config.model.text.min_count={min_count}: no word of the train captions occurs so often; set it lower"
+        )
+    return tuple(sorted(vocabulary, key=vocabulary.__getitem__))
 
 
 def read_vocabulary(path: pathlib.Path) -> tuple[str, ...]:
-    """The words of a vocabulary file, one per line.
+    """Returns the words of a vocabulary file, which has one word per line.
 
     Raises:
-        InputError: it cannot be read, repeats a word, lacks a special token, or has no others; names the line.
+        InputError: the file cannot be read, has an empty line, repeats a word, lacks a special token, or has no words
+            besides them; the message names the line.
     """
     try:
         words = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
@@ -64,19 +69,19 @@ def read_vocabulary(path: pathlib.Path) -> tuple[str, ...]:
         first[word] = number
     missing = [s for s in SPECIAL if s not in first]
     if missing:
-        raise InputError(f"{path}: not a vocabulary: no {', '.join(missing)}")
+        raise InputError(f"{path}: not a vocabulary: it has no {', '.join(missing)}; take the vocab.txt of a BiGRU run")
     if len(words) == len(SPECIAL):
-        raise InputError(f"{path}: not a vocabulary: no words besides the special tokens")
+        raise InputError(f"{path}: not a vocabulary: it has no words besides the special tokens")
     return tuple(words)
 
 
 def to_text(words: Sequence[str]) -> str:
-    """The text of a vocabulary file."""
+    """Returns the text of a vocabulary file."""
     return "".join(word + "\n" for word in words)
 
 
 def word_tokenizer(words: Sequence[str]) -> Tokenizer:
-    """A tokenizer that maps words to their places in `words` and puts [CLS] and [SEP] around a caption."""
+    """Returns a tokenizer that maps words to their indices in `words` and puts [CLS] and [SEP] around a caption."""
     ids = {word: i for i, word in enumerate(words)}
     tokenizer = _splitter(WordLevel(ids, unk_token="[UNK]"))
     ends = [(s, ids[s]) for s in ("[CLS]", "[SEP]")]

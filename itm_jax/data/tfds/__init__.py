@@ -1,1 +1,1 @@
-"""TFDS data sets of ArrayRecord files, without TensorFlow."""
+"""Writes and reads TFDS data sets of ArrayRecord files, without TensorFlow."""

@@ -1,6 +1,6 @@
 """Converts a SCAN `precomp` directory to a TFDS data set in ArrayRecord, without TensorFlow (`itm_jax.convert tfds`).
 
-Records are in the images' order. A build that is interrupted leaves nothing that could be read.
+Records are in the order of the images. An interrupted build leaves nothing that the reader accepts.
 """
 
 import contextlib
@@ -25,35 +25,35 @@ from itm_jax.files import check_space
 from itm_jax.structs import Split
 from itm_jax.terminal import Bar
 
-SHARD_BYTES = 256 << 20
+SHARD_BYTES = 256 << 20  # bytes of features per file
 ANNOTATIONS_PER_SHARD = 1 << 14
 
 
 class UncompressedWriter(tfds.core.ExampleWriter):
-    """Writes ArrayRecord without compression: features hardly shrink, and are read several times as fast."""
+    """Writes ArrayRecord without compression: features would hardly shrink, and are read several times as fast."""
 
     def write(self, path: epath.PathLike, examples: Iterable[tuple[int, bytes]]) -> None:
-        """Writes the records to one file; what the file system refuses is an InputError."""
+        """Writes the records to one file; an error of the file system becomes an InputError."""
         try:
             writer = array_record_module.ArrayRecordWriter(os.fspath(path), "group_size:1,uncompressed")
             for _, record in examples:
                 writer.write(record)
             writer.close()
-        except RuntimeError as e:  # array_record's only one
+        except RuntimeError as e:  # the only error that array_record raises
             raise InputError(f"cannot be written: {e}") from None
 
 
-class PrecompBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
-    """The TFDS builder. Shards are written one after the other as the source is read.
+class PrecompBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[call-arg]  # no stubs
+    """The TFDS builder. It writes the shards one after the other while it reads the source.
 
-    Not a `GeneratorBasedBuilder`: from 1,000 MiB on, that one goes through temporary files that need TensorFlow, and
-    sorts a whole split in memory.
+    It is not a `GeneratorBasedBuilder`: from 1,000 MiB on, such a builder writes temporary files that need TensorFlow,
+    and sorts a whole split in memory.
     """
 
     VERSION = tfds.core.Version(VERSION)
 
     def __init__(self, *, name: str, splits: Sequence[Split], data_dir: epath.PathLike):
-        """`splits` as `precomp.read_split` gives them; their features must be of one width and dtype."""
+        """Takes `splits` as `precomp.read_split` returns them; their features must have one width and dtype."""
         self.name = name
         self._sources = splits
         super().__init__(data_dir=data_dir, file_format="array_record")
@@ -104,7 +104,7 @@ class PrecompBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
 
 def examples(split: Split, rows: range, with_features: bool, bar: Bar) -> Iterator[tuple[int, dict]]:
-    """(row, record) of the images `rows`; one with NaN or Inf is an InputError that names its row."""
+    """Yields (row, record) for the images `rows`; NaN or Inf in a row is an InputError that names the row."""
     sequential(split.features)
     each = split.captions_per_image
     for i in rows:
@@ -129,45 +129,51 @@ def examples(split: Split, rows: range, with_features: bool, bar: Bar) -> Iterat
 
 
 def sequential(features: np.ndarray) -> None:
-    """Lets the system read ahead in a mapped file, which a training run does not want."""
+    """Lets the system read ahead in a memory-mapped file; for training the mapping turns this off."""
     mapped = getattr(features, "_mmap", None)
     if mapped is not None and hasattr(mmap, "MADV_SEQUENTIAL"):
         mapped.madvise(mmap.MADV_SEQUENTIAL)
 
 
 def read_sources(directory: str, names: Sequence[str] | None) -> list[Split]:
-    """Opens the splits `names`, or all that are in the directory; widths or dtypes that differ are an InputError."""
-    if not names:  # read_split says what is missing
+    """Opens the splits `names`, or all splits of the directory; it is an InputError where widths or dtypes differ."""
+    if not names:  # without any split read_split says what is missing
         names = precomp.splits_in(pathlib.Path(directory).expanduser()) or ["train"]
     for name in names:
         if not re.fullmatch(r"\w+", name) or name.endswith(ANNOTATIONS) or name.lower() == "all":
-            raise InputError(f"--splits: {name!r} is no name that a TFDS split can have; rename its files")
-    splits = [precomp.read_split(directory, name) for name in dict.fromkeys(names)]
+            raise InputError(
+                f"--splits: {name!r} is no name that a TFDS split can have; rename its files with letters, digits and _"
+            )
+    splits = []
+    for name in dict.fromkeys(names):
+        split = precomp.read_split(directory, name)
+        assert split is not None  # defects are strict: the first one is raised
+        splits.append(split)
     first = splits[0]
     for other in splits[1:]:
         kinds = [f"{s.source}: {s.features.dtype}, {s.features.shape[-1]} wide" for s in (first, other)]
         if kinds[0].split(": ")[-1] != kinds[1].split(": ")[-1]:
-            raise InputError(f"{kinds[1]}, but {kinds[0]}; a data set has one width and dtype")
+            raise InputError(f"{kinds[1]}, but {kinds[0]}; a data set has one width and dtype: convert them apart")
     return splits
 
 
 def default_name(directory: str) -> str:
-    """The directory's name as TFDS can take it: `data/f30k_precomp` gives `f30k`."""
+    """Returns the directory's name in the form that TFDS accepts: `data/f30k_precomp` gives `f30k`."""
     name = re.sub(r"\W+", "_", pathlib.Path(directory).expanduser().resolve().name.lower())
     return name.removesuffix("precomp").strip("_")
 
 
 def build(directory: str, out: epath.PathLike, *, splits: Sequence[str] | None = None, name: str = "") -> epath.Path:
-    """Converts a `precomp` directory.
+    """Converts a `precomp` directory to a TFDS data set.
 
     Args:
         directory: the source, as `precomp.read_split` takes it.
-        out: directory to write to; may be a bucket path.
-        splits: which splits; None: all that are there.
-        name: of the data set; empty: the source directory's.
+        out: the directory to write to; it may be a bucket path.
+        splits: names of the splits; None: all that the source has.
+        name: of the data set; empty: that of the source directory.
 
     Returns:
-        The data set's folder, `out/name/version`. It appears under this name only when it is whole.
+        The folder of the data set, `out/name/version`. It gets this name only when it is complete.
 
     Raises:
         InputError: the source has a defect, the data set exists already, or it cannot be written.
@@ -182,10 +188,10 @@ def build(directory: str, out: epath.PathLike, *, splits: Sequence[str] | None =
             raise InputError(f"{path}: exists already and is left as it is; delete it, or give another --out or --name")
         sources = read_sources(directory, splits)
         check_root(root, sum(s.num_images * s.features[0].nbytes for s in sources))
-        said = io.StringIO()  # TFDS announces downloads on stdout; there are none
-        with tempfile.TemporaryDirectory() as downloads, contextlib.redirect_stdout(said):
+        ignored = io.StringIO()  # TFDS announces downloads on stdout, although there are none
+        with tempfile.TemporaryDirectory() as downloads, contextlib.redirect_stdout(ignored):
             PrecompBuilder(name=name, splits=sources, data_dir=root).download_and_prepare(download_dir=downloads)
-    except (OSError, ImportError) as e:  # ImportError: a file system of which etils lacks the package
+    except (OSError, ImportError) as e:  # ImportError: etils lacks the package of the file system
         raise InputError(f"{path}: cannot be written ({getattr(e, 'strerror', None) or e})") from None
     return path
 

@@ -1,9 +1,9 @@
-"""Reader of the data sets that `tfds_builder` writes: ArrayRecord through TFDS's data source, without TensorFlow.
+"""Reads the data sets that `tfds.builder` writes: ArrayRecord through TFDS's data source, without TensorFlow.
 
-Layout of a data set, `OUT/name/version/`: TFDS's own files, and two TFDS splits for each split of the source. `train`
-has one record per image with everything that belongs to it; `train_annotations` has the same records with empty
-features, so that opening a split reads its captions, ids, boxes, labels and dependencies without reading its features.
-A field that the source's split does not have is empty; `metadata.json` says per split which ones it has.
+A data set, `OUT/name/version/`, has the files of TFDS and two TFDS splits for each split of the source. `train` has one
+record per image with all of its fields. `train_annotations` has the same records with empty features, so that opening
+a split reads captions, ids, boxes, labels and dependencies without the features. A field that the split of the source
+does not have is empty; `metadata.json` says for each split which fields it has.
 """
 
 import functools
@@ -23,18 +23,18 @@ from itm_jax.errors import InputError
 from itm_jax.files import read_json
 from itm_jax.structs import Split
 
-ANNOTATIONS = "_annotations"  # suffix of the TFDS splits without features
+ANNOTATIONS = "_annotations"  # suffix of the names of TFDS splits without features
 VERSION = "1.0.0"
 FILES = ("dataset_info.json", "features.json", "metadata.json")
-INCOMPLETE = "incomplete."  # how TFDS names the folder of a build that has not ended
-READ_AT_ONCE = 256  # records; bounds the memory that a long slice needs besides its result
+INCOMPLETE = "incomplete."  # prefix that TFDS gives the folder of a build that has not ended
+READ_AT_ONCE = 256  # records; this limits the memory that a long slice needs besides its result
 
 
 def find_dataset(directory: epath.PathLike) -> epath.Path:
-    """The folder with dataset_info.json: `directory`, or the one `name/version/` or `version/` below it.
+    """Returns the folder with dataset_info.json: `directory`, or the only `version/` or `name/version/` below it.
 
     Raises:
-        InputError: there is none, there are several, or only one of a build that was interrupted.
+        InputError: there is no such folder, there are several, or only that of an interrupted build.
     """
     root = epath.Path(directory).expanduser()
     try:
@@ -43,28 +43,29 @@ def find_dataset(directory: epath.PathLike) -> epath.Path:
                 f"{root}: no such directory; set config.data.dir to the data set that itm_jax.convert tfds wrote"
             )
         levels = ("", "*/", "*/*/")
-        found = [p.parent for level in levels for p in sorted(root.glob(f"{level}{FILES[0]}"))]
-    except ImportError as e:  # a file system of which etils lacks the package
+        folders = [p.parent for level in levels for p in sorted(root.glob(f"{level}{FILES[0]}"))]
+    except ImportError as e:  # etils lacks the package of the file system
         raise InputError(f"{root}: {e}") from None
-    whole = [p for p in found if not p.name.startswith(INCOMPLETE)]
-    if len(whole) == 1:
-        return whole[0]
-    if whole:
-        raise InputError(f"{root}: several data sets; set config.data.dir to one of {', '.join(map(str, whole))}")
-    hint = f"; {found[0]} is of a build that was interrupted: build it again" if found else ""
+    complete = [p for p in folders if not p.name.startswith(INCOMPLETE)]
+    if len(complete) == 1:
+        return complete[0]
+    if complete:
+        raise InputError(f"{root}: several data sets; set config.data.dir to one of {', '.join(map(str, complete))}")
+    hint = f"; {folders[0]} is of a build that was interrupted: build it again" if folders else ""
     raise InputError(f"{root}: no {FILES[0]} here, in version/ or in name/version/{hint}")
 
 
 def open_dataset(path: epath.Path) -> tuple[Any, dict]:
-    """(TFDS builder, what metadata.json says of each split) of a data set's folder.
+    """Opens the folder of a data set: returns the TFDS builder, and what metadata.json says about each split.
 
     Raises:
-        InputError: a file of it is missing or damaged, or the data set is not one of ours, or of another version.
+        InputError: a file is missing or damaged, or the data set was not made by `itm_jax.convert tfds`, or has another
+            version or file format.
     """
     info, _, metadata = (_json_object(path / name) for name in FILES)
     about = metadata.get("itm_jax")
     if not isinstance(about, dict):
-        raise InputError(f"{path / FILES[2]}: not a data set of itm_jax.convert tfds")
+        raise InputError(f"{path / FILES[2]}: not a data set of itm_jax.convert tfds; convert it with this command")
     version, file_format = str(info.get("version")), info.get("fileFormat")
     if version.split(".")[0] != VERSION.split(".")[0]:
         raise InputError(f"{path / FILES[0]}: version {version}; this library reads {VERSION}: build it again")
@@ -72,7 +73,7 @@ def open_dataset(path: epath.Path) -> tuple[Any, dict]:
         raise InputError(f"{path / FILES[0]}: file format {file_format}; expected array_record")
     try:
         return tfds.builder_from_directory(path), about
-    except Exception as e:  # whatever TFDS's parsers raise
+    except Exception as e:  # the parsers of TFDS raise many kinds
         raise InputError(f"{path}: TFDS cannot open it ({type(e).__name__}: {e})") from None
 
 
@@ -84,13 +85,13 @@ def _json_object(path: epath.Path) -> dict:
 
 
 class Records:
-    """The records of one TFDS split as bytes; checks the shards when opened and names the damaged one when read."""
+    """The records of one TFDS split. Opening checks the shards; an error in reading names the damaged one."""
 
     def __init__(self, builder: Any, name: str):
-        """Opens TFDS split `name`; a shard that is missing or not whole is an InputError."""
+        """Opens the TFDS split `name`; a missing or damaged shard is an InputError."""
         info = builder.info.splits[name]
         self._paths, self._lengths = info.filepaths, info.shard_lengths
-        with ThreadPoolExecutor(16) as pool:  # a bucket answers each in its own time
+        with ThreadPoolExecutor(16) as pool:  # a bucket answers slowly, so all are asked at once
             list(pool.map(_check_shard, self._paths, self._lengths))
         raw = tfds.decode.DeserializeMethod.RAW_BYTES
         self._source = builder.as_data_source(name, deserialize_method=raw)
@@ -98,19 +99,19 @@ class Records:
     def __len__(self) -> int:
         return sum(self._lengths)
 
-    def read(self, rows: Sequence[int]) -> Iterator[tuple[int, Any]]:
-        """(row, the fields of its tf.Example) for each of `rows`, read in bulk."""
+    def read(self, rows: Sequence[int] | np.ndarray) -> Iterator[tuple[int, Any]]:
+        """Yields (row, the fields of its tf.Example) for each of `rows`, which are read in bulk."""
         for start in range(0, len(rows), READ_AT_ONCE):
             some = [int(r) for r in rows[start : start + READ_AT_ONCE]]
             try:
                 records = self._source.__getitems__(some)
                 yield from zip(some, map(_fields, records), strict=True)
-            except Exception:  # array_record and protobuf raise what they like, and do not name the file
+            except Exception:  # array_record and protobuf raise many kinds, and do not name the file
                 self._name_damage(some)
                 raise
 
     def where(self, row: int) -> str:
-        """The file of a record and its number there, for messages."""
+        """Returns the file of a record and its number in it, for messages."""
         ends = np.cumsum(self._lengths)
         shard = int(np.searchsorted(ends, row, side="right"))
         return f"{self._paths[shard]}: record {row - int(ends[shard]) + self._lengths[shard]} (row {row})"
@@ -131,29 +132,31 @@ def _check_shard(path: epath.Path, expected: int) -> None:
     if not path.exists():
         raise InputError(f"{path}: no such file; copy or build the data set again")
     try:
-        found = f"{len(ArrayRecordDataSource([os.fspath(path)]))} records"  # 0 in most files that lost their end
-    except Exception as e:  # array_record's parsers raise what they like
-        found = f"not readable ({e})"
-    if found != f"{expected} records":
+        content = f"{len(ArrayRecordDataSource([os.fspath(path)]))} records"  # 0 in most files that lost their end
+    except Exception as e:  # the parsers of array_record raise many kinds
+        content = f"not readable ({e})"
+    if content != f"{expected} records":
         raise InputError(
-            f"{path}: truncated or damaged: {found}, expected {expected}; copy or build the data set again"
+            f"{path}: truncated or damaged: {content}, expected {expected}; copy or build the data set again"
         )
 
 
 class RecordFeatures(RowsElsewhere):
-    """[i, r, f] features that stay in their records."""
+    """Features [i, r, f] that stay in their records."""
 
     def __init__(self, records: Records, regions: int, width: int, dtype: Any):
         super().__init__((len(records), regions, width), dtype)
         self._records = records
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """Rows by their indices."""
+        """Reads rows by their indices."""
         out = np.empty((len(rows), *self.shape[1:]), self.dtype)
         for target, (row, fields) in zip(out, self._records.read(rows), strict=True):
             data = fields["features"].bytes_list.value[0]
             if len(data) != target.nbytes:
-                raise InputError(f"{self._records.where(row)}: {len(data)} bytes, expected {target.nbytes}")
+                raise InputError(
+                    f"{self._records.where(row)}: {len(data)} bytes, expected {target.nbytes}; build the data set again"
+                )
             target[...] = np.frombuffer(data, self.dtype).reshape(target.shape)
         return out
 
@@ -162,15 +165,16 @@ def read_split(directory: epath.PathLike, split: str) -> Split:
     """Opens one split.
 
     Args:
-        directory: the folder with dataset_info.json, or the one above its `version/` or `name/version/`; local, or a
+        directory: the folder with dataset_info.json, or the one above its `version/` or `name/version/`; local, or in a
             bucket that etils and array_record can reach.
-        split: one of the source's splits.
+        split: name of a split of the source.
 
     Returns:
         The split, equal to the one that was converted; features stay in their records.
 
     Raises:
-        InputError: no such data set or split, another format or version, or a missing or damaged file.
+        InputError: the data set or the split does not exist, has another format or version, or a file is missing or
+            damaged.
     """
     path = find_dataset(directory)
     builder, about = open_dataset(path)
@@ -181,14 +185,17 @@ def read_split(directory: epath.PathLike, split: str) -> Split:
     records = Records(builder, split)
     notes = Records(builder, split + ANNOTATIONS)
     if len(records) != len(notes):
-        raise InputError(f"{path / FILES[0]}: {len(records)} records of {split}, but {len(notes)} of its annotations")
+        raise InputError(
+            f"{path / FILES[0]}: {len(records)} records of {split}, but {len(notes)} of its annotations; "
+            "build the data set again"
+        )
 
     captions, ids, boxes, names, edges = [], [], [], [], []
     for row, fields in notes.read(range(len(notes))):
         strings = functools.partial(_strings, fields)
         some = strings("captions")
         if len(some) != each:
-            raise InputError(f"{notes.where(row)}: {len(some)} captions, expected {each}")
+            raise InputError(f"{notes.where(row)}: {len(some)} captions, expected {each}; build the data set again")
         captions += some
         ids += strings("id")
         if "boxes" in present:
@@ -199,9 +206,10 @@ def read_split(directory: epath.PathLike, split: str) -> Split:
             edges += _edges(fields["dependencies"].bytes_list.value[0], each)
     vocabulary = tuple(sorted({x for row in names for x in row}))
     index = {x: j for j, x in enumerate(vocabulary)}
+    stored: Any = RecordFeatures(records, regions, features.shape[-1], features.np_dtype)  # read like an array
     return Split(
         name=split,
-        features=RecordFeatures(records, regions, features.shape[-1], features.np_dtype),
+        features=stored,
         captions=captions,
         captions_per_image=each,
         ids=ids,
@@ -218,8 +226,8 @@ def _strings(fields: Any, name: str) -> list[str]:
 
 
 def _edges(data: bytes, captions: int) -> list[list[list[int]]]:
-    """Rows (caption of the image, head, dependent) as a list of [head, dependent] for each of its captions."""
-    out = [[] for _ in range(captions)]
+    """Turns rows (caption of the image, head, dependent) into a list of [head, dependent] for each caption."""
+    out: list[list[list[int]]] = [[] for _ in range(captions)]
     for caption, head, dependent in np.frombuffer(data, np.int32).reshape(-1, 3).tolist():
         out[caption].append([head, dependent])
     return out
