@@ -37,6 +37,8 @@ def main() -> None:
     if _JSON.value:
         for defect in defects.records:
             print(json.dumps(dataclasses.asdict(defect)))
+        for (path, kind, text), count in defects.more.items():
+            print(json.dumps({"path": path, "where": f"{count} more", "kind": kind, "text": text}))
     else:
         print("\n".join(defects.lines or [describe(split) for split in splits]))
     if defects.count:

@@ -50,6 +50,7 @@ def main() -> None:
     from itm_jax.devices import distributed
 
     distributed.start()
+    commands.check_flags_of_own_model(_CONFIG, FLAGS)
 
     from itm_jax.evaluation.ensemble import evaluate_ensemble
     from itm_jax.evaluation.evaluate import evaluate

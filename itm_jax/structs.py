@@ -129,7 +129,7 @@ class TrainState:
         params: parameters, float32.
         batch_stats: running statistics of BatchNorm.
         opt_state: state of the optimiser.
-        skipped: number of steps skipped so far, because their loss, gradient or outcome was not finite.
+        skipped: number of steps skipped so far, because of NaN or Inf in the loss, the gradient or the new parameters.
     """
 
     step: Int[Array, ""]

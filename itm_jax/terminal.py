@@ -21,13 +21,13 @@ class Bar:
         live: whether the output is a terminal.
     """
 
-    def __init__(self, name: str, total: int, *, start: int = 0, remaining: bool = True):
+    def __init__(self, name: str, total: int, *, start: int = 0, remaining: bool = True, live: bool = True):
         """Counts from `start` to `total`. `name` says what is counted, `remaining` whether to show the time left.
 
         The bar appears with the first call of a method. It ends with `close`, or when all is done.
         """
         console = Console(stderr=True, highlight=False)
-        self.live = console.is_terminal
+        self.live = live and console.is_terminal
         self._name, self._total, self._start, self._remaining = name, total, start, remaining
         self._began, self._last = time.monotonic(), 0.0
         columns: list[ProgressColumn] = [TextColumn(name), MofNCompleteColumn(), BarColumn()]

@@ -62,7 +62,7 @@ def main() -> None:
 
     opened = open_run(config, run)
     captions = chosen_captions(len(opened.data.split.captions), opened.data.split.captions_per_image)
-    if not opened.holds_scores:
+    if not opened.can_hold_scores:
         raise InputError(f"config.eval.matrix_gb: a report needs all scores; set it above {opened.gigabytes:.2g}")
     ranked, content = results_of(opened)
     scores, ranks = ranked.scores, ranked.ranks

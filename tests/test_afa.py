@@ -32,28 +32,6 @@ def model_and_variables(config, regions, tokens):
     return model, {"params": variables["params"], "batch_stats": stats}
 
 
-@pytest.mark.parametrize("selection", ["max", "mean", "gpo"])
-def test_an_embedding_is_the_same_alone_in_any_batch_with_any_padding(rng, selection):
-    regions, tokens = inputs(rng)
-    model, variables = model_and_variables(small(selection=selection), regions, tokens)
-    images = model.apply(variables, regions, train=False, method="encode_images")
-    captions = model.apply(variables, tokens, train=False, method="encode_captions")
-    assert images.dtype == jnp.float32
-    np.testing.assert_allclose(jnp.linalg.norm(images, axis=1), 1.0, atol=1e-5)
-    for k in range(4):
-        v, n = int(regions.mask[k].sum()), int(tokens.mask[k].sum())
-        noise = jnp.array(rng.standard_normal((1, 7, 10)), jnp.float32)
-        alone = Regions(jnp.concatenate([regions.features[k : k + 1, :v], noise], axis=1), jnp.arange(v + 7)[None] < v)
-        np.testing.assert_allclose(
-            model.apply(variables, alone, train=False, method="encode_images")[0], images[k], atol=1e-5
-        )
-        junk = jnp.full((1, 9), 39, jnp.int32)
-        alone = Tokens(jnp.concatenate([tokens.ids[k : k + 1, :n], junk], axis=1), jnp.arange(n + 9)[None] < n)
-        np.testing.assert_allclose(
-            model.apply(variables, alone, train=False, method="encode_captions")[0], captions[k], atol=1e-5
-        )
-
-
 def test_nothing_valid_encodes_to_zero_and_gives_no_gradient(rng):
     regions, tokens = inputs(rng)
     model, variables = model_and_variables(small(), regions, tokens)

@@ -96,7 +96,7 @@ def test_labels_are_permuted_only_where_there_are_any():
     [("train_share", 0.0), ("train_share", 1.5), ("alter__permuted_labels", -0.1), ("alter__noisy_words", 2.0)],
 )
 def test_shares_that_are_none(field, value):
-    with pytest.raises(InputError, match="a share"):
+    with pytest.raises(InputError, match=r"must lie in [\[(]0, 1\]"):
         validate(shrunk(**{f"data__{field}": value}))
 
 

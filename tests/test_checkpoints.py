@@ -133,7 +133,7 @@ def test_a_checkpoint_whose_best_is_lost_is_set_aside_too(tmp_path, like):
     said = []
     with checkpoints.Manager(tmp_path) as manager:
         for step, best in ((1, 1), (2, 1), (3, 1)):
-            checkpoints.save(manager, like.replace(step=jnp.asarray(step)), {"best_step": best})
+            checkpoints.save(manager, like.replace(step=jnp.asarray(step)), Progress(best_step=best))
         manager.wait_until_finished()
     assert checkpoints.steps_of(tmp_path) == [3, 2, 1]  # the two newest and the best
     flip(largest(tmp_path / "checkpoints" / "1" / "variables"), 0.5)

@@ -28,6 +28,7 @@ SMALL = [
         (["--config=configs/afa_f30k.py", "--workdir=W", "--config.data.dir=nowhere"], "nowhere"),
         (["--mode=evaluate", "--workdir=nowhere"], "is this the workdir of a run?"),
         (["--config=quickstart", "--workdir=gs://bucket/run"], "a URL; pass a local directory"),
+        (["--config=quickstart", "--workdir=W", "--config.model.name=clip"], "must be one of afa"),
     ],
 )  # fmt: skip
 def test_mistakes_end_with_one_line_and_exit_code_2(tmp_path, arguments, message):

@@ -42,11 +42,6 @@ def cpfean(**changes):
     return small(**(usual | {"fusion__scale": 1.0, "fusion__bias": 0.0} | changes))
 
 
-def pad(x, n, value=0):
-    """N more rows on the second axis."""
-    return jnp.pad(x, ((0, 0), (0, n)) + ((0, 0),) * (x.ndim - 2), constant_values=value)
-
-
 def run(config, regions, tokens, variables=None):
     """(scores, variables) in evaluation."""
     model = build(config)
@@ -54,28 +49,6 @@ def run(config, regions, tokens, variables=None):
         variables = awake(model.init(jax.random.key(0), regions, tokens, train=False))
     images, captions = model.apply(variables, regions, tokens, train=False)
     return model.apply(variables, images, captions, method="score"), variables
-
-
-@pytest.mark.parametrize(
-    ("name", "changes"),
-    [("cpfean", {"graph__heads": 4}), ("cpfean", {"graph__heads": 4, "words__graph": "sparse"}), ("vsepp", {}),
-     ("vsepp", {"selection": "max"}), ("vseinf", {}), ("late", {}), ("scan", {}), ("scan", {"attention__direction": "i2t"})],
-)  # fmt: skip
-def test_a_score_is_the_same_alone_in_any_batch_with_any_padding(rng, name, changes):
-    regions, tokens = inputs(rng)
-    config = small(name=name, **changes)
-    whole, variables = run(config, regions, tokens)
-    assert whole.dtype == jnp.float32
-    assert np.abs(whole).max() <= 1 + 1e-5
-    assert np.ptp(np.asarray(whole)) > 1e-3
-    for k in range(4):
-        alone = jax.tree.map(lambda x, k=k: x[k : k + 1], (regions, tokens))
-        image = jax.tree.map(lambda x: pad(x, 3), alone[0])
-        caption = alone[1].replace(
-            ids=pad(alone[1].ids, 5), mask=pad(alone[1].mask, 5), word_ids=pad(alone[1].word_ids, 5, -1)
-        )
-        score, _ = run(config, image, caption, variables)
-        np.testing.assert_allclose(score[0, 0], whole[k, k], atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from support.paths import ROOT
@@ -25,6 +26,7 @@ from itm_jax.data.splits import read_split
 from itm_jax.errors import InputError
 from itm_jax.evaluation.evaluate import evaluate
 from itm_jax.losses.matching import matching_loss
+from itm_jax.testing import check_model
 from itm_jax.training import loop as training
 
 PAGES = sorted([*ROOT.glob("*.md"), ROOT / "launch" / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -55,13 +57,15 @@ def test_a_model_of_ones_own_trains_and_is_evaluated(mine, tmp_path):
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
 
 
+def test_a_model_of_ones_own_keeps_the_contract(mine):
+    assert check_model(shrunk(model__name="mine:MeanPooling"))[-1] == "bfloat16"
+
+
 def test_a_loss_of_ones_own_by_hand(mine):
     config = complete(shrunk(loss__function="mine:contrastive", loss__margin=4.0, loss__soft_negatives="none"))
     config = read_section(Loss, config.loss)
-    scores = np.array([[1.0, 0.0], [0.0, 2.0]], np.float32)
-    loss, plateau = matching_loss(
-        None, scores, None, None, np.eye(2, dtype=bool), warmup=np.array(False), config=read_section(Loss, config)
-    )
+    scores, pairs = jnp.array([[1.0, 0.0], [0.0, 2.0]]), jnp.eye(2, dtype=bool)
+    loss, plateau = matching_loss(None, scores, None, None, pairs, warmup=jnp.array(False), config=config)
     expected = 2 * sum(np.log(1 + np.exp(-x)) for x in (1.0, 2.0))
     assert float(loss) == pytest.approx(expected, rel=1e-5)
     assert float(plateau) == pytest.approx(4 * np.log(2), rel=1e-5)

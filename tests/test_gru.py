@@ -313,7 +313,7 @@ def test_words_that_are_all_too_rare_are_an_input_error():
             "some/bert",
             r"pretrained='some/bert': has no effect on config\.model\.text\.encoder=gru",
         ),
-        ("gru", "embed_size", 0, "embed_size=0: must be greater than 0"),
+        ("gru", "embed_size", 0, "embed_size=0: must be at least 1"),
         ("gru", "dropout", 1.0, r"dropout=1\.0: must lie in \[0, 1\)"),
         ("bert", "min_count", 1, r"min_count=1: has no effect on config\.model\.text\.encoder=bert"),
         ("bert", "embed_size", 64, "embed_size=64: has no effect"),

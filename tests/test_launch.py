@@ -112,6 +112,7 @@ def test_the_manifest_of_gke_is_whole():
 def test_the_image_has_what_it_copies():
     out, _ = launch("docker/build.sh", "--dry_run", "cuda", "mine:1")
     assert out.startswith("docker build --build-arg EXTRA=cuda -t mine:1 ")
+    assert "COPY setup.py setup.cfg pyproject.toml" in (LAUNCH / "docker" / "Dockerfile").read_text()
     for line in (LAUNCH / "docker" / "Dockerfile").read_text().splitlines():
         if line.startswith("COPY"):
             assert all((ROOT / name).exists() for name in line.split()[1:-1])

@@ -84,7 +84,7 @@ def test_a_run_has_the_same_losses(tmp_path, changes):
     ("changes", "message"),
     [
         ({"train__text_parts": 3}, "no multiple"),
-        ({"train__text_parts": 0}, "greater than 0"),
+        ({"train__text_parts": 0}, "at least 1"),
         ({"train__remat": True, "model__text__encoder": "gru"}, "no effect"),
         ({"train__text_parts": 2, "model__text__trainable": False, "model__text__pretrained": "x"}, "no effect"),
     ],

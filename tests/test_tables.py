@@ -489,8 +489,8 @@ def test_a_table_file_with_a_mistake(tmp_path, change, message):
 
 
 def test_commands_can_be_pasted(table, tmp_path):
-    cell = plan_of(table, tmp_path, given={"data.name": "R&D; it's"})[0]
-    assert "--config.data.name=R&D; it's" in shlex.split(cell.command)
+    cell = plan_of(table, tmp_path, given={"data.cache_dir": "R&D; it's"})[0]
+    assert "--config.data.cache_dir=R&D; it's" in shlex.split(cell.command)
 
 
 def test_each_of_the_runs_at_a_time_has_its_gpus(monkeypatch):

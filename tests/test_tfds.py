@@ -172,7 +172,7 @@ DAMAGE = [
     (NOTES, None, "no such file"),
     (NOTES, lambda x: x[: len(x) // 2], "truncated or damaged: "),
     (NOTES, flip, "record 0 (row 0): damaged (Corrupted"),
-    ("dataset_info.json", lambda x: x[:-9], "cannot be read"),
+    ("dataset_info.json", lambda x: x[:-9], "not JSON"),
     ("dataset_info.json", edit(version="2.0.0"), "version 2.0.0; this library reads 1.0.0"),
     ("dataset_info.json", edit(fileFormat="tfrecord"), "file format tfrecord; expected array_record"),
     ("features.json", None, "cannot be read"),

@@ -191,7 +191,7 @@ def test_non_finite_steps_are_skipped_then_end_the_run(tmp_path, monkeypatch):
     with pytest.raises(DivergedError) as caught:
         training.train(config, tmp_path)
     said = str(caught.value)
-    assert "step 13: 13 steps had a non-finite loss, gradient or outcome" in said
+    assert "step 13: 13 steps had NaN or Inf in the loss, the gradient or the new parameters" in said
     assert "the learning rate is 0.0001;" in said  # a tenth since the end of epoch 1, step 10
     assert f"last good checkpoint: {tmp_path / 'checkpoints' / '10'};" in said
     assert [x["skipped"] for x in lines(tmp_path)] == list(range(1, 14))
@@ -199,7 +199,9 @@ def test_non_finite_steps_are_skipped_then_end_the_run(tmp_path, monkeypatch):
 
 
 def test_a_run_that_blows_up_ends_with_exit_code_3(tmp_path):
-    with pytest.raises(DivergedError, match="had a non-finite loss, gradient or outcome; the learning rate is 1e"):
+    with pytest.raises(
+        DivergedError, match="had NaN or Inf in the loss, the gradient or the new parameters; the learning rate is 1e"
+    ):
         training.train(shrunk(optim__lr=1e36, train__max_skipped=5), tmp_path)
     assert not list((tmp_path / "checkpoints").iterdir())
 

@@ -38,6 +38,8 @@ def random_data(
     config.data.token_buckets = (tokens,)
     config.data.max_tokens = tokens
     config.data.dir = config.data.dir or "unused"
+    if config.data.bank == "auto":  # the same on every machine
+        config.data.bank = "host"
     validate(config)
     if not config.model.text.pretrained and not config.model.text.vocab:
         config.data.source = "scenes"  # a BERT from scratch has the vocabulary of `scenes`

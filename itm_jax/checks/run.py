@@ -15,9 +15,9 @@ from itm_jax.data import pipeline
 from itm_jax.data.alter import alter
 from itm_jax.data.defects import Defects
 from itm_jax.data.labels import label_indices, uses_bank
-from itm_jax.data.prepare import Prepared, check_priors, complete_on
+from itm_jax.data.prepare import check_priors, complete_on
 from itm_jax.data.splits import read_split
-from itm_jax.data.text.text_input import TextInput
+from itm_jax.data.text.text_input import TextInput, load_text
 from itm_jax.data.text.tokens import TokenTable, tokenize
 from itm_jax.devices.mesh import make_mesh
 from itm_jax.errors import DamagedError, InputError
@@ -93,11 +93,11 @@ def describe(split: Split) -> str:
     )
 
 
-def check_captions(prepared: Prepared, defects: Defects) -> None:
+def check_tokens(splits: Sequence[Split], text: TextInput, defects: Defects) -> None:
     """Tokenizes all captions; reports those without a token."""
-    for split in prepared.splits:
+    for split in splits:
         written = np.array([bool(c) for c in split.captions])  # blank captions are already reported
-        empty = np.flatnonzero((tokenize(split.captions, prepared.text.tokenizer).lengths <= 2) & written)
+        empty = np.flatnonzero((tokenize(split.captions, text.tokenizer).lengths <= 2) & written)
         path = split.source.replace("_ims.npy", "_caps.txt")
         defects.each(path, "line", empty + 1, "no-token", "no token is left of the caption")
 
@@ -105,15 +105,21 @@ def check_captions(prepared: Prepared, defects: Defects) -> None:
 def check_run(config, splits: Sequence[Split], workdir: pathlib.Path | None, defects: Defects) -> None:
     """Reports what would stop a run of this config on these splits."""
     in_order = sorted(splits, key=lambda split: split.name != config.data.train_split)
-    if not in_order or in_order[0].name != config.data.train_split:
-        return
+    train = in_order[0] if in_order and in_order[0].name == config.data.train_split else None
     try:
-        prepared = complete_on(config, in_order, workdir=workdir)
+        text = load_text(config, workdir=workdir, captions=None if train is None else train.captions)
     except InputError as e:
         defects.add_error(e)
         return
-    check_captions(prepared, defects)
-    config, train = prepared.config, prepared.splits[0]
+    check_tokens(splits, text, defects)
+    if train is None:
+        return
+    try:
+        prepared = complete_on(config, in_order, workdir=workdir, text=text)
+    except InputError as e:
+        defects.add_error(e)
+        return
+    config = prepared.config
     try:
         for split in prepared.splits:
             check_priors(config, split)

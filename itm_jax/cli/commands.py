@@ -72,6 +72,12 @@ def config_of(flag: flags.FlagHolder, own: flags.FlagValues) -> ml_collections.C
     return flag.value
 
 
+def check_flags_of_own_model(flag: flags.FlagHolder, own: flags.FlagValues) -> None:
+    """Raises InputError where a field on the command line has no effect on a model of the user's own, which it loads."""
+    for problem in idle_flags(flag.value, config_flags.get_override_values(own[flag.name]), load_own=True):
+        raise InputError(problem)
+
+
 def directory(name: str, value: str) -> pathlib.Path:
     """Returns the value of a flag as a local path; a URL is an InputError."""
     if "://" in value:
@@ -110,7 +116,7 @@ def with_named_config(argv: Sequence[str]) -> list[str]:
 def config_file(value: str) -> str:
     """The file that a value of --config means: a path, the name of a config of the library, or a run's config.json."""
     path = pathlib.Path(value).expanduser()
-    if path.suffix == ".json":
+    if path.name == "config.json":
         return f"{CONFIG_OF_RUN}:{path.parent}"
     return str(find_config(value) or value)
 

@@ -61,13 +61,14 @@ class ModelFields:
         reads: the dotted names of the model-specific fields and sections that it reads; None: all of them.
         defaults: takes the `model` section; returns the values of fields that are not set, by dotted name.
         problems: takes the whole config; returns one message for each setting that does not fit the others.
-        idle: takes the `model` section; returns {start of field names: the setting that leaves them without effect}.
+        no_effect: takes the `model` section; returns {prefix of field names: the setting because of which these fields
+            have no effect}.
         variants: the values that `model.variant` may have.
         single_vector: whether an item is encoded as one vector, so that negatives can be mixed with positives.
         boxes: whether it can use the boxes of regions (`model.regions.boxes`, `model.graph.iou`).
-        labels: "bank": it can use labels (`model.regions.labels`), which the pretrained text encoder encodes, or which
-            are learned where the encoder is trained from scratch; "index": it gets indices into the label names of the
-            train split; None: it uses no labels.
+        labels: "encoded": it can use labels (`model.regions.labels`), which the pretrained text encoder encodes, or
+            which are learned where the encoder is trained from scratch; "index": it gets indices into the label names
+            of the train split; None: it uses no labels.
         edges: whether it uses dependency edges where `model.words.graph` is sparse.
         batch_dependent: takes the `model` section; returns whether an embedding depends on the rest of its batch.
     """
@@ -76,7 +77,7 @@ class ModelFields:
     reads: tuple[str, ...] | None = None
     defaults: Callable[[Any], Mapping[str, Any]] = _nothing
     problems: Callable[[Any], Iterable[str]] = _nothing
-    idle: Callable[[Any], Mapping[str, str]] = _nothing
+    no_effect: Callable[[Any], Mapping[str, str]] = _nothing
     variants: tuple[str, ...] = ("paper",)
     single_vector: bool = True
     boxes: bool = False
@@ -91,7 +92,7 @@ class ModelFields:
 
 def _afa_problems(config: Any) -> Iterator[str]:
     model = config.model
-    if _afa_variant(model) != "official":
+    if _aggregation_variant(model) != "official":
         return
     usual = {"ratio": 0.05, "pairing": "similarity", "shuffle": True}
     for name, value in usual.items():
@@ -102,7 +103,7 @@ def _afa_problems(config: Any) -> Iterator[str]:
             )
 
 
-def _afa_variant(model: Any) -> str | None:
+def _aggregation_variant(model: Any) -> str | None:
     """Returns the variant of the aggregation: the field where it is set, else its derived value."""
     return model.aggregation.variant or {"paper": "paper", "official": "official"}.get(model.variant)
 
@@ -129,7 +130,7 @@ def _cpfean_problems(config: Any) -> Iterator[str]:
         yield f"config.model.width={model.width}: not a multiple of config.model.graph.heads={model.graph.heads}"
 
 
-def _cpfean_idle(model: Any) -> dict[str, str]:
+def _cpfean_no_effect(model: Any) -> dict[str, str]:
     why = {
         "model.graph.": model.graph.layers == 0 and "model.graph.layers=0",
         "model.fusion.": model.fusion.rounds == 0 and "model.fusion.rounds=0",
@@ -148,7 +149,7 @@ MODELS = {
         defaults=lambda model: VARIANTS.get(model.variant, {}),
         problems=_afa_problems,
         variants=tuple(VARIANTS),
-        batch_dependent=lambda model: model.aggregation.enabled and _afa_variant(model) == "official",
+        batch_dependent=lambda model: model.aggregation.enabled and _aggregation_variant(model) == "official",
     ),
     "vsepp": ModelFields(
         "itm_jax.models.baselines:VSE",
@@ -166,10 +167,10 @@ MODELS = {
         "itm_jax.models.cpfean:CPFEAN",
         reads=tuple(f"model.{s}" for s in ("regions", "graph", "words", "fusion", "alignment", "attention")),
         problems=_cpfean_problems,
-        idle=_cpfean_idle,
+        no_effect=_cpfean_no_effect,
         single_vector=False,
         boxes=True,
-        labels="bank",
+        labels="encoded",
         edges=True,
     ),
     "scan": ModelFields("itm_jax.models.baselines:SCAN", reads=("model.attention",), single_vector=False),
@@ -214,16 +215,21 @@ def derived(model: Any) -> dict[str, Any]:
     return {**COMMON, **temperature, **fields_of(model.name).defaults(model)}
 
 
-def idle_flags(config: Any, flags: Iterable[str]) -> Iterator[str]:
-    """Yields a message for every field of `flags`, those on the command line, that has no effect on the model."""
+def idle_flags(config: Any, flags: Iterable[str], *, load_own: bool = False) -> Iterator[str]:
+    """Yields a message for every field of `flags`, those on the command line, that has no effect on the model.
+
+    A model of the user's own is looked at only with `load_own`: its module may use JAX, and must not be loaded before the
+    processes of a run have met.
+    """
     name = config.model.name
-    model, text = fields_of(name), config.model.text
+    text = config.model.text
+    model = fields_of(name) if load_own else MODELS.get(name, OWN)
     specific = {start for entry in MODELS.values() for start in entry.reads or ()}
     for flag in flags:
         if text.encoder == "gru" and flag in [f"model.text.{field}" for field in BERT_ONLY]:
             yield f"config.{flag}: has no effect on config.model.text.encoder=gru; leave it out"
         if any(f"{flag}.".startswith(f"{start}.") for start in specific) and not model.reads_field(flag):
             yield f"config.{flag}: has no effect on config.model.name={name}; leave it out"
-        for start, setting in model.idle(config.model).items():
+        for start, setting in model.no_effect(config.model).items():
             if flag.startswith(start) and flag != setting.split("=")[0]:
                 yield f"config.{flag}: has no effect on config.{setting}; leave it out"

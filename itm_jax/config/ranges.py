@@ -8,12 +8,13 @@ ANY = math.inf
 
 
 class Range(NamedTuple):
-    """Finite numbers from `low` to `high`; `above` and `below` leave the ends out."""
+    """Numbers from `low` to `high`; `above` and `below` leave the ends out; infinity only where `infinite` says so."""
 
     low: float = -ANY
     high: float = ANY
     above: bool = False
     below: bool = False
+    infinite: bool = False
 
     def __contains__(self, value: object) -> bool:
         assert isinstance(value, int | float)
@@ -83,7 +84,7 @@ RANGES = {
     "optim.lr": POSITIVE,
     "optim.text_lr_factor": NOT_NEGATIVE,
     "optim.weight_decay": NOT_NEGATIVE,
-    "optim.clip": NOT_NEGATIVE,
+    "optim.clip": Range(0, infinite=True),
     "optim.decay_factor": POSITIVE,
     "train.epochs": POSITIVE,
     "train.eval_every_epochs": POSITIVE,
@@ -92,7 +93,7 @@ RANGES = {
     "train.text_parts": AT_LEAST_ONE,
     "train.max_skipped": NOT_NEGATIVE,
     "eval.tile": AT_LEAST_ONE,
-    "eval.matrix_gb": NOT_NEGATIVE,
+    "eval.matrix_gb": Range(0, infinite=True),
 }
 
 
@@ -102,7 +103,7 @@ def range_problems(given: Mapping[str, Any]) -> Iterator[str]:
         value = given[name]
         if value is None:
             continue
-        if not math.isfinite(value):
+        if math.isnan(value) or (math.isinf(value) and not allowed.infinite):
             yield f"config.{name}={value!r}: must be a finite number"
         elif value not in allowed:
             yield f"config.{name}={value!r}: {allowed}"

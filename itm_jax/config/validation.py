@@ -107,7 +107,10 @@ def _value_problems(config: ml_collections.ConfigDict, known: dict[str, Any], gi
     augment = config.data.augment
     if abs(augment.word_mask + augment.word_random + augment.word_delete - 1) > 1e-6:
         yield "config.data.augment: word_mask + word_random + word_delete must be 1; they say how a word is touched"
-    yield from _model_problems(config)
+    if config.model.name in MODELS:  # a model of your own is looked at when the config is completed
+        yield from model_problems(config)
+    if config.loss.function and not is_own(config.loss.function):
+        yield f"config.loss.function={config.loss.function!r}: must be MODULE:FUNCTION, a loss of your own"
     if config.data.source == "tfds" and not config.data.dir:
         yield "config.data.dir: not set; pass --config.data.dir=OUT, the data set that itm_jax.convert tfds wrote"
     if config.data.source == "precomp" and not config.data.dir:
@@ -136,20 +139,17 @@ def _value_problems(config: ml_collections.ConfigDict, known: dict[str, Any], gi
         yield f"config.data.token_buckets={tuple(buckets)}: must be increasing lengths of at least 4 tokens"
 
 
-def _model_problems(config: ml_collections.ConfigDict) -> Iterator[str]:
-    model, name = config.model, config.model.name
-    if name in MODELS or is_own(name):
-        fields = fields_of(name)
-        if model.variant in VARIANTS and model.variant not in fields.variants:
-            yield f"config.model.variant={model.variant!r}: config.model.name={name} has no such variant; leave it out"
-        if config.loss.soft_negatives in ("mixup", "hardest") and not fields.single_vector:
-            yield (
-                f"config.loss.soft_negatives={config.loss.soft_negatives!r}: needs a model with one vector per item, "
-                f"which config.model.name={name} is not; set it to none or hinge"
-            )
-        yield from fields.problems(config)
-    if config.loss.function and not is_own(config.loss.function):
-        yield f"config.loss.function={config.loss.function!r}: must be MODULE:FUNCTION, a loss of your own"
+def model_problems(config: ml_collections.ConfigDict) -> Iterator[str]:
+    """Yields a message for every setting that does not fit the model of the config; loads a model of your own."""
+    model, fields = config.model, fields_of(config.model.name)
+    if model.variant in VARIANTS and model.variant not in fields.variants:
+        yield f"config.model.variant={model.variant!r}: config.model.name={model.name} has no such variant"
+    if config.loss.soft_negatives in ("mixup", "hardest") and not fields.single_vector:
+        yield (
+            f"config.loss.soft_negatives={config.loss.soft_negatives!r}: needs a model with one vector per item, "
+            f"which config.model.name={model.name} is not; set it to none or hinge"
+        )
+    yield from fields.problems(config)
 
 
 def _memory_problems(config: ml_collections.ConfigDict) -> Iterator[str]:
@@ -173,11 +173,11 @@ def _shape_problems(config: ml_collections.ConfigDict) -> Iterator[str]:
     if data.dev_split in ("test", "testall"):
         yield f"config.data.dev_split={data.dev_split!r}: a run must not be selected on a split that reports"
     if not re.fullmatch(r"[\w.-]+", data.name):
-        yield f"config.data.name={data.name!r}: must be letters, digits, '.', '_' and '-'; it becomes part of file names"
+        yield f"config.data.name={data.name!r}: must be letters, digits and . _ -; it is part of file names"
     if text.num_heads > 0 and text.hidden_size % text.num_heads:
         yield f"config.model.text.hidden_size={text.hidden_size}: not a multiple of num_heads={text.num_heads}"
     first, last = config.train.profile if len(config.train.profile) == 2 else (1, 0)
-    if not 0 <= first <= last:
+    if not (0 < first <= last or first == last == 0):
         yield (
             f"config.train.profile={tuple(config.train.profile)!r}: must be (first step, last step), "
             "or (0, 0) for no trace"

@@ -79,7 +79,8 @@ class Defects:
             _raise_first(path, noun, numbers, text)
         self.records += [Defect(str(path), f"{noun} {n}", kind, text) for n in numbers[:SHOWN]]
         if len(numbers) > SHOWN:
-            self.more[str(path), kind, text] = len(numbers) - SHOWN
+            key = (str(path), kind, text)
+            self.more[key] = self.more.get(key, 0) + len(numbers) - SHOWN
 
 
 def _raise_first(path: Any, noun: str, numbers: list[int], text: str) -> NoReturn:

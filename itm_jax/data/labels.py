@@ -32,7 +32,7 @@ def label_bank(config, split: Split, text: TextInput) -> np.ndarray | None:
 
 def uses_bank(config, split: Split) -> bool:
     """Returns whether the model reads the labels of a split from a label bank, which the pretrained encoder makes."""
-    asked = fields_of(config.model.name).labels == "bank" and config.model.regions.labels is not False
+    asked = fields_of(config.model.name).labels == "encoded" and config.model.regions.labels is not False
     return asked and split.labels is not None and not learns_labels(config)
 
 

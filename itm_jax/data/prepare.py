@@ -1,5 +1,7 @@
 """Completes a config, once, into a frozen copy, and opens the splits and the text side that it names.
 
+The text side is the tokenizer, the vocabulary and the pretrained encoder (`TextInput`).
+
 The code that follows `prepare` reads complete values: the sizes of the text encoder, the fields that model and variant
 decide, the priors that the data set has. The config that is handed in is never changed.
 """
@@ -14,6 +16,8 @@ from itm_jax.config.default import default_config
 from itm_jax.config.derived import complete
 from itm_jax.config.fields import check_evaluable
 from itm_jax.config.model_fields import fields_of, uses_edges
+from itm_jax.config.plugins import is_own
+from itm_jax.config.validation import model_problems
 from itm_jax.data.labels import label_bank, label_indices, learns_labels
 from itm_jax.data.pipeline import TextSplit, usable_buckets
 from itm_jax.data.splits import read_splits
@@ -50,29 +54,40 @@ def prepare(
     Args:
         config: any config; it stays as it is.
         names: the splits to open. Without `trained` the first one is the train split, which decides the priors.
-        workdir: of the run; it keeps the vocabulary of a BiGRU once the run has begun.
+        workdir: the run's directory. Once the run has begun, the vocabulary of a BiGRU is read from there.
         trained: the config of the finished run that is evaluated; it decides the priors.
 
     Raises:
-        InputError: data, text side or config are not usable, or more than the evaluated data differs from `trained`.
+        InputError: data, text side or config are not usable, or the config differs from `trained` in a field other than
+            the data that is evaluated.
     """
     if trained is None:
         return complete_on(config, read_splits(config, names), workdir=workdir)
+    _check_own_model(config)
     text = load_text(config, workdir=workdir)
     completed = _with_priors_of_run(_with_text_fields(complete(config), text), trained)
     check_evaluable(completed, trained)
     return Prepared(ml_collections.FrozenConfigDict(completed), text, tuple(read_splits(config, names)))
 
 
-def complete_on(config, splits: Sequence[Split], *, workdir: pathlib.Path | None = None) -> Prepared:
+def complete_on(
+    config, splits: Sequence[Split], *, workdir: pathlib.Path | None = None, text: TextInput | None = None
+) -> Prepared:
     """Completes a config with splits that are already open; the first one is the train split.
 
     Raises:
         InputError: text side or config are not usable, or the config asks for a prior that the train split lacks.
     """
-    text = load_text(config, workdir=workdir, captions=splits[0].captions)
+    _check_own_model(config)
+    text = text or load_text(config, workdir=workdir, captions=splits[0].captions)
     completed = _with_priors(_with_text_fields(complete(config), text), splits[0])
     return Prepared(ml_collections.FrozenConfigDict(completed), text, tuple(splits))
+
+
+def _check_own_model(config) -> None:
+    """Raises InputError where a setting does not fit a model of the user's own; other models are checked before."""
+    for problem in model_problems(config) if is_own(config.model.name) else ():
+        raise InputError(problem)
 
 
 def _with_text_fields(config: ml_collections.ConfigDict, text: TextInput) -> ml_collections.ConfigDict:
@@ -88,7 +103,7 @@ def _with_priors(config: ml_collections.ConfigDict, train: Split) -> ml_collecti
     model, regions, graph = fields_of(config.model.name), config.model.regions, config.model.graph
     if model.labels == "index" and train.labels is not None and not regions.label_names:
         regions.label_names = tuple(train.label_names)
-    for name, used in (("boxes", model.boxes), ("labels", model.labels == "bank")):
+    for name, used in (("boxes", model.boxes), ("labels", model.labels == "encoded")):
         available = getattr(train, name) is not None
         if used and regions[name] and not available:
             raise InputError(f"config.model.regions.{name}=True: {train.source} has no {name}; leave the field out")
@@ -96,9 +111,14 @@ def _with_priors(config: ml_collections.ConfigDict, train: Split) -> ml_collecti
             regions[name] = available
     if model.boxes:
         _set_neighbourhood(graph, train)
-    if model.labels == "bank" and regions.labels and learns_labels(config) and not regions.label_names:
+    if model.labels == "encoded" and regions.labels and learns_labels(config) and not regions.label_names:
         regions.label_names = tuple(train.label_names)
-    if model.reads_field("model.alignment") and config.model.alignment.gamma and train.captions_per_image < 2:
+    if (
+        model.reads is not None
+        and model.reads_field("model.alignment")
+        and config.model.alignment.gamma
+        and train.captions_per_image < 2
+    ):
         raise InputError(
             f"config.model.alignment.gamma={config.model.alignment.gamma}: {train.source} has one caption per image, "
             "and the corpus prior needs several; leave the field out"
@@ -131,7 +151,7 @@ def _with_priors_of_run(config: ml_collections.ConfigDict, trained) -> ml_collec
 def check_priors(config, split: Split) -> None:
     """Raises InputError where a split lacks boxes, labels or dependency edges that the run's model needs."""
     model, graph = fields_of(config.model.name), config.model.graph
-    for name, used in (("boxes", model.boxes), ("labels", model.labels == "bank")):
+    for name, used in (("boxes", model.boxes), ("labels", model.labels == "encoded")):
         if used and config.model.regions[name] and getattr(split, name) is None:
             raise InputError(
                 f"{split.source}: has no {name}, which config.model.regions.{name}=True needs; add them, or train with "

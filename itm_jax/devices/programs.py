@@ -36,7 +36,7 @@ def device_memory(device: Any) -> int | None:
     return min(machine, int(limit) if limit.isdecimal() else machine) // jax.local_device_count()
 
 
-def memory_of(compiled: jax.stages.Compiled) -> tuple[int, int] | None:
+def memory_of(compiled: Any) -> tuple[int, int] | None:
     """Returns the bytes of a program's arguments, which stay, and of what it needs besides them while it runs.
 
     Both are for each device. None where the backend does not say.

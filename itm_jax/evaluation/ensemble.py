@@ -9,43 +9,50 @@ import numpy as np
 from itm_jax.config.fields import FREE_FIELDS, flatten, read_json, set_field
 from itm_jax.data.splits import read_split
 from itm_jax.errors import InputError
-from itm_jax.evaluation.open_run import OpenRun, open_run
+from itm_jax.evaluation.open_run import open_run
 from itm_jax.evaluation.rank import Scored
 from itm_jax.evaluation.truth import check_truth, truth_of
 from itm_jax.files import write_whole
 from itm_jax.metrics.eccv import truth_metrics
 from itm_jax.metrics.retrieval import Ranks, protocol_metrics, protocol_ranks
 from itm_jax.models.variables import count_params
+from itm_jax.runs.checkpoints import Record
 from itm_jax.runs.lock import workdir_lock
 from itm_jax.runs.provenance import config_hash
 from itm_jax.runs.results import results, results_name, to_text, write_ranks
+from itm_jax.structs import Split
 
 # Data fields that every member takes from the command.
 EVALUATED = ("source", "name", "dir", "test_split", "scenes", "alter")
 
 
 class Member(NamedTuple):
-    """An open run and its scores."""
+    """The scores of a run, and what a results file says of it; neither its parameters nor its data are kept."""
 
-    run: OpenRun
+    config: Any
+    split: Split
     scored: Scored
+    step: int
+    record: Record
+    trained_on: dict[str, Any]
+    params: int
 
     def describe(self) -> dict[str, Any]:
         """Returns what identifies the run as a member of an ensemble."""
-        config = self.run.config
         return {
-            "model": config.model.name,
-            "variant": config.model.variant,
-            "seed": config.seed,
-            "step": self.run.step,
-            "config_hash": config_hash(config),
+            "model": self.config.model.name,
+            "variant": self.config.model.variant,
+            "seed": self.config.seed,
+            "step": self.step,
+            "config_hash": config_hash(self.config),
         }
 
 
 def score_member(config, workdir: pathlib.Path) -> Member:
     """Scores the test split of `config` with the best checkpoint of the run in `workdir`."""
     run = open_run(config, workdir)
-    return Member(run, run.scores())
+    params = count_params(run.variables["params"])
+    return Member(run.config, run.data.split, run.scores(), run.step, run.record, run.trained_on, params)
 
 
 def member_config(config, run: pathlib.Path) -> Any:
@@ -62,8 +69,8 @@ def member_config(config, run: pathlib.Path) -> Any:
 
 def check_members(runs: Sequence[pathlib.Path], members: Sequence[Member]) -> None:
     """Raises InputError where a member is unfinished, or two members differ in data or in their selection split."""
-    first = members[0].run
-    for path, (member, _) in zip(runs, members, strict=True):
+    first = members[0]
+    for path, member in zip(runs, members, strict=True):
         step, total = member.record.step, member.record.progress.total_steps
         if step < total:
             raise InputError(f"{path}: stopped at step {step} of {total}; finish it first")
@@ -107,19 +114,19 @@ def evaluate_ensemble(config, runs: Sequence[pathlib.Path], workdir: pathlib.Pat
         content["members"] = [m.describe() | {"run": str(run)} for run, m in zip(runs, members, strict=True)]
         trained = read_json(runs[0] / "config.json")
         trained.data.dir = config.data.dir  # the data may have moved; their content was compared above
-        path = workdir / results_name(members[0].run.config, trained)
-        write_ranks(path, ranks, members[0].run.data.split)
+        path = workdir / results_name(members[0].config, trained)
+        write_ranks(path, ranks, members[0].split)
         write_whole(path, to_text(content))
     return content, path
 
 
 def _results_of(members: Sequence[Member]) -> tuple[dict[str, Any], dict[str, Ranks]]:
-    first = members[0].run
-    split = first.data.split
+    first = members[0]
+    split = first.split
     scores = np.asarray(sum(m.scored.scores for m in members) / len(members))
     ranks = protocol_ranks(scores, split.caption_image_index)
     truth = truth_of(first.config, split)
-    trained = sum(m.run.record.progress.train_seconds for m in members)
+    trained = sum(m.record.progress.train_seconds for m in members)
     content = results(
         first.config,
         split,
@@ -128,10 +135,10 @@ def _results_of(members: Sequence[Member]) -> tuple[dict[str, Any], dict[str, Ra
         trained_on=first.trained_on,
         metrics=protocol_metrics(ranks, split.caption_image_index) | (truth_metrics(scores, truth) if truth else {}),
         seconds={"train": trained} | {k: sum(m.scored.seconds[k] for m in members) for k in members[0].scored.seconds},
-        params=sum(count_params(m.run.variables["params"]) for m in members),
+        params=sum(m.params for m in members),
     )
     for key in ("step", "selection", "seed", "config_hash", "finished", "variant"):
         del content[key]
     content["model"] = "ensemble"
-    content["trained_by"] = sorted({code for m in members for code in m.run.record.progress.code})
+    content["trained_by"] = sorted({code for m in members for code in m.record.progress.code})
     return content, ranks

@@ -4,6 +4,7 @@ import contextlib
 import pathlib
 from typing import Any
 
+from itm_jax.config.fields import read_json
 from itm_jax.devices import distributed
 from itm_jax.evaluation.open_run import OpenRun, open_run
 from itm_jax.evaluation.rank import Ranked
@@ -43,6 +44,7 @@ def evaluate(config, workdir: str | pathlib.Path) -> tuple[dict[str, Any], pathl
         InputError: the workdir holds no run, or a run of another model.
     """
     workdir = pathlib.Path(workdir).expanduser()
+    read_json(workdir / "config.json")  # a workdir without a run is refused before anything is written there
     with workdir_lock(workdir) if distributed.first() else contextlib.nullcontext():
         run = open_run(config, workdir)
         ranked, content = results_of(run)

@@ -56,11 +56,11 @@ class Scorer:
     variables: Any
 
     def encode(self) -> Encoded:
-        """The encodings of the split."""
+        """Returns the encodings of the split."""
         return encode_split(self.encoders, self.variables, self.data, config=self.config, mesh=self.mesh)
 
     def scores_of(self, encoded: Encoded) -> Float[np.ndarray, "i t"]:
-        """The scores of encoded items, in the order of the split; their encodings may have several shapes."""
+        """Returns the scores of encoded items in the order of the split; captions come in groups of equal length."""
         score, tile = Partial(self.encoders.score, self.variables), self.config.eval.tile
         blocks = [score_matrix(score, encoded.images, part, tile=tile, mesh=self.mesh) for _, part in encoded.captions]
         if len(blocks) == 1:
@@ -68,7 +68,7 @@ class Scorer:
         return np.concatenate(blocks, axis=1)[:, np.argsort(np.concatenate([index for index, _ in encoded.captions]))]
 
     def scores(self) -> Scored:
-        """The score of every image with every caption of the split."""
+        """Returns the score of every image with every caption of the split."""
         began = time.perf_counter()
         encoded = self.encode()
         between = time.perf_counter()
@@ -76,7 +76,7 @@ class Scorer:
         return Scored(scores, {"encode": between - began, "score": time.perf_counter() - between})
 
     @property
-    def holds_scores(self) -> bool:
+    def can_hold_scores(self) -> bool:
         """Whether all scores of the split fit in `eval.matrix_gb`."""
         return self.gigabytes <= self.config.eval.matrix_gb
 
@@ -86,13 +86,13 @@ class Scorer:
         return 4 * self.data.split.num_images * len(self.data.split.captions) / 1e9
 
     def ranks(self) -> Ranked:
-        """The ranks of all queries of the split.
+        """Returns the ranks of all queries of the split.
 
         Scores that would fill more than `eval.matrix_gb` are reduced to ranks tile by tile. The seconds of ranking are
         then counted under `score`.
         """
         owner = self.data.split.caption_image_index
-        if self.holds_scores:
+        if self.can_hold_scores:
             scores, seconds = self.scores()
             began = time.perf_counter()
             ranks = protocol_ranks(scores, owner)

@@ -35,7 +35,7 @@ def ranks_and_truth(scorer: Scorer) -> tuple[Ranked, dict[str, dict[str, float]]
         InputError: the ground truth cannot be read, or the scores that it needs do not fit in `eval.matrix_gb`.
     """
     truth = truth_of(scorer.config, scorer.data.split)
-    if truth is not None and not scorer.holds_scores:
+    if truth is not None and not scorer.can_hold_scores:
         raise InputError(
             "config.eval.ground_truth: needs the matrix of all scores; set config.eval.matrix_gb above "
             f"{scorer.gigabytes:.2g}"

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from itm_jax.modules.numerics import NEG, l2_normalize
+from itm_jax.structs import AnyArray
 
 
-def excluded_pairs(image: Int[Array, " b"], *, same_image: str, num_negatives: int) -> Bool[Array, "b b"]:
+def excluded_pairs(image: Int[AnyArray, " b"], *, same_image: str, num_negatives: int) -> Bool[Array, "b b"]:
     """Returns True where column j is no negative of row i.
 
     Args:

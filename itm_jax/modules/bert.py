@@ -50,7 +50,7 @@ class Attention(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b l e"], mask: Bool[Array, "b l"], *, train: bool) -> Float[Array, "b l e"]:
+    def __call__(self, x: Float[Array, "b l e"], mask: Bool[AnyArray, "b l"], *, train: bool) -> Float[Array, "b l e"]:
         """Returns the attended values, projected."""
         c = self.config
         heads, width = c.num_heads, c.hidden_size // c.num_heads
@@ -73,7 +73,7 @@ class Layer(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b l e"], mask: Bool[Array, "b l"], *, train: bool) -> Float[Array, "b l e"]:
+    def __call__(self, x: Float[Array, "b l e"], mask: Bool[AnyArray, "b l"], *, train: bool) -> Float[Array, "b l e"]:
         """Returns the layer's output."""
         c = self.config
         norm = functools.partial(nn.LayerNorm, epsilon=c.layer_norm_eps, dtype=self.dtype)

@@ -33,7 +33,8 @@ def config_hash(config: Any) -> str:
 def code_version() -> dict[str, str]:
     """The package's version, and a hash of its sources that changes with any edit."""
     root = pathlib.Path(itm_jax.__file__).parent
-    files = sorted(p for p in root.rglob("*.py"))
+    # A wheel has the configs in the package, a checkout beside it.
+    files = sorted(p for p in root.rglob("*.py") if p.relative_to(root).parts[0] != "configs")
     parts = [part for p in files for part in (p.relative_to(root).as_posix().encode(), p.read_bytes())]
     return {"version": itm_jax.__version__, "source": _short_hash(*parts)}
 

@@ -59,7 +59,7 @@ def check_vocabulary(text: TextInput, other: pathlib.Path) -> None:
         raise InputError(f"{path}: not the vocabulary of this run; set config.model.text.vocab={path} to use it")
 
 
-def write_files(config, text: TextInput, workdir: pathlib.Path, splits) -> None:
+def write_run_files(config, text: TextInput, workdir: pathlib.Path, splits) -> None:
     """Writes config.json, the vocabulary of a BiGRU, and for a new run the fingerprints of its splits (`splits`)."""
     if splits:
         data = {s.name: describe_split(s) for s in splits}

@@ -111,7 +111,8 @@ def load_table(path: pathlib.Path) -> Table:
     Raises:
         InputError: there is no such table, its file is broken, or its rows do not fit together.
     """
-    path = find_config(f"tables/{path}" if path.parent == pathlib.Path() else str(path)) or path
+    if not path.is_file():
+        path = find_config(f"tables/{path}" if path.parent == pathlib.Path() else str(path)) or path
     if path.suffix != ".py" or not path.is_file():
         near = sorted(p.stem for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
         raise InputError(f"{path}: no such table (a .py file)" + (f"; there are {', '.join(near)}" if near else ""))

@@ -114,7 +114,10 @@ def _gradients(items: Items) -> None:
     flat = jax.tree_util.tree_leaves_with_path(gradients)
     for path, gradient in flat:
         assert np.isfinite(gradient).all(), f"gradients: {jax.tree_util.keystr(path)} is not finite"
-    assert any(np.asarray(gradient).any() for _, gradient in flat), "gradients: all of them are 0"
+    params, features = gradients
+    assert np.asarray(features).any(), "gradients: none reaches the features of the regions"
+    words = params.get("text_encoder", params)
+    assert any(np.asarray(x).any() for x in jax.tree.leaves(words)), "gradients: none reaches the text encoder"
 
 
 def _bfloat16(items: Items, scores: np.ndarray) -> None:

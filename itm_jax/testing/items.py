@@ -57,18 +57,19 @@ class Items:
 
     @functools.cached_property
     def _gradient(self):
-        def loss(params, regions, tokens):
+        def loss(params, features, regions, tokens):
+            regions = dataclasses.replace(regions, features=features)
             variables = self.variables | {"params": params}
             keys = dict(zip(("aggregation", "dropout"), jax.random.split(jax.random.key(0)), strict=True))
             encoded, _ = self.model.apply(variables, regions, tokens, train=True, rngs=keys, mutable=["batch_stats"])
             scores = self.model.apply(variables, *encoded, method="score")
             return triplet_loss(scores, margin=0.2, hardest=True)
 
-        return jax.jit(jax.grad(loss))
+        return jax.jit(jax.grad(loss, argnums=(0, 1)))
 
     def gradient(self, regions: Regions, tokens: Tokens) -> Any:
-        """The gradient of the hardest triplet loss in training, by parameter."""
-        return self._gradient(self.variables["params"], regions, tokens)
+        """The gradient of the hardest triplet loss in training: by parameter, and by feature."""
+        return self._gradient(self.variables["params"], regions.features, regions, tokens)
 
 
 def tiny(config: Any) -> ml_collections.ConfigDict:
@@ -76,11 +77,16 @@ def tiny(config: Any) -> ml_collections.ConfigDict:
     config = mutable_copy(config)
     config.data.update({"source": "scenes", "name": "scenes", "batch_size": 8, "eval_batch_size": 8})
     config.data.update({"max_tokens": 32, "token_buckets": (24, 32), "train_split": "train", "dev_split": "dev"})
+    config.data.update(
+        {"bank": "host", "train_share": 1.0, "alter": {"regions": 0, "permuted_labels": 0.0, "noisy_words": 0.0}}
+    )
     config.data.scenes.update({"train": 16, "dev": 4, "test": 4, "regions": 6, "features": 12})
     config.model.width, config.model.graph.heads = 16, 2
     config.model.text.update({"pretrained": None, "vocab": None, "trainable": True, "num_layers": 1, "num_heads": 2})
     config.model.text.update({"hidden_size": 16, "intermediate_size": 16, "max_positions": 32, "min_count": 1})
     config.train.update({"epochs": 1.0, "eval_every_epochs": 1.0, "log_every": 1, "checkpoint_every": 0})
+    config.train.update({"text_parts": 1, "remat": False, "profile": (0, 0)})
+    config.init_from = None
     return config
 
 
@@ -94,9 +100,15 @@ def tiny_items(config: Any) -> Items:
     count = batch.regions.mask.shape[1]
     valid = np.arange(count)[None] < count - np.arange(COUNT)[:, None]
     on_device = jax.tree.map(jnp.asarray, (dataclasses.replace(batch.regions, mask=valid), batch.tokens))
-    variables = {"params": state.params, "batch_stats": state.batch_stats, **data.constants}
+    variables = {"params": _moved(state.params), "batch_stats": state.batch_stats, **data.constants}
     variables = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), variables)  # on one device
     return Items(prepared.config, build(prepared.config.model), variables, *on_device)
+
+
+def _moved(params: Any) -> Any:
+    """Returns parameters after some training, as it were: parts that start as 0 or as the identity take part too."""
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda x: np.asarray(x) + 0.1 * rng.standard_normal(x.shape, np.float32), params)
 
 
 def images_of(regions: Regions, rows: Sequence[int]) -> Regions:

@@ -31,7 +31,7 @@ from itm_jax.runs import checkpoints
 from itm_jax.runs.lock import workdir_lock
 from itm_jax.runs.progress import Progress
 from itm_jax.runs.records import NoRecords, Records
-from itm_jax.runs.workdir import check_data, check_workdir, read_data, write_files
+from itm_jax.runs.workdir import check_data, check_workdir, read_data, write_run_files
 from itm_jax.structs import TrainState
 from itm_jax.terminal import say
 from itm_jax.training.build import Run, Step, build_run, build_step
@@ -69,18 +69,18 @@ def train(config, workdir: str | pathlib.Path, *, check_test: bool = False) -> N
         train_data, dev_data = (prepared.with_text(split) for split in train_and_dev)
         run = build_run(prepared.config, prepared.text, train_data)
         state, progress = first_state(run, workdir)
-        write = functools.partial(write_files, run.config, run.text, workdir, None if recorded else train_and_dev)
+        write = functools.partial(write_run_files, run.config, run.text, workdir, None if recorded else train_and_dev)
         if int(state.step) < progress.total_steps:
             step = _compiled(run, train_data, state, write)
             _loop(run, step, train_data, dev_data, state, progress, workdir)
-        elif distributed.first():
+        elif distributed.first():  # the run is finished: its config and vocabulary are written again
             write()
 
 
 def _compiled(run: Run, data: TextSplit, state: TrainState, write: Callable[[], None]) -> Step:
     """Compiles the step for the largest batch, and calls `write` once the step is known to fit.
 
-    A run that does not fit writes nothing, so that it can take the same workdir with smaller fields.
+    If the step does not fit, nothing is written: you can start again in the same workdir with a smaller batch.
     """
     step = build_step(run, data, state)
     largest = largest_batch(data, run.config.data.batch_size, run.mesh, regions=step.bank is None)
@@ -103,27 +103,28 @@ def _loop(
 ) -> None:
     """Repeats the step to the end of the run. Logs, evaluates on dev, saves, and stops on request."""
     config, epoch = run.config, run.steps_per_epoch
-    first, total = int(state.step), progress.total_steps
+    start, total = int(state.step), progress.total_steps
     batches = pipeline.train_batches(
         train_data,
         batch_size=config.data.batch_size,
         seed=config.seed,
-        start=first,
+        start=start,
         prefetch=config.data.prefetch,
         regions=step_function.bank is None,
         part=own_rows(run.mesh, config.data.batch_size),
     )
     encoders = make_encoders(run.model, run.mesh)
     eval_every = max(1, round(config.train.eval_every_epochs * epoch))
-    records = Records(workdir, first, progress) if distributed.first() else NoRecords()
+    records = Records(workdir, start, progress) if distributed.first() else NoRecords()
     profile = Profile(config.train.profile if distributed.first() else (0, 0), workdir)
-    stop, speed = StopSignal(), Speed(first, config.data.batch_size)
+    stop, speed = StopSignal(), Speed(start, config.data.batch_size)
     try:
-        for step in range(first + 1, total + 1):
+        for step in range(start + 1, total + 1):
             profile.before(step)
-            # No implicit transfer to or from the devices is allowed here: it would wait for the step.
-            with jax.profiler.StepTraceAnnotation("train", step_num=step), jax.transfer_guard("disallow"):
-                state, metrics = step_function(state, put_part(next(batches), run.mesh))
+            with jax.profiler.StepTraceAnnotation("train", step_num=step):
+                batch = put_part(next(batches), run.mesh)
+                with jax.transfer_guard("disallow"):  # any other transfer would make the host wait for the devices
+                    state, metrics = step_function(state, batch)
             profile.after(step, state)
             logged = step % config.train.log_every == 0 or step == total
             if logged:
@@ -132,18 +133,20 @@ def _loop(
                 records.train(step, values, step / epoch, speed.at(step))
                 if values["skipped"] > config.train.max_skipped or values["skipped"] == total:
                     records.wait()
-                    what = f"{values['skipped']:.0f} steps had a non-finite loss, gradient or outcome"
+                    what = (
+                        f"{values['skipped']:.0f} steps had NaN or Inf in the loss, the gradient or the new parameters"
+                    )
                     raise diverged(run, workdir, step, what, survivable=values["skipped"] < total)
             evaluated = step % eval_every == 0 or step == total
             if evaluated:
                 variables = {"params": state.params, "batch_stats": state.batch_stats}
                 scorer = Scorer(config, dev_data, run.mesh, encoders, variables)
-                metrics_on_dev, after = _select(run, scorer, step, progress, workdir)
-                records.dev(step, metrics_on_dev, best=after.best_step == step)
-                progress = after
+                metrics_on_dev, new_progress = _evaluate_on_dev(run, scorer, step, progress, workdir)
+                records.dev(step, metrics_on_dev, best=new_progress.best_step == step)
+                progress = new_progress
                 speed.restart(step)
             stopped = False
-            if logged or evaluated or distributed.alone():  # several processes do not ask one another at every step
+            if logged or evaluated or distributed.alone():  # asking costs communication
                 stopped = distributed.any_of_them(stop.requested)
             periodic = config.train.checkpoint_every and step % config.train.checkpoint_every == 0
             if evaluated or periodic or stopped:
@@ -154,12 +157,12 @@ def _loop(
                     f"{workdir}: stopped by SIGTERM at step {step}, saved; run the same command to continue"
                 )
     finally:
-        profile.close()
         records.close()
         stop.restore()
+        profile.close()
 
 
-def _select(
+def _evaluate_on_dev(
     run: Run, scorer: Scorer, step: int, progress: Progress, workdir: pathlib.Path
 ) -> tuple[dict[str, Any], Progress]:
     """Returns the metrics on dev, and the progress, in which this step is the best one if its rSum is the best."""
@@ -191,7 +194,7 @@ class Speed:
 
 def diverged(run: Run, workdir: pathlib.Path, step: int, what: str, *, survivable: bool = False) -> DivergedError:
     """Returns the error that ends a diverged run: step, learning rate, last good checkpoint, and what to do."""
-    go_on = "raise config.train.max_skipped to continue from there, or " if survivable else ""
+    go_on = "set a larger config.train.max_skipped to continue from it, or " if survivable else ""
     return DivergedError(
         f"{workdir}: step {step}: {what}; the learning rate is {float(run.schedule(step - 1)):.3g}; last good "
         f"checkpoint: {checkpoints.newest_path(workdir)}; {go_on}start again in another --workdir with a lower "

@@ -18,7 +18,7 @@ class Profile:
 
     def before(self, step: int) -> None:
         """Starts the trace before its first step; call it before each step."""
-        if step == self._first:
+        if self._first <= step <= self._last and not self._running:
             jax.profiler.start_trace(str(self._folder))
             self._running = True
 

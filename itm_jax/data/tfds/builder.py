@@ -95,7 +95,7 @@ class PrecompBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # ty
         del dl_manager  # nothing is downloaded
         shards = {}
         for split in self._sources:
-            images, bar = range(split.num_images), Bar(split.name, split.num_images)
+            images, bar = range(split.num_images), Bar(split.name, split.num_images, live=False)
             size = max(1, SHARD_BYTES // split.features[0].nbytes)
             shards[split.name] = [partial(examples, split, images[i : i + size], True, bar) for i in images[::size]]
             size, name = ANNOTATIONS_PER_SHARD, split.name + ANNOTATIONS
