@@ -73,7 +73,7 @@ def config_of(flag: flags.FlagHolder, own: flags.FlagValues) -> ml_collections.C
 
 
 def check_flags_of_own_model(flag: flags.FlagHolder, own: flags.FlagValues) -> None:
-    """Raises InputError where a field on the command line has no effect on a model of the user's own, which it loads."""
+    """Raises InputError where a field on the command line has no effect on the user's own model, which it loads."""
     for problem in idle_flags(flag.value, config_flags.get_override_values(own[flag.name]), load_own=True):
         raise InputError(problem)
 

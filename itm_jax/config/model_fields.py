@@ -218,8 +218,8 @@ def derived(model: Any) -> dict[str, Any]:
 def idle_flags(config: Any, flags: Iterable[str], *, load_own: bool = False) -> Iterator[str]:
     """Yields a message for every field of `flags`, those on the command line, that has no effect on the model.
 
-    A model of the user's own is looked at only with `load_own`: its module may use JAX, and must not be loaded before the
-    processes of a run have met.
+    A model of the user's own is looked at only with `load_own`: its module may use JAX, and must not be loaded before
+    the processes of a run have met.
     """
     name = config.model.name
     text = config.model.text
