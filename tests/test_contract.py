@@ -74,6 +74,15 @@ class Tile(VSE):
         return super().score(images, captions) / len(captions)
 
 
+class HalfParameter(VSE):
+    def setup(self):
+        super().setup()
+        self.scale = self.param("scale", jax.nn.initializers.ones, (), self.dtype)
+
+    def score(self, images, captions):
+        return super().score(images, captions) * self.scale.astype(jnp.float32)
+
+
 class Constant(VSE):
     def score(self, images, captions):
         return 0 * super().score(images, captions)
@@ -89,6 +98,7 @@ class Constant(VSE):
         ("Nothing", "nothing valid: an image without regions scores 1"),
         ("Stopped", "gradients: none reaches the text encoder"),
         ("Tile", "batch: a score depends"),
+        ("HalfParameter", r"bfloat16: the parameter \['scale'\] is bfloat16"),
         ("Constant", "shapes: all scores are the same"),
     ],
 )

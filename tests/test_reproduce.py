@@ -70,7 +70,7 @@ def test_killed_in_the_middle_it_ends_with_the_same_numbers(tmp_path):
         assert process.poll() is None, process.stderr.read()
     process.send_signal(signal.SIGTERM)
     _, said = finish(process, 143)
-    assert "the same command continues" in said
+    assert "run the same command again to continue" in said
     done = list(runs.glob("scenes-afa-*/results.json"))
     assert len(done) == 1
     assert not list(runs.glob("scenes-vsepp-*/results.json"))

@@ -125,10 +125,12 @@ def _bfloat16(items: Items, scores: np.ndarray) -> None:
     model = mutable_copy(items.config.model)
     model.dtype = "bfloat16"
     other = dataclasses.replace(items, model=build(model))
-    for leaf in jax.tree.leaves(items.variables["params"]):
-        assert leaf.dtype == np.float32, f"bfloat16: a parameter is {leaf.dtype}, not float32"
     with jax.numpy_dtype_promotion("standard"):  # Flax's norms mix bfloat16 and float32 on purpose
+        params = other.abstract_params()
         low = other.scores(items.regions, items.tokens)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        where = jax.tree_util.keystr(path)
+        assert leaf.dtype == np.float32, f"bfloat16: the parameter {where} is {leaf.dtype}, not float32"
     assert low.dtype == np.float32, f"bfloat16: the scores are {low.dtype}, not float32"
     _same(
         scores, low, 0.1 * max(1.0, float(np.abs(scores).max())), "bfloat16: the scores are far from those of float32"

@@ -14,7 +14,8 @@ from itm_jax.config.fields import mutable_copy
 from itm_jax.data.prepare import prepare
 from itm_jax.losses.triplet import triplet_loss
 from itm_jax.models import build
-from itm_jax.structs import Regions, Tokens
+from itm_jax.models.variables import abstract_variables
+from itm_jax.structs import Batch, Regions, Tokens
 from itm_jax.training.build import build_run
 
 COUNT = 4  # items
@@ -54,6 +55,12 @@ class Items:
     def scores(self, regions: Regions, tokens: Tokens) -> np.ndarray:
         """The score of every image with every caption."""
         return np.asarray(self._score(self.variables, *self.encode(regions, tokens)))
+
+    def abstract_params(self) -> Any:
+        """The shapes and dtypes of the parameters that the model would be given at first."""
+        batch = Batch(self.regions, self.tokens, np.arange(COUNT, dtype=np.int32))
+        constants = {k: v for k, v in self.variables.items() if k not in ("params", "batch_stats")}
+        return abstract_variables(self.model, batch, constants)["params"]
 
     @functools.cached_property
     def _gradient(self):
