@@ -32,9 +32,8 @@ VARIANTS = {
         "loss.same_image": "keep",
     },
 }
-# Fields of `model.text` that a BiGRU does not read. A config file may set them all the same, so that a change of
-# `encoder` alone is an ablation.
-BERT_ONLY = (
+# Fields of `model.text` that describe a BERT encoder; a pretrained checkpoint fills them in.
+BERT_ARCHITECTURE = (
     "hidden_size",
     "num_layers",
     "num_heads",
@@ -43,8 +42,9 @@ BERT_ONLY = (
     "type_vocab_size",
     "activation",
     "layer_norm_eps",
-    "cache_dtype",
 )
+# A BiGRU does not read these. A config file may still set them, so that a change of `encoder` alone is an ablation.
+BERT_ONLY = (*BERT_ARCHITECTURE, "cache_dtype")
 MIXED = ("loss.tau", "loss.fold", "loss.stop_gradient")  # fields of negatives that are mixed with positives
 
 

@@ -11,22 +11,13 @@ from typing import Any
 from itm_jax import files
 from itm_jax.config import default as config_lib
 from itm_jax.config.fields import FREE_FIELDS, flatten, read_json
+from itm_jax.config.model_fields import BERT_ARCHITECTURE
 from itm_jax.errors import InputError
 from itm_jax.runs.results import ranks_path
 from itm_jax.tables.table import Row
 
 # Fields that a run fills in or changes itself: from a checkpoint, a vocabulary, or labels.
 FILLED = ("model.text.vocab_size", "model.regions.label_names", "model.graph.iou")
-OF_CHECKPOINT = (
-    "hidden_size",
-    "num_layers",
-    "num_heads",
-    "intermediate_size",
-    "max_positions",
-    "type_vocab_size",
-    "activation",
-    "layer_norm_eps",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +97,7 @@ def check_config_of(cell: Cell) -> None:
     values = flatten(read_json(path))
     filled = {*FILLED, *FREE_FIELDS}
     if cell.config.model.text.pretrained or cell.config.model.text.encoder == "gru":
-        filled |= {f"model.text.{name}" for name in OF_CHECKPOINT}
+        filled |= {f"model.text.{name}" for name in BERT_ARCHITECTURE}
     for name, wanted in flatten(cell.config).items():
         if name not in filled and wanted is not None and values[name] != wanted:
             raise InputError(
