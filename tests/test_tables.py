@@ -19,7 +19,7 @@ from support.runs import shrunk
 from itm_jax.bench.models import bench_plan
 from itm_jax.config.derived import complete
 from itm_jax.config.fields import to_json
-from itm_jax.data.prepare import _with_priors
+from itm_jax.data.prepare import with_priors
 from itm_jax.errors import InputError, TerminatedError
 from itm_jax.metrics.retrieval import Ranks, protocol_metrics
 from itm_jax.runs.results import read_ranks, write_ranks
@@ -254,8 +254,8 @@ def test_mean_spread_and_noise_by_hand(table, tmp_path):
     # pooled over both lines: sqrt((0 + 212²) / 2) = 150, of each mean 106, of the difference 150, known with 2 degrees of
     # freedom; queries add 106: 184, with 2 (184 / 150)^4 = 4.5 degrees, of whose t 97.5% are below 2.66
     assert b.noise
-    assert not collect._is_noise(-490.0, b.per_image, a.per_image, paired=True, of_seeds=150.0**2, freedom=2)
-    assert collect._is_noise(-486.0, b.per_image, a.per_image, paired=True, of_seeds=150.0**2, freedom=2)
+    assert not collect.is_noise(-490.0, b.per_image, a.per_image, paired=True, of_seeds=150.0**2, freedom=2)
+    assert collect.is_noise(-486.0, b.per_image, a.per_image, paired=True, of_seeds=150.0**2, freedom=2)
 
 
 def test_recalls_by_the_number_of_objects(table, tmp_path):
@@ -433,7 +433,7 @@ def test_cost_of_two_models_measured(tmp_path):
 
 def completed_without_text(config):
     """The config completed on data without boxes and labels, without reading its text encoder."""
-    return _with_priors(complete(config), Split("train", np.zeros((2, 36, 4)), ["a"] * 10, 5, ["x", "y"]))
+    return with_priors(complete(config), Split("train", np.zeros((2, 36, 4)), ["a"] * 10, 5, ["x", "y"]))
 
 
 def test_rows_of_a_table_differ_on_data_without_boxes_and_labels(tmp_path):

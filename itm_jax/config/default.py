@@ -45,7 +45,7 @@ def default_config() -> ml_collections.ConfigDict:
     c.data.alter = ml_collections.ConfigDict(
         {
             "regions": 0,  # each image keeps this many regions, the first ones; 0: all
-            "permuted_labels": 0.0,  # the share of the labels that change places, 0 to 1
+            "permuted_labels": 0.0,  # the share of the labels that are moved to other regions, 0 to 1
             "noisy_words": 0.0,  # the share of the words that are replaced or misspelt, 0 to 1
         }
     )

@@ -1,8 +1,8 @@
 """The table of models: the class of each, the fields it reads, its defaults, the data it uses, its invalid settings.
 
-The rest of the package asks this table; no other file lists models by name. A model of your own
-(`model.name=MODULE:CLASS`) is treated alike: its class may have an attribute `model_fields`, a `ModelFields`.
-Without that attribute the model may read every field.
+Configs, data, training and evaluation ask this table. Only the benchmarks and pictures that concern a single model know
+it by name. A model of your own (`model.name=MODULE:CLASS`) is treated alike: its class may have an attribute
+`model_fields`, a `ModelFields`. Without that attribute the model may read every field.
 """
 
 import dataclasses

@@ -84,7 +84,7 @@ def _first(features: Any, images: int, regions: int) -> Any:
 
 
 def permute_labels(split: Split, share: float) -> Split:
-    """Returns the split with a share of its region labels, drawn at random, in exchanged places."""
+    """Returns the split with a share of its region labels, drawn at random, moved to other regions."""
     if split.labels is None:
         raise InputError(f"config.data.alter.permuted_labels={share}: {split.source} has no labels; leave it out")
     labels = split.labels.reshape(-1).copy()

@@ -37,7 +37,7 @@ def uses_bank(config, split: Split) -> bool:
 
 
 def label_indices(config, split: Split) -> np.ndarray | None:
-    """Returns the row of the label bank or learned table for the label of each region, [i r]; None without labels.
+    """Returns, for each region, the row of its label in the table of label encodings, [i r]; None without labels.
 
     Row 0 of the learned table is for names that the train split does not have.
     """

@@ -55,7 +55,7 @@ class TextSplit:
         return gather_tokens(self.table, captions[part], length, self.states)
 
     def batch(self, captions: np.ndarray, *, regions: bool = True, part: slice = slice(None)) -> Batch:
-        """Returns the pairs (caption, its image) of the rows `part`, padded as the whole batch is.
+        """Returns the pairs (caption, its image) of the rows `part`, padded to the length of the whole batch.
 
         Args:
             captions: indices of the captions of the whole batch.

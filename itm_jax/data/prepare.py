@@ -80,7 +80,7 @@ def complete_on(
     """
     _check_own_model(config)
     text = text or load_text(config, workdir=workdir, captions=splits[0].captions)
-    completed = _with_priors(_with_text_fields(complete(config), text), splits[0])
+    completed = with_priors(_with_text_fields(complete(config), text), splits[0])
     return Prepared(ml_collections.FrozenConfigDict(completed), text, tuple(splits))
 
 
@@ -95,7 +95,7 @@ def _with_text_fields(config: ml_collections.ConfigDict, text: TextInput) -> ml_
     return config
 
 
-def _with_priors(config: ml_collections.ConfigDict, train: Split) -> ml_collections.ConfigDict:
+def with_priors(config: ml_collections.ConfigDict, train: Split) -> ml_collections.ConfigDict:
     """Sets the fields of `model.regions` that are not set: a prior is used where the train split has its data.
 
     Where the train split has no boxes, all pairs of regions attend to each other, and `model.graph.iou` becomes None.

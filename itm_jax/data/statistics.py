@@ -36,7 +36,7 @@ def word_prior(
         vocab_size: v.
 
     Returns:
-        float32. The mean over the pieces that occur counts as one more image of every piece. So a piece that does not
+        float32. Each piece gets one extra count: the mean of all pieces that occur. So a piece that does not
         occur has the mean, and no piece has 0 where any piece occurs in two captions of an image.
     """
     caption = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)

@@ -30,7 +30,7 @@ def split_batch(mesh: Mesh) -> NamedSharding:
 
 
 def spread(x, mesh: Mesh) -> NamedSharding:
-    """Returns the sharding that splits the first axis of x that divides evenly; without one, x is replicated."""
+    """Returns the sharding that splits the first axis of x that the devices divide; else each device has all of x."""
     for axis, size in enumerate(x.shape):
         if size and size % mesh.size == 0:
             return NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))

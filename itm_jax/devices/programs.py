@@ -37,7 +37,7 @@ def device_memory(device: Any) -> int | None:
 
 
 def memory_of(compiled: Any) -> tuple[int, int] | None:
-    """Returns the bytes of a program's arguments, which stay, and of what it needs besides them while it runs.
+    """Returns the bytes of a program's arguments, and the further bytes that it needs while it runs.
 
     Both are for each device. None where the backend does not say.
     """

@@ -19,7 +19,7 @@ class Encoders(NamedTuple):
     Attributes:
         images: (variables, regions) -> encodings.
         captions: (variables, tokens) -> encodings.
-        score: (variables, images, captions) -> [i t]. It is not compiled: its user compiles it for a tile.
+        score: (variables, images, captions) -> [i t]. It is not compiled: the caller compiles it for its tiles.
     """
 
     images: Callable[..., Any]

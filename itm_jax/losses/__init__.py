@@ -1,1 +1,1 @@
-"""Matching losses: hinge triplet and mixed negatives."""
+"""Matching losses: hinge triplet, mixed negatives, and which pairs are negatives."""

@@ -1,6 +1,7 @@
 """The objective of every model: hinge triplet terms 1-2, and AFA's half-margin terms 3-4 on mixed negatives.
 
 AFA: arXiv 2401.09725, section 2.4. CPFEAN and the baselines have terms 1-2 only.
+The field `loss.soft_negatives` names the mixed negatives, or what replaces them.
 """
 
 from typing import Any
@@ -56,7 +57,7 @@ def matching_loss(
     warmup: Bool[Array, ""],
     config: Loss,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Returns the objective, in float32, and its value on constant scores.
+    """Returns the objective, in float32, and the same loss where all scores are equal.
 
     Args:
         key: draws the mixing weights; may be None unless `soft_negatives` is mixup or hardest.
@@ -65,8 +66,8 @@ def matching_loss(
         captions: encodings of the captions, likewise.
         excluded: True where column j is no negative of row i (`losses.negatives.excluded_pairs`).
         warmup: True in the warm-up epoch, where terms 1-2 sum over all negatives instead of the hardest.
-        config: the `loss` section of a completed config. `soft_negatives="hinge"` is what the authors' code amounts to:
-            it writes its mixed scores on the diagonal, and then masks the diagonal out. Its terms 3-4 are therefore
+        config: the `loss` section of a completed config. `soft_negatives="hinge"` has the same effect as the authors'
+            code, which writes its mixed scores on the diagonal and then masks the diagonal out. Terms 3-4 are therefore
             terms 1-2 once more, with half the margin, in the warm-up too. `function` is a function of the user, called
             as `function(scores, excluded, config=, warmup=)` in place of all terms.
 

@@ -14,8 +14,8 @@ def excluded_pairs(image: Int[AnyArray, " b"], *, same_image: str, num_negatives
     Args:
         image: index of the image of each pair.
         same_image: "mask" excludes all captions of the query's image, "keep" only its own pair.
-        num_negatives: m > 0 leaves an image the m captions that follow it cyclically in the batch, and leaves a caption
-            the m images that precede it. This is a random subset, since batches are shuffled. 0 leaves all.
+        num_negatives: with m > 0, an image has as negatives only the m captions after it in the batch, and a caption
+            only the m images before it; the batch is a circle. The subset is random, as batches are shuffled. 0: all.
     """
     if same_image not in ("mask", "keep"):
         raise ValueError(f"same_image={same_image!r}: must be mask or keep")

@@ -25,7 +25,7 @@ def triplet_loss(
         scores: image i against caption j; the positives are on the diagonal.
         margin: α, in units of the score.
         hardest: True counts only the negative with the highest score, False sums over all negatives.
-        same_image: True where image i also owns caption j, which is then no negative. The diagonal never is one.
+        same_image: True where caption j also belongs to image i. These pairs are not negatives, nor is the diagonal.
 
     Returns:
         The loss, at least float32. A query without negatives adds 0.

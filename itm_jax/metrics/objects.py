@@ -100,7 +100,8 @@ def object_counts(split: Split) -> Int[np.ndarray, " i"] | None:
 
     The source may give this number. Otherwise it is counted from the labels: regions with the same name whose boxes
     overlap are one object, and the first of them counts. Where some of the split's names are COCO classes, only those
-    count. But where other names are people, the names are of a larger vocabulary, as Visual Genome's, and all count.
+    count. If a name such as man or woman occurs, the labels come from a larger vocabulary (for example Visual Genome).
+    Then all names count.
 
     Returns:
         [i] numbers, or None where the source does not give them and the split has no boxes or labels.

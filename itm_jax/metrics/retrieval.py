@@ -54,16 +54,16 @@ def check_scores(finite: bool) -> None:
 
 
 def best_right(
-    own: Float[np.ndarray, " t"], owner: Int[np.ndarray, " t"], images: int
+    right: Float[np.ndarray, " t"], owner: Int[np.ndarray, " t"], images: int
 ) -> tuple[Float[np.ndarray, " i"], Int[np.ndarray, " i"]]:
-    """Returns the score of each image's best own caption, and how many of its own captions reach that score.
+    """Returns the score of each image's best right caption, and how many right captions have that score.
 
-    Those captions must not be counted as wrong. `own` is the score of each caption with its image.
+    Those captions must not be counted as wrong. `right` is the score of each caption with its image.
     """
-    check_scores(bool(np.isfinite(own).all()))
-    best = np.full(images, -np.inf, own.dtype)
-    np.maximum.at(best, owner, own)
-    return best, np.bincount(owner, weights=own >= best[owner], minlength=images).astype(np.int32)
+    check_scores(bool(np.isfinite(right).all()))
+    best = np.full(images, -np.inf, right.dtype)
+    np.maximum.at(best, owner, right)
+    return best, np.bincount(owner, weights=right >= best[owner], minlength=images).astype(np.int32)
 
 
 def query_ranks(scores, caption_image_index) -> tuple[Int[np.ndarray, " i"], Int[np.ndarray, " t"]]:

@@ -1,4 +1,4 @@
-"""Models compose modules as the papers do; `build` makes one from the `model` section of a config."""
+"""The models of the papers, put together from modules; `build` makes one from the `model` section of a config."""
 
 import dataclasses
 

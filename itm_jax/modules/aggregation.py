@@ -1,9 +1,9 @@
 """AFA step 2, feature aggregation (paper section 2.2): merge each item's most similar pairs of rows.
 
 The steps are those of the paper, in its order: shuffle the rows, split them into sources and destinations, pair each
-source with its most similar destination, merge the most similar pairs, keep the rest. All items of a batch are merged
-at once, with static shapes. In the paper's variant the result of an item depends neither on its padding nor on the
-other items; in training it depends on the item's place in the batch, which gives its random key.
+source with its most similar destination (bipartite matching), merge the most similar pairs, keep the rest. All items of
+a batch are merged at once, with static shapes. In the paper's variant the result of an item depends neither on
+its padding nor on the other items; in training it depends on the item's place in the batch, which gives its random key.
 """
 
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""CPFEAN steps 2 and 3: graph reasoning over regions and over words (arXiv 2311.02183, our reading)."""
+"""CPFEAN steps 2 and 3: the region graph (visual Transformer) and the word graph (GCN), arXiv 2311.02183."""
 
 import flax.linen as nn
 import jax

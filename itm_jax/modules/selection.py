@@ -1,4 +1,4 @@
-"""AFA step 3, feature selection (paper section 2.3): from an item's rows to one vector, dimension by dimension."""
+"""AFA step 3, feature selection (paper section 2.3): one vector from an item's rows, by maximum, mean or GPO."""
 
 import flax.linen as nn
 import jax.numpy as jnp

@@ -41,7 +41,7 @@ def _cut(tree: Any, tile: int, place: Callable[[Any], Any]) -> Iterator[Block]:
 
 
 class Tiles:
-    """The tiles of all pairs. Captions pass by once, block after block, and each block meets every block of images.
+    """The tiles of all pairs. Each block of captions is used once, against every block of images.
 
     Attributes:
         mesh: the devices over which a block of images is split by rows. The tile is rounded up to a multiple of them.

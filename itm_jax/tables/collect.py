@@ -179,11 +179,11 @@ def _compared(line: Line, reference: Line | None, spread: Spread) -> Line:
     a, b = mine.mean(axis=0), others.mean(axis=0)
     difference = float(a.sum(axis=1).mean() - b.sum(axis=1).mean())
     paired = bool(line.images & reference.images)
-    noise = _is_noise(difference, a, b, paired=paired, of_seeds=of_seeds, freedom=spread.freedom)
+    noise = is_noise(difference, a, b, paired=paired, of_seeds=of_seeds, freedom=spread.freedom)
     return dataclasses.replace(line, difference=difference, noise=noise)
 
 
-def _is_noise(difference: float, a: np.ndarray, b: np.ndarray, *, paired: bool, of_seeds: float, freedom: int) -> bool:
+def is_noise(difference: float, a: np.ndarray, b: np.ndarray, *, paired: bool, of_seeds: float, freedom: int) -> bool:
     """Returns whether a difference of rSum is inside the noise of other images and other seeds, at 95%.
 
     `a` and `b` are [i 6] hits. The test is Student's t with the degrees of freedom of Welch and Satterthwaite: the
@@ -221,7 +221,7 @@ def _group(line: Line, reference: Line | None, counts: np.ndarray, chosen: np.nd
         spread = _pooled([mine, others])
         of_seeds = spread.variance / len(mine) + spread.variance / len(others)
         a, b = mine.mean(axis=0), others.mean(axis=0)
-        noise = _is_noise(difference, a, b, paired=True, of_seeds=of_seeds, freedom=spread.freedom)
+        noise = is_noise(difference, a, b, paired=True, of_seeds=of_seeds, freedom=spread.freedom)
     return Group(
         name=f"{least} objects" if least == most else f"{least} to {most} objects",
         images=int(chosen.sum()),

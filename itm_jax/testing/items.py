@@ -113,7 +113,7 @@ def tiny_items(config: Any) -> Items:
 
 
 def _moved(params: Any) -> Any:
-    """Returns parameters after some training, as it were: parts that start as 0 or as the identity take part too."""
+    """Returns parameters with noise added, so that parts that start as 0 or as the identity have an effect too."""
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda x: np.asarray(x) + 0.1 * rng.standard_normal(x.shape, np.float32), params)
 

@@ -33,7 +33,7 @@ def small(**changes):
 
 
 def awake(variables):
-    """Parameters after some training, as it were: the kernels that begin as 0 hold something."""
+    """Parameters in which the kernels that begin as 0 hold random numbers."""
 
     def fill(path, x):
         key = jax.random.key(zlib.crc32(jax.tree_util.keystr(path).encode()))
