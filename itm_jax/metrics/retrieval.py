@@ -181,15 +181,15 @@ def folds(owner: Int[np.ndarray, " t"], images: int) -> list[tuple[slice, Int[np
     return [(slice(f, f + FOLD), np.flatnonzero((owner >= f) & (owner < f + FOLD))) for f in starts]
 
 
-def fold_ranks(found: Sequence[tuple[slice, np.ndarray, tuple]], images: int, captions: int) -> dict[str, Ranks]:
+def fold_ranks(folds: Sequence[tuple[slice, np.ndarray, tuple]], images: int, captions: int) -> dict[str, Ranks]:
     """Returns `5fold_1k`: the ranks of all folds in the order of the split; nothing where there are no folds.
 
-    `found` has (rows, columns, ranks of images and of captions) for each fold.
+    `folds` has (rows, columns, ranks of images and of captions) for each fold.
     """
-    if not found:
+    if not folds:
         return {}
     out = Ranks(np.zeros(images, np.int32), np.zeros(captions, np.int32))
-    for rows, columns, (image_ranks, caption_ranks) in found:
+    for rows, columns, (image_ranks, caption_ranks) in folds:
         out.images[rows], out.captions[columns] = image_ranks, caption_ranks
     return {"5fold_1k": out}
 

@@ -67,7 +67,7 @@ def _wrapped(text: str, width: int = 60) -> str:
 
 
 @as_written
-def draw_matching(path: pathlib.Path, pixels: np.ndarray, boxes: np.ndarray, caption: str, found: Matching) -> None:
+def draw_matching(path: pathlib.Path, pixels: np.ndarray, boxes: np.ndarray, caption: str, matching: Matching) -> None:
     """Writes a picture: all regions coloured by their gates, then for each word the region that it took.
 
     Args:
@@ -75,39 +75,39 @@ def draw_matching(path: pathlib.Path, pixels: np.ndarray, boxes: np.ndarray, cap
         pixels: the image.
         boxes: [r 4] fractions of the image.
         caption: the caption as it is written.
-        found: the matching of the pair.
+        matching: the matching of the pair.
     """
-    rows = max(1, -(-len(found.words) // COLUMNS))
+    rows = max(1, -(-len(matching.words) // COLUMNS))
     figure = Figure(figsize=(4.2 + 1.7 * COLUMNS, max(4.4, 2.0 * rows)), layout="constrained")
     [[left, right]] = figure.subfigures(1, 2, squeeze=False, width_ratios=(4.2, 1.7 * COLUMNS))
     axes = left.subplots()
-    _show(axes, pixels, f"{_wrapped(caption, 44)}\nscore {found.score:.3f}", 10)
-    gate = np.ones(len(boxes)) if found.gate is None else found.gate
+    _show(axes, pixels, f"{_wrapped(caption, 44)}\nscore {matching.score:.3f}", 10)
+    gate = np.ones(len(boxes)) if matching.gate is None else matching.gate
     widest = max(float(gate.max()), 1e-9)  # all gates may be small; the colours compare them
     for region in np.argsort(gate):
-        if np.isfinite(found.cosines[region]).all():
+        if np.isfinite(matching.cosines[region]).all():
             share = float(gate[region]) / widest
             _box(axes, boxes[region], pixels.shape, GATES(share), 0.6 + 2.4 * share)
-    if found.gate is not None:
+    if matching.gate is not None:
         mappable = ScalarMappable(Normalize(0, widest), GATES)
         left.colorbar(mappable, ax=axes, location="bottom", shrink=0.7, label="gate of a region")
     grid = right.subplots(rows, COLUMNS, squeeze=False).ravel()
-    for axes in grid[len(found.words) :]:
+    for axes in grid[len(matching.words) :]:
         axes.axis("off")
-    for k, (word, region) in enumerate(zip(found.words, found.region_of_word, strict=True)):
-        weight = "" if found.prominence is None else f"\nweight {found.prominence[k]:.3f}"
-        _show(grid[k], pixels, f"{word}  {found.cosines[region, k]:.2f}{weight}")
+    for k, (word, region) in enumerate(zip(matching.words, matching.region_of_word, strict=True)):
+        weight = "" if matching.prominence is None else f"\nweight {matching.prominence[k]:.3f}"
+        _show(grid[k], pixels, f"{word}  {matching.cosines[region, k]:.2f}{weight}")
         _box(grid[k], boxes[region], pixels.shape, "red", 2.5)
     save(figure, path)
 
 
 @as_written
-def draw_merging(path: pathlib.Path, pixels: np.ndarray, boxes: np.ndarray, caption: str, found: Merging) -> None:
+def draw_merging(path: pathlib.Path, pixels: np.ndarray, boxes: np.ndarray, caption: str, merging: Merging) -> None:
     """Writes a picture: each pair of merged regions in one colour, and the merged word pieces below."""
-    shown = found.regions[:COLUMNS]
+    shown = merging.regions[:COLUMNS]
     count = max(1, len(shown))
     figure, [grid] = panels(1, 1 + count, figsize=(4 + 2.6 * count, 4))
-    _show(grid[0], pixels, f"{_wrapped(caption, 40)}\nscore {found.score:.3f}", 10)
+    _show(grid[0], pixels, f"{_wrapped(caption, 40)}\nscore {merging.score:.3f}", 10)
     for axes in grid[1:]:
         axes.axis("off")
     for k, (source, destination, cosine) in enumerate(shown):
@@ -115,6 +115,6 @@ def draw_merging(path: pathlib.Path, pixels: np.ndarray, boxes: np.ndarray, capt
         for region in (source, destination):
             _box(grid[0], boxes[region], pixels.shape, PAIRS(k), 2)
             _box(grid[k + 1], boxes[region], pixels.shape, PAIRS(k), 2, str(region))
-    pairs = [f"{found.words[s]} → {found.words[d]} ({cosine:.2f})" for s, d, cosine in found.pieces]
+    pairs = [f"{merging.words[s]} → {merging.words[d]} ({cosine:.2f})" for s, d, cosine in merging.pieces]
     figure.supxlabel("merged words: " + (", ".join(pairs) or "none"), fontsize=10)
     save(figure, path)

@@ -72,14 +72,14 @@ def answer(
 
 @as_written
 def draw_image_query(
-    path: pathlib.Path, split: Split, found: Answer, pixels: Callable[[int], np.ndarray | None]
+    path: pathlib.Path, split: Split, shown: Answer, pixels: Callable[[int], np.ndarray | None]
 ) -> None:
     """Writes a picture of an image and the captions that it found, with the right ones in green."""
     figure, [[left, right]] = panels(1, 2, figsize=(10, 2.6), width_ratios=(2.4, 7.6))
-    _show(left, pixels(found.query), str(split.ids[found.query]), "black")
-    left.set_title(f"image; first right caption at rank {found.rank + 1}", fontsize=9)
+    _show(left, pixels(shown.query), str(split.ids[shown.query]), "black")
+    left.set_title(f"image; first right caption at rank {shown.rank + 1}", fontsize=9)
     right.axis("off")
-    for k, (item, score, is_right) in enumerate(zip(found.items, found.scores, found.right, strict=True)):
+    for k, (item, score, is_right) in enumerate(zip(shown.items, shown.scores, shown.right, strict=True)):
         text = "\n".join(textwrap.wrap(split.captions[item], 88)[:2])
         right.text(
             0,
@@ -94,22 +94,22 @@ def draw_image_query(
 
 @as_written
 def draw_caption_query(
-    path: pathlib.Path, split: Split, found: Answer, pixels: Callable[[int], np.ndarray | None]
+    path: pathlib.Path, split: Split, shown: Answer, pixels: Callable[[int], np.ndarray | None]
 ) -> None:
     """Writes a picture of a caption and the images that it found, with the right one framed in green.
 
     Where the right image is not among them, it is shown last.
     """
     figure, [grid] = panels(1, TOP + 1, figsize=(12, 2.6))
-    title = "\n".join(textwrap.wrap(split.captions[found.query], 120)[:2])
-    figure.suptitle(f"{title}\nits image is at rank {found.rank + 1}", fontsize=9)
+    title = "\n".join(textwrap.wrap(split.captions[shown.query], 120)[:2])
+    figure.suptitle(f"{title}\nits image is at rank {shown.rank + 1}", fontsize=9)
     for axes in grid:
         axes.axis("off")
-    if not found.right.any():
-        image = found.query // split.captions_per_image
+    if not shown.right.any():
+        image = shown.query // split.captions_per_image
         _show(grid[-1], pixels(image), str(split.ids[image]), RIGHT)
-        grid[-1].set_title(f"its image, at rank {found.rank + 1}", fontsize=9, color=RIGHT)
-    for axes, item, score, is_right in zip(grid, found.items, found.scores, found.right, strict=False):
+        grid[-1].set_title(f"its image, at rank {shown.rank + 1}", fontsize=9, color=RIGHT)
+    for axes, item, score, is_right in zip(grid, shown.items, shown.scores, shown.right, strict=False):
         _show(axes, pixels(int(item)), str(split.ids[item]), _colour(bool(is_right)))
         axes.set_title(f"{'✓' if is_right else '✗'} {score:.3f}", fontsize=9, color=_colour(bool(is_right)))
     save(figure, path, bbox_inches="tight", pad_inches=0.05)
