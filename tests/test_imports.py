@@ -95,9 +95,11 @@ def test_importing_the_package_is_light_and_hands_on_what_a_notebook_needs():
 
 def test_importing_pictures_leaves_the_backend_of_a_notebook_alone():
     script = (
-        "import sys\n"
+        "import matplotlib, sys\n"
+        "matplotlib.use('svg')\n"
         "import itm_jax.viz.report, itm_jax.viz.alignment, itm_jax.viz.curves, itm_jax.tables.picture\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
+        "assert matplotlib.get_backend() == 'svg'\n"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
