@@ -19,6 +19,7 @@ SMALL = [
         (["--config=configs/quickstart.py"], "--workdir: missing"),
         (["--workdir=W"], "--config: missing"),
         (["--config=configs/none.py", "--workdir=W"], "configs/none.py: no such config file"),
+        (["--config", "quickstrt", "--workdir=W"], "quickstrt: no such config file; those of the library are"),
         (["--config=configs/quickstart.py", "--workdir=W", "--config.optim.learning_rate=1"], "config.optim.learning_rate: no such field"),
         (["--config=configs/quickstart.py", "--workdir=W", "--config.data.dri=x"], "nearest known one is config.data.dir"),
         (["--config=configs/quickstart.py", "--workdir=W", "--config.seed=x"], "--config.seed=x"),
@@ -40,6 +41,21 @@ def test_mistakes_end_with_one_line_and_exit_code_2(tmp_path, arguments, message
     assert err[0].startswith("error: ")
     assert message in err[0]
     assert not (tmp_path / "run").exists()
+
+
+def test_a_config_of_a_run_that_is_no_config_is_named(tmp_path):
+    (tmp_path / "config.json").write_text("[1]\n")
+    code, _, err = command("--mode=evaluate", f"--workdir={tmp_path}")
+    assert code == 2
+    assert len(err) == 1
+    assert f"{tmp_path / 'config.json'}: must hold an object" in err[0]
+
+
+def test_config_file_that_returns_no_config(tmp_path):
+    (tmp_path / "three.py").write_text("def get_config():\n    return 3\n")
+    code, _, err = command(f"--config={tmp_path / 'three.py'}", f"--workdir={tmp_path / 'run'}")
+    assert (code, len(err)) == (2, 1)
+    assert "get_config() returned int, not a ConfigDict" in err[0]
 
 
 def test_config_file_that_fails(tmp_path):

@@ -14,6 +14,7 @@ import pytest
 from support.paths import ROOT
 from support.runs import lines, shrunk
 
+from itm_jax.checks.run import check
 from itm_jax.config.default import default_config
 from itm_jax.config.derived import complete
 from itm_jax.config.fields import flatten
@@ -97,6 +98,27 @@ def test_a_data_set_of_ones_own_with_model_and_loss(mine, tmp_path):
 def test_names_of_nothing(mine, tmp_path, fields, message):
     with pytest.raises(InputError, match=message):
         training.train(shrunk(**fields), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"model__name": "math:pi"}, "has no from_config"),
+        ({"data__source": "own_number:gives_a_number"}, "returned int for train; a data source returns"),
+    ],
+)
+def test_what_is_named_and_does_not_serve_is_refused(tmp_path, monkeypatch, fields, message):
+    (tmp_path / "own_number.py").write_text("def gives_a_number(data, name):\n    return 3\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(InputError, match=message):
+        training.train(shrunk(**fields), tmp_path / "run")
+
+
+def test_check_looks_for_a_loss_of_the_user():
+    defects, _ = check(shrunk(loss__function="math:no_such_loss"), None)
+    assert [(d.path.split("=")[0], d.text.split(";")[0]) for d in defects.records] == [
+        ("config.loss.function", "math has no no_such_loss")
+    ]
 
 
 def test_a_mistake_in_ones_own_module_is_its_own(mine, tmp_path, monkeypatch):

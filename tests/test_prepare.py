@@ -12,6 +12,7 @@ from itm_jax.checks.run import check
 from itm_jax.config.fields import flatten, to_json
 from itm_jax.config.model_fields import MODELS
 from itm_jax.data.prepare import prepare
+from itm_jax.errors import InputError
 from itm_jax.evaluation.ensemble import evaluate_ensemble
 from itm_jax.evaluation.evaluate import evaluate
 from itm_jax.evaluation.open_run import open_run
@@ -36,6 +37,24 @@ def test_two_runs_of_one_config_object_are_two_runs(tmp_path):
     kept = {name: json.loads((tmp_path / name / "config.json").read_text()) for name in "abc"}
     assert [kept[name]["loss"]["soft_negatives"] for name in "abc"] == ["mixup", "hinge", "none"]
     assert [kept[name]["model"]["selection"] for name in "abc"] == ["max", "max", "mean"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"model__variant": "offical"}, "model.variant"),
+        ({"model__name": "vseinf", "model__selection": "max"}, "model.selection"),
+        ({"loss__margin": -1.0}, "loss.margin"),
+        ({"optim__lr": float("nan")}, "optim.lr"),
+        ({"model__name": "nope"}, "model.name"),
+    ],
+)
+def test_an_invalid_field_is_named_by_every_entry_point(changes, field, tmp_path):
+    """Not by the commands alone: a misspelt variant once trained a model that was neither."""
+    config = shrunk(**changes)
+    for call in (lambda: train(config, tmp_path), lambda: prepare(config, ["train"]), lambda: check_model(config)):
+        with pytest.raises(InputError, match=rf"^config\.{field}="):
+            call()
 
 
 def test_no_entry_point_changes_the_config_that_it_is_given(tmp_path):
@@ -76,6 +95,12 @@ def test_a_completed_config_is_frozen_and_complete(name):
     with pytest.raises(AttributeError, match="immutable"):
         config.model.width = 3
     assert json.loads(to_json(config))["model"]["name"] == name
+
+
+def test_a_trace_beyond_the_run_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(InputError, match=r"^config\.train\.profile=\(500, 600\): the run has 5 steps"):
+        train(shrunk(train__epochs=0.5, train__profile=(500, 600)), tmp_path)
+    assert not (tmp_path / "config.json").exists()
 
 
 def test_a_trace_of_some_steps_is_written(tmp_path):

@@ -129,6 +129,8 @@ def test_what_is_wrong_with_a_table_is_said(tmp_path, old, new, message):
 def test_no_such_table_or_data_set(table, tmp_path):
     with pytest.raises(InputError, match="there are small"):
         load_table(tmp_path / "smal.py")
+    with pytest.raises(InputError, match=r"nope: no such table .*; there are afa_ablation, "):
+        load_table(Path("nope"))
     with pytest.raises(InputError, match="small is made on scenes, f30k"):
         plan_of(table, tmp_path, dataset="coco")
 

@@ -198,6 +198,27 @@ def test_non_finite_steps_are_skipped_then_end_the_run(tmp_path, monkeypatch):
     assert all(x["loss"] is None for x in lines(tmp_path))
 
 
+def test_the_loop_refuses_a_transfer_that_nobody_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "put_part", lambda batch, mesh: batch)  # it stays on the host
+    with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+        training.train(shrunk(), tmp_path)
+
+
+def test_the_logged_learning_rate_is_the_one_that_was_used(tmp_path, monkeypatch):
+    """A skipped step does not count in the schedule, which falls after step 10."""
+    original, calls = training.put_part, []
+
+    def poisoned(batch, mesh):
+        calls.append(None)
+        scale = np.float32(np.nan if len(calls) == 2 else 1)
+        return original(batch.replace(regions=batch.regions.replace(features=batch.regions.features * scale)), mesh)
+
+    monkeypatch.setattr(training, "put_part", poisoned)
+    training.train(shrunk(train__epochs=1.3, train__eval_every_epochs=4.0), tmp_path)
+    rates = [line["lr"] for line in lines(tmp_path) if line["split"] == "train"]
+    np.testing.assert_allclose(rates, [1e-3] * 11 + [1e-4] * 2)
+
+
 def test_a_run_that_blows_up_ends_with_exit_code_3(tmp_path):
     with pytest.raises(
         DivergedError, match="had NaN or Inf in the loss, the gradient or the new parameters; the learning rate is 1e"
@@ -251,7 +272,7 @@ def test_frozen_and_fine_tuned_on_real_data(tmp_path, f8k, minilm):
         config = load(ROOT / "configs" / "afa_f8k.py").get_config()
         values = {
             "data.dir": str(f8k), "data.cache_dir": str(tmp_path / "cache"), "data.train_split": "dev",
-            "data.dev_split": "test", "data.batch_size": 8, "model.text.trainable": trainable, "model.width": 32,
+            "data.batch_size": 8, "model.text.trainable": trainable, "model.width": 32,
             "model.text.pretrained": minilm,
         }  # fmt: skip
         for name, value in values.items():

@@ -10,6 +10,7 @@ import numpy as np
 
 from itm_jax.checks.precomp import check_names, check_split, check_together, scan_features
 from itm_jax.config.model_fields import uses_edges
+from itm_jax.config.plugins import load
 from itm_jax.config.validation import problems, split_problem
 from itm_jax.data import pipeline
 from itm_jax.data.alter import alter
@@ -129,6 +130,8 @@ def check_run(config, splits: Sequence[Split], workdir: pathlib.Path | None, def
     except InputError as e:
         defects.add_error(e)
         return
+    if config.loss.function:
+        _report(defects, load, config.loss.function, "loss.function")
     _, _, like = build_for_evaluation(config, _shapes(config, train, prepared.text))
     if config.init_from:
         other = pathlib.Path(config.init_from).expanduser()

@@ -37,25 +37,25 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", category=DeprecationWarning)
 
 
-def parse_flags(own: flags.FlagValues, argv: Sequence[str]) -> list[str]:
+def parse_flags(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
     """Parses the flags of a command anew.
 
     Raises:
         InputError: a flag is wrong; for an unknown config field the message names the nearest known one.
     """
-    own.unparse_flags()
-    for name in [name for name in own if "." in name]:  # fields of a config that was parsed before
-        delattr(own, name)
+    values.unparse_flags()
+    for name in [name for name in values if "." in name]:  # fields of a config that was parsed before
+        delattr(values, name)
     flags.FLAGS.mark_as_parsed()  # libraries read their own flags there
     try:
-        return own(list(argv))
+        return values(list(argv))
     except InputError:
         raise
     except Exception as e:  # absl's errors, and whatever the config file raises: it is Python code
         raise InputError(_flag_message(e, argv)) from None
 
 
-def config_of(flag: flags.FlagHolder, own: flags.FlagValues) -> ml_collections.ConfigDict:
+def config_of(flag: flags.FlagHolder, values: flags.FlagValues) -> ml_collections.ConfigDict:
     """Returns the value of a config-file flag.
 
     Raises:
@@ -63,18 +63,19 @@ def config_of(flag: flags.FlagHolder, own: flags.FlagValues) -> ml_collections.C
     """
     if flag.value is None:
         raise InputError("--config: missing; pass --config=quickstart, for example")
-    try:
-        flag.value.items()  # ml_collections reports a file that it could not load at the first use
+    try:  # ml_collections reports a file that it could not load at the first use
+        if not hasattr(flag.value, "items"):
+            raise InputError(f"--config: its get_config() returned {type(flag.value).__name__}, not a ConfigDict")
     except OSError as e:
         raise InputError(_flag_message(e, sys.argv)) from None
-    for problem in idle_flags(flag.value, config_flags.get_override_values(own[flag.name])):
+    for problem in idle_flags(flag.value, config_flags.get_override_values(values[flag.name])):
         raise InputError(problem)
     return flag.value
 
 
-def check_flags_of_own_model(flag: flags.FlagHolder, own: flags.FlagValues) -> None:
+def check_flags_of_own_model(flag: flags.FlagHolder, values: flags.FlagValues) -> None:
     """Raises InputError where a field on the command line has no effect on the user's own model, which it loads."""
-    for problem in idle_flags(flag.value, config_flags.get_override_values(own[flag.name]), load_own=True):
+    for problem in idle_flags(flag.value, config_flags.get_override_values(values[flag.name]), load_own=True):
         raise InputError(problem)
 
 
@@ -127,7 +128,7 @@ def _flag_message(error: Exception, argv: Sequence[str]) -> str:
         if name not in known:
             near = nearest_field(name, known)
             return f"config.{name}: no such field; the nearest known one is config.{near}"
-    path = next((a.split("=", 1)[1].split(".py:")[0] for a in argv if re.match(r"--?config=", a)), None)
+    path = re.sub(r"(\.py):.*", r"\1", given(argv).get("config", ""))  # without the argument of get_config
     if path and not isinstance(error, flags.Error):
         if not pathlib.Path(path).exists():
             return f"{path}: no such config file; those of the library are {', '.join(config_names())}"
@@ -138,12 +139,12 @@ def _flag_message(error: Exception, argv: Sequence[str]) -> str:
     return text
 
 
-def run(main: Callable[..., None], own: flags.FlagValues, argv: Sequence[str], *, words: Sequence[str] = ()) -> int:
+def run(main: Callable[..., None], values: flags.FlagValues, argv: Sequence[str], *, words: Sequence[str] = ()) -> int:
     """Runs a command and returns its exit code.
 
     Args:
         main: the command; it reads its flags.
-        own: the flags of the command.
+        values: the flags of the command.
         argv: the command line, the program's name first.
         words: a command with words takes one of them as its first argument and hands it to `main`.
 
@@ -155,10 +156,10 @@ def run(main: Callable[..., None], own: flags.FlagValues, argv: Sequence[str], *
     sys.argv = argv = with_named_config(argv)  # where ml_collections looks for fields of the config
     if any(a in ("--help", "-h", "-help", "--helpfull") for a in argv[1:]):
         print((sys.modules[main.__module__].__doc__ or "").strip())
-        print("\nflags:\n" + _help(own))
+        print("\nflags:\n" + _help(values))
         return 0
     try:
-        rest = parse_flags(own, argv)[1:]
+        rest = parse_flags(values, argv)[1:]
         if words and (not rest or rest[0] not in words):
             raise InputError(
                 f"{repr(rest[0]) if rest else 'the first argument is missing'}: say one of {', '.join(words)}"
@@ -208,5 +209,5 @@ def _disk_is_full(error: BaseException) -> bool:
     return "No space left on device" in str(error) or "Disk quota exceeded" in str(error)
 
 
-def _help(own: flags.FlagValues) -> str:
-    return "\n".join(f"  --{name}: {own[name].help}" for name in sorted(own) if "." not in name)
+def _help(values: flags.FlagValues) -> str:
+    return "\n".join(f"  --{name}: {values[name].help}" for name in sorted(values) if "." not in name)

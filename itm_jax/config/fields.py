@@ -61,7 +61,10 @@ def to_json(config: ml_collections.ConfigDict) -> str:
 
 def read_json(path: pathlib.Path) -> ml_collections.ConfigDict:
     """Reads a config.json into a ConfigDict with the types of the default config (tuples, optional strings)."""
-    return from_values(files.read_json(path, "is this the workdir of a run?"), str(path))
+    values = files.read_json(path, "is this the workdir of a run?")
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: must hold an object with the fields of a config; is this the workdir of a run?")
+    return from_values(values, str(path))
 
 
 def from_values(values: dict[str, Any], source: str) -> ml_collections.ConfigDict:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import pathlib
+import re
 import types
 
 import ml_collections
@@ -45,7 +46,7 @@ def find_config(name: str) -> pathlib.Path | None:
     Returns:
         None where `name` is an existing file of the user, or the library has no such file.
     """
-    if pathlib.Path(name.split(".py:")[0]).expanduser().is_file():
+    if pathlib.Path(re.sub(r"(\.py):.*", r"\1", name)).expanduser().is_file():
         return None
     inside = name.removeprefix("configs/")
     path = config_directory() / (inside if inside.endswith(".py") else f"{inside}.py")

@@ -146,7 +146,7 @@ MODELS = {
     "afa": ModelFields(
         "itm_jax.models.afa:AFA",
         reads=("model.variant", "model.enhancement", "model.aggregation", "model.selection", *MIXED),
-        defaults=lambda model: VARIANTS.get(model.variant, {}),
+        defaults=lambda model: VARIANTS[model.variant],
         problems=_afa_problems,
         variants=tuple(VARIANTS),
         batch_dependent=lambda model: model.aggregation.enabled and _aggregation_variant(model) == "official",

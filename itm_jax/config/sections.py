@@ -16,14 +16,6 @@ def read_section(kind: type[T], section: Any) -> T:
 
 
 @dataclasses.dataclass(frozen=True)
-class Enhancement:
-    """`model.enhancement`: whether text has an MLP beside its linear layer, and which rows BatchNorm counts."""
-
-    text: Literal["mlp", "linear"]
-    statistics: Literal["valid", "all"]
-
-
-@dataclasses.dataclass(frozen=True)
 class Aggregation:
     """`model.aggregation`: how AFA merges the rows of an item."""
 

@@ -17,7 +17,7 @@ from itm_jax.config.derived import complete
 from itm_jax.config.fields import check_evaluable
 from itm_jax.config.model_fields import fields_of, uses_edges
 from itm_jax.config.plugins import is_own
-from itm_jax.config.validation import model_problems
+from itm_jax.config.validation import model_problems, validate
 from itm_jax.data.labels import label_bank, label_indices, learns_labels
 from itm_jax.data.pipeline import TextSplit, usable_buckets
 from itm_jax.data.splits import read_splits
@@ -58,9 +58,10 @@ def prepare(
         trained: the config of the finished run that is evaluated; it decides the priors.
 
     Raises:
-        InputError: data, text side or config are not usable, or the config differs from `trained` in a field other than
-            the data that is evaluated.
+        InputError: a field is invalid, data or text side are not usable, or the config differs from `trained` in a
+            field other than the data that is evaluated.
     """
+    validate(config)
     if trained is None:
         return complete_on(config, read_splits(config, names), workdir=workdir)
     _check_own_model(config)
@@ -73,7 +74,7 @@ def prepare(
 def complete_on(
     config, splits: Sequence[Split], *, workdir: pathlib.Path | None = None, text: TextInput | None = None
 ) -> Prepared:
-    """Completes a config with splits that are already open; the first one is the train split.
+    """Completes a valid config with splits that are already open; the first one is the train split.
 
     Raises:
         InputError: text side or config are not usable, or the config asks for a prior that the train split lacks.
@@ -85,7 +86,7 @@ def complete_on(
 
 
 def _check_own_model(config) -> None:
-    """Raises InputError where a setting does not fit a model of the user's own; other models are checked before."""
+    """Raises InputError where a setting does not fit a model of the user's own, which is first loaded here."""
     for problem in model_problems(config) if is_own(config.model.name) else ():
         raise InputError(problem)
 

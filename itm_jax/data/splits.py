@@ -16,7 +16,13 @@ def read_split(config, name: str) -> Split:
 
 def _read(config, name: str) -> Split:
     if is_own(config.data.source):
-        return load(config.data.source, "data.source")(config.data, name)
+        split = load(config.data.source, "data.source")(config.data, name)
+        if not isinstance(split, Split):
+            raise InputError(
+                f"config.data.source={config.data.source}: returned {type(split).__name__} for {name}; a data source "
+                "returns an itm_jax.structs.Split"
+            )
+        return split
     if config.data.source == "scenes":
         from itm_jax.data.scenes import world as scenes
 

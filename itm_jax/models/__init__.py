@@ -35,4 +35,7 @@ def build(config) -> nn.Module:
                 "config.model.text.vocab_size=0: set it to the size of the vocabulary (data.prepare.prepare does)"
             )
         config.text.update(dataclasses.asdict(read_config(checkpoint_dir(config.text.pretrained))))
-    return model_class(config.name).from_config(config)
+    kind = model_class(config.name)
+    if not hasattr(kind, "from_config"):
+        raise InputError(f"config.model.name={config.name}: has no from_config(model); docs/extending.md shows a model")
+    return kind.from_config(config)

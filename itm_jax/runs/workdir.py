@@ -27,8 +27,8 @@ def read_data(workdir: pathlib.Path) -> dict[str, Any]:
 
 def check_data(recorded: Mapping[str, Any], splits: Mapping[str, Split], workdir: pathlib.Path) -> None:
     """Raises InputError where a split is not the one that the run of `workdir` began with."""
-    for name, split in splits.items():
-        before, now = recorded.get(name, {}), fingerprint(split)
+    for name in splits.keys() & recorded.keys():
+        split, before, now = splits[name], recorded[name], fingerprint(splits[name])
         changed = [k for k in now if k != "id" and k in before and now[k] != before[k]]
         if changed:
             raise InputError(

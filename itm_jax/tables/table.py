@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from itm_jax.config.load import find_config, load_module
+from itm_jax.config.load import config_directory, find_config, load_module
 from itm_jax.errors import InputError
 
 KINDS = ("recalls", "objects", "cost")
@@ -114,7 +114,8 @@ def load_table(path: pathlib.Path) -> Table:
     if not path.is_file():
         path = find_config(f"tables/{path}" if path.parent == pathlib.Path() else str(path)) or path
     if path.suffix != ".py" or not path.is_file():
-        near = sorted(p.stem for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        folder = path.parent if path.parent != pathlib.Path() else config_directory() / "tables"
+        near = sorted(p.stem for p in folder.glob("*.py") if "get_table" in p.read_text()) if folder.is_dir() else []
         raise InputError(f"{path}: no such table (a .py file)" + (f"; there are {', '.join(near)}" if near else ""))
     try:
         module = load_module(path)

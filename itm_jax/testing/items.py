@@ -13,7 +13,6 @@ import numpy as np
 from itm_jax.config.fields import mutable_copy
 from itm_jax.data.prepare import prepare
 from itm_jax.losses.triplet import triplet_loss
-from itm_jax.models import build
 from itm_jax.models.variables import abstract_variables
 from itm_jax.structs import Batch, Regions, Tokens
 from itm_jax.training.build import build_run
@@ -82,15 +81,18 @@ class Items:
 def tiny(config: Any) -> ml_collections.ConfigDict:
     """A copy of a config with a tiny model, a tiny text encoder from scratch, and tiny `scenes`."""
     config = mutable_copy(config)
-    config.data.update({"source": "scenes", "name": "scenes", "batch_size": 8, "eval_batch_size": 8})
+    batch = jax.device_count() * -(-8 // jax.device_count())  # the devices share a batch evenly
+    config.data.update({"source": "scenes", "name": "scenes", "batch_size": batch, "eval_batch_size": batch})
     config.data.update({"max_tokens": 32, "token_buckets": (24, 32), "train_split": "train", "dev_split": "dev"})
     config.data.update(
         {"bank": "host", "train_share": 1.0, "alter": {"regions": 0, "permuted_labels": 0.0, "noisy_words": 0.0}}
     )
-    config.data.scenes.update({"train": 16, "dev": 4, "test": 4, "regions": 6, "features": 12})
+    config.data.scenes.update({"train": 2 * batch, "dev": 4, "test": 4, "regions": 6, "features": 12})
     config.model.width, config.model.graph.heads = 16, 2
     config.model.text.update({"pretrained": None, "vocab": None, "trainable": True, "num_layers": 1, "num_heads": 2})
-    config.model.text.update({"hidden_size": 16, "intermediate_size": 16, "max_positions": 32, "min_count": 1})
+    config.model.text.update({"hidden_size": 16, "intermediate_size": 16, "max_positions": 32})
+    if config.model.text.encoder == "gru":
+        config.model.text.min_count = 1
     config.train.update({"epochs": 1.0, "eval_every_epochs": 1.0, "log_every": 1, "checkpoint_every": 0})
     config.train.update({"text_parts": 1, "remat": False, "profile": (0, 0)})
     config.init_from = None
@@ -101,15 +103,15 @@ def tiny_items(config: Any) -> Items:
     """Builds the tiny model of a config, and pairs for it."""
     prepared = prepare(tiny(config), ["train"])
     data = prepared.with_text(prepared.splits[0])
-    state = build_run(prepared.config, prepared.text, data).state
+    run = build_run(prepared.config, prepared.text, data)
     batch = data.batch(np.arange(COUNT) * prepared.splits[0].captions_per_image)
     assert batch.regions is not None
     count = batch.regions.mask.shape[1]
     valid = np.arange(count)[None] < count - np.arange(COUNT)[:, None]
     on_device = jax.tree.map(jnp.asarray, (dataclasses.replace(batch.regions, mask=valid), batch.tokens))
-    variables = {"params": _moved(state.params), "batch_stats": state.batch_stats, **data.constants}
+    variables = {"params": _moved(run.state.params), "batch_stats": run.state.batch_stats, **data.constants}
     variables = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), variables)  # on one device
-    return Items(prepared.config, build(prepared.config.model), variables, *on_device)
+    return Items(prepared.config, run.model, variables, *on_device)
 
 
 def _moved(params: Any) -> Any:

@@ -36,7 +36,7 @@ from itm_jax.structs import TrainState
 from itm_jax.terminal import say
 from itm_jax.training.build import Run, Step, build_run, build_step
 from itm_jax.training.fit import check_step, largest_batch, remedies
-from itm_jax.training.profile import Profile
+from itm_jax.training.profile import Profile, check_profile
 from itm_jax.training.start import first_state
 from itm_jax.training.stop_signal import StopSignal
 
@@ -70,6 +70,7 @@ def train(config, workdir: str | pathlib.Path, *, check_test: bool = False) -> N
         run = build_run(prepared.config, prepared.text, train_data)
         state, progress = first_state(run, workdir)
         write = functools.partial(write_run_files, run.config, run.text, workdir, None if recorded else train_and_dev)
+        check_profile(config.train.profile, progress.total_steps)
         if int(state.step) < progress.total_steps:
             step = _compiled(run, train_data, state, write)
             _loop(run, step, train_data, dev_data, state, progress, workdir)
@@ -129,7 +130,7 @@ def _loop(
             logged = step % config.train.log_every == 0 or step == total
             if logged:
                 values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-                values["lr"] = float(run.schedule(step - 1))
+                values["lr"] = learning_rate(run, state)
                 records.train(step, values, step / epoch, speed.at(step))
                 if values["skipped"] > config.train.max_skipped or values["skipped"] == total:
                     records.wait()
@@ -157,9 +158,10 @@ def _loop(
                     f"{workdir}: stopped by SIGTERM at step {step}, saved; run the same command to continue"
                 )
     finally:
-        records.close()
-        stop.restore()
-        profile.close()
+        with contextlib.ExitStack() as ends:  # runs all three, also where one fails
+            ends.callback(stop.restore)
+            ends.callback(profile.close)
+            ends.callback(records.close)
 
 
 def _evaluate_on_dev(
@@ -190,6 +192,11 @@ class Speed:
         steps, seconds = step - self._step, time.perf_counter() - self._began
         self.restart(step)
         return steps * self._batch_size / seconds
+
+
+def learning_rate(run: Run, state: TrainState) -> float:
+    """Returns the learning rate of the last step. Skipped steps do not count in its schedule."""
+    return float(run.schedule(max(0, int(state.step) - int(state.skipped) - 1)))
 
 
 def diverged(run: Run, workdir: pathlib.Path, step: int, what: str, *, survivable: bool = False) -> DivergedError:

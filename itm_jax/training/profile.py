@@ -5,7 +5,16 @@ from collections.abc import Sequence
 
 import jax
 
+from itm_jax.errors import InputError
+
 FOLDER = "profile"
+
+
+def check_profile(steps: Sequence[int], total_steps: int) -> None:
+    """Raises InputError where the steps to trace begin after the last step of the run."""
+    first, last = steps
+    if first > total_steps:
+        raise InputError(f"config.train.profile={(first, last)}: the run has {total_steps} steps; trace earlier ones")
 
 
 class Profile:
