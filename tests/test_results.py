@@ -130,8 +130,8 @@ def test_an_ensemble_refuses_what_does_not_go_together(runs, tmp_path):
         evaluate_ensemble(config, runs, runs[0])
     with pytest.raises(InputError, match=r"missing/config\.json: cannot be read"):
         evaluate_ensemble(config, [runs[0], tmp_path / "missing"], tmp_path / "out")
-    selected = copy_with(runs[1], tmp_path / "selected", data__dev_split="test")
-    with pytest.raises(InputError, match=r"selected: selected on test, .*seed0 on dev; an ensemble does not mix them"):
+    selected = copy_with(runs[1], tmp_path / "selected", data__dev_split="dev1k")
+    with pytest.raises(InputError, match=r"selected: selected on dev1k, .*seed0 on dev; an ensemble does not mix them"):
         evaluate_ensemble(config, [runs[0], selected], tmp_path / "out")
     other = tmp_path / "other"
     training.train(shrunk(train__epochs=1, data__scenes__seed=5), other)
