@@ -33,6 +33,13 @@ _PARSER = flags.DEFINE_string(
 _NAME = flags.DEFINE_string(
     "name", None, "tfds: name of the data set, default: the name of the --precomp directory", flag_values=FLAGS
 )
+_PAIRING = flags.DEFINE_enum(
+    "pairing",
+    "order",
+    ["order", "ids"],
+    "tfds: what says which captions belong to an image, the order of the files or {split}_ids.txt",
+    flag_values=FLAGS,
+)
 
 
 def main(word: str) -> None:
@@ -48,7 +55,7 @@ def main(word: str) -> None:
     from itm_jax.data.tfds.builder import build
 
     signal.signal(signal.SIGTERM, _terminate)
-    path = build(precomp, out, splits=_SPLITS.value, name=_NAME.value or "")
+    path = build(precomp, out, splits=_SPLITS.value, name=_NAME.value or "", pairing=_PAIRING.value)
     print(f"written: {path}\ntrain from it with --config.data.source={word} --config.data.dir={path}")
 
 

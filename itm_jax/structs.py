@@ -9,6 +9,7 @@ Dimension glossary, used in every shape of the package:
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,12 +27,9 @@ WORD_PRIOR = "word_prior"  # in `batch_stats`: [v], a statistic of the train cap
 
 @flax.struct.dataclass
 class Regions:
-    """Regions of a batch of images. `boxes` are (x1, y1, x2, y2) as fractions of the image size.
+    """Regions of a batch of images. `boxes` are (x1, y1, x2, y2) as fractions of the image size."""
 
-    `features` is None only where the features are read separately (`TextSplit.companions`).
-    """
-
-    features: Float[AnyArray, "b r f"] | None
+    features: Float[AnyArray, "b r f"]
     mask: Bool[AnyArray, "b r"]
     boxes: Float[AnyArray, "b r 4"] | None = None
     labels: Int[AnyArray, "b r"] | None = None
@@ -79,35 +77,40 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """One split of a dataset on the host. Caption c describes image `c // captions_per_image`.
+    """One split of a dataset on the host. The captions of an image stand together, in the order of the images.
 
     Attributes:
         name: `train`, `dev`, `test`, `testall`, ...
         features: [i, r, f] float16 or float32, memory-mapped where it comes from a file.
         captions: t strings, grouped by image, in the images' order.
-        captions_per_image: t / i.
+        captions_per_image: the number of captions of every image; or [i] numbers, where images have different ones.
         ids: i strings that name the images.
         boxes: [i, r, 4] fractions of the image size, or None.
         labels: [i, r] indices into `label_names`, or None.
         label_names: the label vocabulary, sorted.
         edges: per caption a list of (head, dependent) indices of whitespace words, or None.
         objects: [i] the number of objects that each image shows, or None where the source does not say.
+        num_regions: [i] the number of regions of each image, which are its first ones; None: all. Besides, regions at
+            the end of an image whose features are all zero are padding (`data.regions`).
         source: where the split was read from, for messages.
-        rows_per_image: the number of equal rows that the source's file has for each image, for messages.
+        rows: [i] the row of each image in the source's file, for messages; None: the images are its rows.
+        lines: [t] the line of each caption in the source's file, from 1 on, for messages; None: in their order.
     """
 
     name: str
     features: np.ndarray
     captions: Sequence[str]
-    captions_per_image: int
+    captions_per_image: int | np.ndarray
     ids: Sequence[str]
     boxes: np.ndarray | None = None
     labels: np.ndarray | None = None
     label_names: tuple[str, ...] = ()
     edges: Sequence[Sequence[Sequence[int]]] | None = None
     objects: np.ndarray | None = None
+    num_regions: np.ndarray | None = None
     source: str = ""
-    rows_per_image: int = 1
+    rows: np.ndarray | None = None
+    lines: np.ndarray | None = None
 
     @property
     def num_images(self) -> int:
@@ -115,9 +118,23 @@ class Split:
         return len(self.features)
 
     @property
+    def caption_counts(self) -> np.ndarray:
+        """[i] number of captions of each image."""
+        return np.broadcast_to(self.captions_per_image, self.num_images)
+
+    @functools.cached_property
+    def caption_starts(self) -> np.ndarray:
+        """[i + 1] index of the first caption of each image; the last entry is t."""
+        return np.concatenate([[0], np.cumsum(self.caption_counts)]).astype(np.int64)
+
+    @functools.cached_property
     def caption_image_index(self) -> np.ndarray:
         """[t] index of the image that each caption describes."""
-        return np.arange(len(self.captions)) // self.captions_per_image
+        return np.repeat(np.arange(self.num_images), self.caption_counts)
+
+    def rows_of(self, images: np.ndarray) -> np.ndarray:
+        """Returns the rows of images in the source's file."""
+        return images if self.rows is None else self.rows[images]
 
 
 @flax.struct.dataclass

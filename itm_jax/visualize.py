@@ -61,7 +61,7 @@ def main() -> None:
     from itm_jax.viz.report import to_html
 
     opened = open_run(config, run)
-    captions = chosen_captions(len(opened.data.split.captions), opened.data.split.captions_per_image)
+    captions = chosen_captions(opened.data.split.caption_starts)
     if not opened.can_hold_scores:
         raise InputError(f"config.eval.matrix_gb: a report needs all scores; set it above {opened.gigabytes:.2g}")
     ranked, content = results_of(opened)
@@ -84,16 +84,16 @@ def main() -> None:
     print(f"{count} pictures in {pictures}; written: {page / 'report.html'}")
 
 
-def chosen_captions(total: int, per_image: int) -> list[int]:
+def chosen_captions(starts) -> list[int]:
     """The indices of --captions, else of the first caption of --count images spread over the split."""
+    images, total = len(starts) - 1, int(starts[-1])
     for given in _CAPTIONS.value:
         if not given.isdecimal() or int(given) >= total:
             raise InputError(f"--captions={given}: must be indices below {total}")
     if _CAPTIONS.value:
         return [int(given) for given in _CAPTIONS.value]
-    images = total // per_image
     count = min(_COUNT.value, images)
-    return [k * images // count * per_image for k in range(count)]
+    return [int(starts[k * images // count]) for k in range(count)]
 
 
 def _has_pictures(opened) -> bool:
@@ -163,7 +163,7 @@ def draw_alignments(opened, captions: list[int], out: pathlib.Path) -> tuple[lis
         return [], f"No alignments: {e}."
     written = []
     for caption, seen in zip(captions, explanations, strict=True):
-        image = caption // split.captions_per_image
+        image = int(split.caption_image_index[caption])
         path = out / f"{split.name}-{caption:06d}.{_FORMAT.value}"
         pixels, boxes, text = _pixels(opened, image), split.boxes[image], split.captions[caption]
         if isinstance(seen, Matching):

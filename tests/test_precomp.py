@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from support.precomp import EACH, IMAGES, REGIONS, Bytes, Tripwire, at, damage, line, pickled, write
 
-from itm_jax.data.precomp import reader as precomp
-from itm_jax.data.precomp.reader import check_finite, read_split
+from itm_jax.data import regions
+from itm_jax.data.precomp.reader import read_split
+from itm_jax.data.regions import check_finite, read_regions
 from itm_jax.errors import InputError
 
 
@@ -82,11 +83,11 @@ def test_a_large_file_is_not_scanned_when_opened_but_checked_batch_by_batch(tmp_
     features = write(tmp_path)
     features[2, 1, 0] = np.nan
     np.save(tmp_path / "train_ims.npy", features)
-    monkeypatch.setattr(precomp, "FULL_SCAN_BYTES", 0)
+    monkeypatch.setattr(regions, "FULL_SCAN_BYTES", 0)
     split = read_split(str(tmp_path), "train")
-    check_finite(split.features[[0, 3]], np.array([0, 3]), split.source)
+    read_regions(split, np.array([0, 3]))
     with pytest.raises(InputError, match=r"train_ims\.npy: row 2: NaN"):
-        check_finite(split.features[[3, 2]], np.array([3, 2]), split.source)
+        read_regions(split, np.array([3, 2]))
     check_finite(np.full((3, 40, 10), np.finfo(np.float32).max), np.arange(3), "")  # only the sum overflows
 
 
@@ -153,8 +154,7 @@ BAD_REPEATED = [
     ("ims.npy", at(slice(5, 10), np.nan), "row 5: NaN or Inf"),
     ("ims.npy", at((12, 0, 0), np.nan), "row 12: NaN or Inf"),
     ("ims.npy", at((7, 1, 1), 9.0), "rows 5..9: they have one id but different features"),
-    ("ids.txt", line(8, b"x"), "lines 6..10: not one id 5 times"),
-    ("ids.txt", lambda _: [b"a"] * 3 + [b"b"] * 17, "lines 19..20: not one id 3 times"),
+    ("ids.txt", line(8, b"x"), "line 10: an id that an earlier line has too (line 10: 1.jpg, as line 6)"),
     ("boxes.npy", at((10, 0, 0), -0.1), "row 10: values outside"),
     ("labels.json", lambda x: [*x[:15], ["a"], *x[16:]], "row 15: expected a list of 3 label names"),
 ]

@@ -24,7 +24,7 @@ from itm_jax.cli import commands
 from itm_jax.config.default import default_config
 from itm_jax.config.fields import set_field
 from itm_jax.config.validation import validate
-from itm_jax.data import pipeline
+from itm_jax.data import pipeline, regions
 from itm_jax.data.precomp import reader as precomp
 from itm_jax.data.scenes import world as scenes
 from itm_jax.data.text.text_input import SCENES_VOCAB
@@ -211,12 +211,11 @@ def test_non_finite_features_are_named_by_row(tmp_path, monkeypatch):
     features = np.load(tmp_path / "source" / "train_ims.npy")
     features[10:15, 1, 0] = np.nan
     np.save(tmp_path / "source" / "train_ims.npy", features)
-    monkeypatch.setattr(precomp, "FULL_SCAN_BYTES", 0)  # as in a file of COCO's size
-    monkeypatch.setattr(precomp, "row_repeats", lambda *_: 5)  # the damaged row is none of those it samples
+    monkeypatch.setattr(regions, "FULL_SCAN_BYTES", 0)  # as in a file of COCO's size
     with pytest.raises(InputError, match=r"train_ims\.npy: row 10: NaN or Inf"):
         tfds_builder.build(str(tmp_path / "source"), tmp_path / "out", name="small")
     assert not list((tmp_path / "out" / "small").iterdir())
-    monkeypatch.setattr(precomp, "check_finite", lambda *_: None)
+    monkeypatch.setattr(regions, "check_finite", lambda *_: None)
     path = tfds_builder.build(str(tmp_path / "source"), tmp_path / "out", name="small")
     monkeypatch.undo()
     data = pipeline.TextSplit(tfds_reader.read_split(path, "train"), NO_TOKENS, None, (), 0)

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from itm_jax.checks.precomp import check_names, check_split, check_together, scan_features
+from itm_jax.checks.precomp import check_names, check_split, scan_features, with_counts
+from itm_jax.checks.together import check_together
 from itm_jax.config.model_fields import uses_edges
 from itm_jax.config.plugins import load
 from itm_jax.config.validation import problems, split_problem
@@ -31,6 +32,7 @@ from itm_jax.runs.restore import restore_variables
 from itm_jax.runs.workdir import check_data, check_vocabulary, check_workdir, read_data
 from itm_jax.structs import Split
 
+SHOWN_GROUPS = 6
 STATES = 3  # parameters and the two moments of Adam
 KEPT = 5  # checkpoints on disk at one time: the two newest, the best of each, and one being written
 
@@ -56,12 +58,13 @@ def check_splits(config, defects: Defects) -> list[Split]:
     for name in names:
         try:
             if config.data.source == "precomp":
-                opened.append(check_split(config.data.dir, name, defects))
+                opened.append(check_split(config.data.dir, name, defects, pairing=config.data.pairing))
             else:
                 split = read_split(config, name)
                 features = split.features
                 read = lambda start, n, features=features: np.array(features[start : start + n])  # noqa: E731
-                opened.append((split, scan_features(split.source, read, features.shape, features.dtype, defects)))
+                digests, regions = scan_features(split.source, read, features.shape, features.dtype, defects)
+                opened.append((with_counts(split, regions), digests))
         except InputError as e:
             defects.add_error(e)
     usable = [(split, digests) for split, digests in opened if split is not None]
@@ -86,12 +89,25 @@ def describe(split: Split) -> str:
     """Describes a split without defects in one line."""
     images, regions, width = split.features.shape
     extras = [name for name in ("boxes", "labels", "edges") if getattr(split, name) is not None]
-    repeated = f", rows repeated {split.rows_per_image}x" if split.rows_per_image > 1 else ""
+    repeated = "" if split.rows is None else ", rows of one image read once"
+    fewer = "" if split.num_regions is None else f" ({_distribution(split.num_regions)})"
+    counts = split.captions_per_image
+    each = f"{counts} each" if isinstance(counts, int) else _distribution(counts)
     return (
-        f"{split.name}: {images} images of {regions} x {width} {split.features.dtype}{repeated}, {len(split.captions)} "
-        f"captions ({split.captions_per_image} each, at most {max(len(c.split()) for c in split.captions)} words)"
+        f"{split.name}: {images} images of {regions} x {width} {split.features.dtype}{fewer}{repeated}, "
+        f"{len(split.captions)} captions ({each}, at most {max(len(c.split()) for c in split.captions)} words)"
         f"{', with ' + ', '.join(extras) if extras else ''}"
     )
+
+
+def _distribution(numbers: np.ndarray) -> str:
+    """Says how many images have how many regions or captions, in at most SHOWN_GROUPS groups."""
+    values, images = np.unique(numbers, return_counts=True)
+    parts = []
+    for group in np.array_split(np.arange(len(values)), min(SHOWN_GROUPS, len(values))):
+        low, high = values[group[0]], values[group[-1]]
+        parts.append(f"{low if low == high else f'{low} to {high}'} in {images[group].sum()}")
+    return f"{', '.join(parts)} images"
 
 
 def check_tokens(splits: Sequence[Split], text: TextInput, defects: Defects) -> None:
@@ -100,13 +116,16 @@ def check_tokens(splits: Sequence[Split], text: TextInput, defects: Defects) -> 
         written = np.array([bool(c) for c in split.captions])  # blank captions are already reported
         empty = np.flatnonzero((tokenize(split.captions, text.tokenizer).lengths <= 2) & written)
         path = split.source.replace("_ims.npy", "_caps.txt")
-        defects.each(path, "line", empty + 1, "no-token", "no token is left of the caption")
+        lines = empty + 1 if split.lines is None else split.lines[empty]
+        defects.each(path, "line", lines, "no-token", "no token is left of the caption")
 
 
 def check_run(config, splits: Sequence[Split], workdir: pathlib.Path | None, defects: Defects) -> None:
     """Reports what would stop a run of this config on these splits."""
     in_order = sorted(splits, key=lambda split: split.name != config.data.train_split)
     train = in_order[0] if in_order and in_order[0].name == config.data.train_split else None
+    if train is None and config.model.text.encoder == "gru" and not config.model.text.vocab:
+        return  # its vocabulary is built from the train captions, which have defects
     try:
         text = load_text(config, workdir=workdir, captions=None if train is None else train.captions)
     except InputError as e:

@@ -16,6 +16,7 @@ from itm_jax.errors import InputError
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu")  # the keys of modules.bert.ACTIVATIONS
 CHOICES = {
     "data.bank": ("auto", "device", "host"),
+    "data.pairing": ("order", "ids"),
     "data.source": ("scenes", "precomp", "tfds"),
     "model.name": tuple(MODELS),
     "model.variant": tuple(VARIANTS),
@@ -115,6 +116,8 @@ def _value_problems(config: ml_collections.ConfigDict, known: dict[str, Any], gi
         yield "config.data.dir: not set; pass --config.data.dir=OUT, the data set that itm_jax.convert tfds wrote"
     if config.data.source == "precomp" and not config.data.dir:
         yield ("config.data.dir: not set; pass --config.data.dir=DIR with {split}_ims.npy and {split}_caps.txt")
+    if config.data.pairing == "ids" and config.data.source in ("scenes", "tfds"):
+        yield f"config.data.pairing='ids': has no effect on config.data.source={config.data.source}; leave it out"
     text = config.model.text
     if text.encoder == "gru" and text.pretrained:
         yield (

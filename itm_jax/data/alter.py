@@ -51,16 +51,20 @@ def alter(split: Split, data: Any, *, train: bool) -> Split:
 
 def first_images(split: Split, images: int) -> Split:
     """Returns the first images of a split with their captions. The order of the files is assumed to be random."""
-    captions = images * split.captions_per_image
+    captions, counts = int(split.caption_starts[images]), split.captions_per_image
     return dataclasses.replace(
         split,
         features=_first(split.features, images, split.features.shape[1]),
         captions=split.captions[:captions],
+        captions_per_image=counts if isinstance(counts, int) else counts[:images],
         ids=split.ids[:images],
         boxes=None if split.boxes is None else split.boxes[:images],
         labels=None if split.labels is None else split.labels[:images],
         edges=None if split.edges is None else split.edges[:captions],
         objects=None if split.objects is None else split.objects[:images],
+        num_regions=None if split.num_regions is None else split.num_regions[:images],
+        rows=None if split.rows is None else split.rows[:images],
+        lines=None if split.lines is None else split.lines[:captions],
     )
 
 

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
 from itm_jax.data.pipeline import TextSplit
-from itm_jax.data.precomp import reader as precomp
+from itm_jax.data.regions import read_regions
 from itm_jax.devices.mesh import split_batch
 from itm_jax.errors import InputError
 from itm_jax.structs import AnyArray, Regions
@@ -61,14 +61,14 @@ def make_bank(data: TextSplit, mesh: Mesh, dtype: jnp.dtype) -> Regions:
     shape = data.split.features.shape[1:]
     rows = max(1, CHUNK_BYTES // (int(np.prod(shape)) * data.split.features.dtype.itemsize))
 
-    def features(part: slice, device) -> Array:
+    def read(part: slice, device) -> tuple[Array, Array]:
         shard = jnp.zeros((part.stop - part.start, *shape), dtype, device=device)
+        mask = np.zeros((part.stop - part.start, shape[0]), bool)
         for first in range(part.start, min(part.stop, data.split.num_images), rows):
             images = np.arange(first, min(first + rows, part.stop, data.split.num_images))
-            chunk = data.split.features[images]
-            precomp.check_finite(chunk, images * data.split.rows_per_image, data.split.source)
+            chunk, mask[images - part.start] = read_regions(data.split, images)
             shard = _write(shard, jax.device_put(chunk.astype(dtype), device), first - part.start)
-        return shard
+        return shard, jax.device_put(mask, device)
 
     def filled_up(x: AnyArray) -> Array:
         values = np.concatenate([x, np.zeros((count - len(x), *x.shape[1:]), x.dtype)])
@@ -77,13 +77,13 @@ def make_bank(data: TextSplit, mesh: Mesh, dtype: jnp.dtype) -> Regions:
     shards = []
     for device, index in sharding.addressable_devices_indices_map((count, *shape)).items():
         assert index is not None  # every device of the mesh has a part
-        shards.append(features(slice(*index[0].indices(count)[:2]), device))
-    rest = data.companions(np.arange(data.split.num_images))
+        shards.append(read(slice(*index[0].indices(count)[:2]), device))
+    features, masks = zip(*shards, strict=True)
     return Regions(
-        features=jax.make_array_from_single_device_arrays((count, *shape), sharding, shards),
-        mask=filled_up(rest.mask),
-        boxes=None if rest.boxes is None else filled_up(rest.boxes),
-        labels=None if rest.labels is None else filled_up(rest.labels),
+        features=jax.make_array_from_single_device_arrays((count, *shape), sharding, list(features)),
+        mask=jax.make_array_from_single_device_arrays((count, shape[0]), sharding, list(masks)),
+        boxes=None if data.split.boxes is None else filled_up(data.split.boxes),
+        labels=None if data.labels is None else filled_up(data.labels),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import grain
 import numpy as np
 
-from itm_jax.data.precomp import reader as precomp
+from itm_jax.data.regions import read_regions
 from itm_jax.data.text.tokens import TokenTable, gather_tokens, padded_length
 from itm_jax.errors import InputError
 from itm_jax.structs import CONSTANTS, LABEL_BANK, Batch, Regions, Split, Tokens
@@ -34,17 +34,11 @@ class TextSplit:
         return {} if self.label_bank is None else {CONSTANTS: {LABEL_BANK: self.label_bank}}
 
     def regions(self, images: np.ndarray) -> Regions:
-        """Returns the regions of the images, all valid, with features in their stored dtype."""
-        split = self.split
-        features = split.features[images]
-        precomp.check_finite(features, images * split.rows_per_image, split.source)
-        return dataclasses.replace(self.companions(images), features=features)
-
-    def companions(self, images: np.ndarray) -> Regions:
-        """Returns the regions of the images without their features."""
+        """Returns the regions of the images, with features in their stored dtype."""
+        features, mask = read_regions(self.split, images)
         return Regions(
-            features=None,
-            mask=np.ones((len(images), self.split.features.shape[1]), bool),
+            features=features,
+            mask=mask,
             boxes=None if self.split.boxes is None else self.split.boxes[images],
             labels=None if self.labels is None else self.labels[images],
         )
@@ -62,7 +56,7 @@ class TextSplit:
             regions: False leaves the regions out, where they are on the devices (`data.bank`).
             part: the rows of the batch that are wanted.
         """
-        images = captions[part] // self.split.captions_per_image
+        images = self.split.caption_image_index[captions[part]]
         batch_regions = self.regions(images) if regions else None
         return Batch(regions=batch_regions, tokens=self.tokens(captions, part), image=images.astype(np.int32))
 

@@ -118,7 +118,7 @@ def with_priors(config: ml_collections.ConfigDict, train: Split) -> ml_collectio
         model.reads is not None
         and model.reads_field("model.alignment")
         and config.model.alignment.gamma
-        and train.captions_per_image < 2
+        and train.caption_counts.max() < 2
     ):
         raise InputError(
             f"config.model.alignment.gamma={config.model.alignment.gamma}: {train.source} has one caption per image, "

@@ -31,7 +31,7 @@ def _read(config, name: str) -> Split:
         from itm_jax.data.tfds import reader as tfds_reader
 
         return tfds_reader.read_split(config.data.dir, name)
-    split = precomp.read_split(config.data.dir, name)
+    split = precomp.read_split(config.data.dir, name, pairing=config.data.pairing)
     assert split is not None  # defects are strict: the first one is raised
     return split
 

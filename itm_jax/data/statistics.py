@@ -16,7 +16,7 @@ def data_statistics(config: Any, train: TextSplit, names: Iterable[str]) -> dict
     if WORD_PRIOR not in names:
         return {}
     size = config.model.text.vocab_size
-    return {WORD_PRIOR: word_prior(train.table.ids, train.table.lengths, train.split.captions_per_image, size)}
+    return {WORD_PRIOR: word_prior(train.table.ids, train.table.lengths, train.split.caption_image_index, size)}
 
 
 def shapes_of_statistics(config: Any) -> dict[str, jax.ShapeDtypeStruct]:
@@ -25,14 +25,17 @@ def shapes_of_statistics(config: Any) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def word_prior(
-    ids: Int[np.ndarray, " p"], lengths: Int[np.ndarray, " t"], captions_per_image: int, vocab_size: int
+    ids: Int[np.ndarray, " p"],
+    lengths: Int[np.ndarray, " t"],
+    caption_image_index: Int[np.ndarray, " t"],
+    vocab_size: int,
 ) -> Float[np.ndarray, " v"]:
     """Returns ρ of each word piece, [v]: P(it occurs in two or more captions of an image | it occurs in one).
 
     Args:
         ids: word pieces of all train captions, one after the other.
         lengths: [t] pieces of each caption.
-        captions_per_image: captions of each image; captions are grouped by image.
+        caption_image_index: [t] index of each caption's image.
         vocab_size: v.
 
     Returns:
@@ -41,7 +44,7 @@ def word_prior(
     """
     caption = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
     occurs = np.unique(caption * vocab_size + ids)  # once per caption
-    image, piece = occurs // vocab_size // captions_per_image, occurs % vocab_size
+    image, piece = caption_image_index[occurs // vocab_size], occurs % vocab_size
     pairs, captions = np.unique(image * vocab_size + piece, return_counts=True)
     seen = np.bincount(pairs % vocab_size, minlength=vocab_size)
     again = np.bincount(pairs[captions > 1] % vocab_size, minlength=vocab_size)

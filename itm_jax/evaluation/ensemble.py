@@ -23,7 +23,7 @@ from itm_jax.runs.results import results, results_name, to_text, write_ranks
 from itm_jax.structs import Split
 
 # Data fields that every member takes from the command.
-EVALUATED = ("source", "name", "dir", "test_split", "scenes", "alter")
+EVALUATED = ("source", "name", "dir", "pairing", "test_split", "scenes", "alter")
 
 
 class Member(NamedTuple):

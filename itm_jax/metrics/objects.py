@@ -114,7 +114,9 @@ def object_counts(split: Split) -> Int[np.ndarray, " i"] | None:
     counted = (
         counted if counted.any() and not PEOPLE & set(split.label_names) else np.ones(len(split.label_names), bool)
     )
-    shows = counted[split.labels]
+    shows = counted[split.labels] & (area(split.boxes) > 0)  # the boxes of padding are empty
+    if split.num_regions is not None:
+        shows &= np.arange(shows.shape[1]) < split.num_regions[:, None]
     new = np.zeros_like(shows)
     for r in range(shows.shape[1]):  # over regions, all images at once
         again = (split.labels[:, :r] == split.labels[:, r, None]) & new[:, :r]

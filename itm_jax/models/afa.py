@@ -98,7 +98,6 @@ class AFA(nn.Module):
 
     def encode_images(self, regions: Regions, *, train: bool) -> Float[Array, "b d"]:
         """Returns the unit vectors of images."""
-        assert regions.features is not None
         rows, mask = jnp.asarray(regions.features), jnp.asarray(regions.mask)
         if self.aggregation.variant == "official" or self.statistics == "all":
             rows, mask = to_front(rows, mask)

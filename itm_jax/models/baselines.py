@@ -57,7 +57,6 @@ class FragmentModel(nn.Module):
     def encode_images(self, regions: Regions, *, train: bool) -> Fragments:
         """Returns the unit vectors of regions."""
         del train
-        assert regions.features is not None
         v = self.region_projection(regions.features.astype(self.dtype))
         return Fragments(zero_invalid(l2_normalize(at_least_f32(v)), regions.mask), regions.mask)
 

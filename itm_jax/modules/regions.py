@@ -43,7 +43,6 @@ class RegionEmbedding(nn.Module):
             ValueError: a prior is asked for, but what it needs is missing.
         """
         dense = lambda name, **kw: nn.Dense(self.width, dtype=self.dtype, name=name, **kw)  # noqa: E731
-        assert regions.features is not None
         v = dense("features")(regions.features.astype(self.dtype))
         if self.boxes or (self.boxes is None and regions.boxes is not None):
             if regions.boxes is None:

@@ -11,6 +11,7 @@ import numpy as np
 
 import itm_jax
 from itm_jax.config.fields import FREE_FIELDS, flatten
+from itm_jax.data.regions import read_regions
 from itm_jax.structs import Split
 
 SAMPLED = 64  # images whose features enter the fingerprint
@@ -50,17 +51,18 @@ def fingerprint(split: Split) -> dict[str, Any]:
     `companions` a hash of the boxes, labels and edges of the same images. `id` is a hash of all these and the sizes.
     """
     rows = np.unique(np.linspace(0, split.num_images - 1, SAMPLED).astype(int))
-    sample = np.ascontiguousarray(split.features[rows])
+    sample = np.ascontiguousarray(read_regions(split, rows)[0])
+    counts = split.captions_per_image
     companions = [
         b"" if split.boxes is None else np.ascontiguousarray(split.boxes[rows], np.float32).tobytes(),
         b"" if split.labels is None else json.dumps(np.array(split.label_names)[split.labels[rows]].tolist()).encode(),
         b""
         if split.edges is None
-        else json.dumps([_plain(split.edges[r * split.captions_per_image]) for r in rows]).encode(),
+        else json.dumps([_plain(split.edges[split.caption_starts[r]]) for r in rows]).encode(),
     ]
     out = {
         "images": split.num_images,
-        "captions_per_image": split.captions_per_image,
+        "captions_per_image": counts if isinstance(counts, int) else _describe_counts(counts),
         "features_shape": [int(n) for n in split.features.shape[1:]],
         "features_dtype": str(split.features.dtype),
         "captions": _short_hash("\n".join(split.captions).encode()),
@@ -68,6 +70,12 @@ def fingerprint(split: Split) -> dict[str, Any]:
         "companions": _short_hash(*companions),
     }
     return out | {"id": _short_hash(json.dumps(out, sort_keys=True).encode())}
+
+
+def _describe_counts(counts: np.ndarray) -> dict[str, Any]:
+    """Describes different numbers of captions: the least, the most, and a hash of all."""
+    numbers = counts.astype("<i4").tobytes()
+    return {"least": int(counts.min()), "most": int(counts.max()), "all": _short_hash(numbers)}
 
 
 def files_of(split: Split) -> dict[str, int]:

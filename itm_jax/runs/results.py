@@ -103,7 +103,8 @@ def ranks_path(results_file: pathlib.Path) -> pathlib.Path:
 def write_ranks(results_file: pathlib.Path, ranks: Mapping[str, Ranks], split: Split) -> None:
     """Writes the ranks behind a results file: `PROTOCOL_images` [i] and `PROTOCOL_captions` [t], 0-based.
 
-    It also writes `captions_per_image`, and `objects` [i] where the labels tell how many objects each image shows.
+    It also writes `captions_per_image`, a number or [i], and `objects` [i] where the labels tell how many objects each
+    image shows.
     """
     arrays = {f"{name}_{side}": getattr(r, side) for name, r in ranks.items() for side in Ranks._fields}
     arrays["captions_per_image"] = np.array(split.captions_per_image)

@@ -77,11 +77,14 @@ def hits(arrays: Mapping[str, np.ndarray], protocol: str) -> Float[np.ndarray, "
     """Returns the hits of each image, in percent.
 
     Columns 1 to 3: whether the image finds one of its captions among the first 1, 5 and 10 (0 or 100). Columns 4 to 6:
-    the share of its captions that find the image among the first 1, 5 and 10.
+    the share of its captions that find the image among the first 1, 5 and 10. Where images have different numbers of
+    captions, this share is scaled with the image's number, so that the mean over images is that over all captions.
     """
     images, captions = arrays[f"{protocol}_images"], arrays[f"{protocol}_captions"]
-    captions = captions.reshape(len(images), -1)
-    columns = [images < k for k in RECALLS] + [np.mean(captions < k, axis=1) for k in RECALLS]
+    counts = np.broadcast_to(arrays["captions_per_image"], len(images))
+    owner, scale = np.repeat(np.arange(len(images)), counts), len(images) / len(captions)
+    found = [np.bincount(owner, weights=captions < k, minlength=len(images)) * scale for k in RECALLS]
+    columns = [images < k for k in RECALLS] + found
     return 100.0 * np.stack(columns, axis=1).astype(np.float64)
 
 

@@ -104,7 +104,7 @@ def tiny_items(config: Any) -> Items:
     prepared = prepare(tiny(config), ["train"])
     data = prepared.with_text(prepared.splits[0])
     run = build_run(prepared.config, prepared.text, data)
-    batch = data.batch(np.arange(COUNT) * prepared.splits[0].captions_per_image)
+    batch = data.batch(prepared.splits[0].caption_starts[:COUNT])
     assert batch.regions is not None
     count = batch.regions.mask.shape[1]
     valid = np.arange(count)[None] < count - np.arange(COUNT)[:, None]

@@ -32,7 +32,8 @@ def with_captions(run: OpenRun, images: Sequence[int], captions: Sequence[str]) 
         raise InputError("config.model.words.graph=sparse: your own captions have no dependency edges; use another run")
     rows = np.array(images)
     part: dict[str, Any] = {
-        name: x if (x := getattr(split, name)) is None else x[rows] for name in ("boxes", "labels", "objects")
+        name: x if (x := getattr(split, name)) is None else x[rows]
+        for name in ("boxes", "labels", "objects", "num_regions")
     }
     pairs = dataclasses.replace(
         split,
@@ -41,6 +42,8 @@ def with_captions(run: OpenRun, images: Sequence[int], captions: Sequence[str]) 
         captions_per_image=1,
         ids=[split.ids[image] for image in images],
         edges=None,
+        rows=split.rows_of(rows),
+        lines=None,
         **part,
     )
     return dataclasses.replace(run, data=with_text(run.config, pairs, run.text))

@@ -106,7 +106,7 @@ def draw_caption_query(
     for axes in grid:
         axes.axis("off")
     if not shown.right.any():
-        image = shown.query // split.captions_per_image
+        image = int(split.caption_image_index[shown.query])
         _show(grid[-1], pixels(image), str(split.ids[image]), RIGHT)
         grid[-1].set_title(f"its image, at rank {shown.rank + 1}", fontsize=9, color=RIGHT)
     for axes, item, score, is_right in zip(grid, shown.items, shown.scores, shown.right, strict=False):

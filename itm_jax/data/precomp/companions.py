@@ -3,85 +3,155 @@
 Each reader returns None where its file is missing, or where it is not usable and the defects are not strict.
 """
 
+import dataclasses
 import pathlib
+from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
-from itm_jax.data.defects import STRICT, Defects
-from itm_jax.data.precomp.single_files import read_list, read_rows
+from itm_jax.data.defects import Defects
+from itm_jax.data.precomp.single_files import open_array, read_list
 
 BOX_LIMIT = 1.001  # the largest coordinate of a box, as a fraction of the image; a little above 1, for rounding
 
 
-def read_sizes(
-    path: pathlib.Path, images: int, repeats: int, defects: Defects = STRICT
-) -> tuple[np.ndarray, bool] | None:
+@dataclasses.dataclass(frozen=True)
+class Companions:
+    """Where the companions of a split are, and what they must fit.
+
+    Attributes:
+        directory: of the files.
+        split: the name of the split.
+        rows: [i] the first row of each image in the file of features.
+        features: [rows, r, f].
+        defects: where to report what is wrong.
+    """
+
+    directory: pathlib.Path
+    split: str
+    rows: Int[np.ndarray, " i"]
+    features: np.ndarray
+    defects: Defects
+
+    def path(self, companion: str) -> pathlib.Path:
+        """Returns the path of a file of the split, such as `boxes.npy`."""
+        return self.directory / f"{self.split}_{companion}"
+
+    def rows_in(self, length: int) -> np.ndarray | None:
+        """Returns the entry of each image in a file with this many entries: one per image, or one per row."""
+        if length == len(self.rows):
+            return np.arange(length)
+        return self.rows if length == len(self.features) else None
+
+    def read(self, path: pathlib.Path, *shape: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Reads an .npy file with numbers for each image: float32 [i, *shape], and the row of each image in it."""
+        array = open_array(path, self.defects)
+        if array is None:
+            return None
+        rows = self.rows_in(len(array)) if array.ndim else None
+        if rows is None or array.shape[1:] != shape or array.dtype.kind not in "fiu":
+            expected = (len(self.rows), *shape)
+            what = f"{array.dtype} {array.shape}; expected numbers {expected}, for the images of the features"
+            self.defects.add(path, "shape", what)
+            return None
+        return np.asarray(array[rows], np.float32), rows
+
+
+def read_sizes(files: Companions) -> tuple[np.ndarray, bool] | None:
     """Reads `{split}_img_sizes.npy`: sizes [i, 2] (width, height), 1 where invalid; and whether all are valid."""
-    read = read_rows(path, (images, 2), repeats, defects)
+    path = files.path("img_sizes.npy")
+    read = files.read(path, 2)
     if read is None:
         return None
-    sizes, stride = read
+    sizes, rows = read
     bad = ~((sizes > 0) & np.isfinite(sizes)).all(axis=1)
-    defects.each(path, "row", np.flatnonzero(bad) * stride, "value", "width and height must be greater than 0")
+    files.defects.each(path, "row", rows[bad], "value", "width and height must be greater than 0")
     return np.where(bad[:, None], 1, sizes), not bad.any()
 
 
-def read_boxes(
-    directory: pathlib.Path, split: str, shape: tuple[int, int], repeats: int, defects: Defects = STRICT
-) -> np.ndarray | None:
-    """Reads `{split}_boxes.npy`: boxes as fractions of the image size, [i, r, 4] float32."""
-    path, sizes_path = directory / f"{split}_boxes.npy", directory / f"{split}_img_sizes.npy"
+def read_num_regions(files: Companions) -> np.ndarray | None:
+    """Reads `{split}_num_regions.npy`: the number of regions of each image, [i] int32; None where there is no file."""
+    path, regions = files.path("num_regions.npy"), files.features.shape[1]
     if not path.exists():
         return None
-    images, regions = shape
-    read = read_rows(path, (images, regions, 4), repeats, defects)
-    sizes = read_sizes(sizes_path, images, repeats, defects) if sizes_path.exists() else None
+    read = files.read(path)
+    if read is None:
+        return None
+    numbers, rows = read
+    bad = ~((numbers >= 0) & (numbers <= regions) & (numbers == np.floor(numbers)))
+    files.defects.each(path, "row", rows[bad], "value", f"must be a whole number from 0 to {regions}")
+    return np.where(bad, regions, numbers).astype(np.int32)
+
+
+def read_boxes(files: Companions) -> np.ndarray | None:
+    """Reads `{split}_boxes.npy`: boxes as fractions of the image size, [i, r, 4] float32."""
+    path, sizes_path, defects = files.path("boxes.npy"), files.path("img_sizes.npy"), files.defects
+    if not path.exists():
+        return None
+    read = files.read(path, files.features.shape[1], 4)
+    sizes = read_sizes(files) if sizes_path.exists() else None
     if read is None or (sizes_path.exists() and (sizes is None or not sizes[1])):
         return None
-    boxes, stride = read
+    boxes, rows = read
     not_finite = ~np.isfinite(boxes).all(axis=(1, 2))
-    defects.each(path, "row", np.flatnonzero(not_finite) * stride, "not-finite", "NaN or Inf")
+    defects.each(path, "row", rows[not_finite], "not-finite", "NaN or Inf")
     if sizes is not None:
         boxes = boxes / np.concatenate([sizes[0], sizes[0]], axis=1)[:, None, :]
     outside = ~((boxes >= 0) & (boxes <= BOX_LIMIT)).all(axis=(1, 2)) & ~not_finite
     hint = "" if sizes_path.exists() else f"; boxes in pixels need {sizes_path.name} [n, 2] (width, height)"
-    if hint and (directory / f"{split}_ims_size.npy").exists():
-        hint += f"; {split}_ims_size.npy is a pickle and is not read, {sizes_path.name} replaces it"
-    defects.each(path, "row", np.flatnonzero(outside) * stride, "value", f"values outside [0, {BOX_LIMIT}]{hint}")
+    if hint and files.path("ims_size.npy").exists():
+        hint += f"; {files.path('ims_size.npy').name} is a pickle and is not read, {sizes_path.name} replaces it"
+    defects.each(path, "row", rows[outside], "value", f"values outside [0, {BOX_LIMIT}]{hint}")
     inverted = ((boxes[..., 2] < boxes[..., 0]) | (boxes[..., 3] < boxes[..., 1])).any(axis=1) & ~outside
-    defects.each(path, "row", np.flatnonzero(inverted) * stride, "value", "a box with x2 < x1 or y2 < y1")
+    defects.each(path, "row", rows[inverted], "value", "a box with x2 < x1 or y2 < y1")
     return boxes
 
 
-def read_labels(
-    directory: pathlib.Path, split: str, shape: tuple[int, int], repeats: int, defects: Defects = STRICT
-) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Reads `{split}_labels.json`: ([i, r] int32 indices, sorted label names), or (None, ())."""
-    path = directory / f"{split}_labels.json"
+def read_labels(files: Companions, num_regions: np.ndarray | None = None) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Reads `{split}_labels.json`: ([i, r] int32 indices, sorted label names), or (None, ()).
+
+    The list of an image whose last regions are padding may end before them, or have empty names there.
+    """
+    path, defects, regions = files.path("labels.json"), files.defects, files.features.shape[1]
     names = read_list(path, defects)
     if names is None:
         return None, ()
-    images, regions = shape
-    if len(names) not in (images, images * repeats):
-        defects.add(path, "count", f"{len(names)} rows, expected {images} lists of {regions} label names")
+    rows = files.rows_in(len(names))
+    if rows is None:
+        defects.add(path, "count", f"{len(names)} rows, expected {len(files.rows)} lists of {regions} label names")
         return None, ()
-    stride = len(names) // images
-    names = names[::stride]
-    fits = [isinstance(row, list) and len(row) == regions and all(type(x) is str and x for x in row) for row in names]
-    bad = [i * stride for i, ok in enumerate(fits) if not ok]
-    defects.each(path, "row", bad, "value", f"expected a list of {regions} label names")
-    if bad:
+    lists = [_without_padding(names[row]) for row in rows]
+    fits = np.array([x is not None and len(x) <= regions for x in lists])
+    for image in np.flatnonzero(fits):
+        count = len(lists[image])
+        if count < (regions if num_regions is None else num_regions[image]):
+            fits[image] = not files.features[files.rows[image], count:].any()
+    defects.each(path, "row", rows[~fits], "value", f"expected a list of {regions} label names")
+    if not fits.all():
         return None, ()
-    vocabulary = tuple(sorted({x for row in names for x in row}))
+    vocabulary = tuple(sorted({x for labels in lists for x in labels}))
     index = {x: j for j, x in enumerate(vocabulary)}
-    return np.array([[index[x] for x in row] for row in names], np.int32), vocabulary
+    out = np.zeros((len(lists), regions), np.int32)
+    for row, labels in zip(out, lists, strict=True):
+        row[: len(labels)] = [index[x] for x in labels]
+    return out, vocabulary
 
 
-def read_edges(
-    directory: pathlib.Path, split: str, captions: list[str], defects: Defects = STRICT
-) -> list[list[list[int]]] | None:
-    """Reads `{split}_dependencies.json`: for each caption a list of [head, dependent] indices of whitespace words."""
-    path = directory / f"{split}_dependencies.json"
+def _without_padding(labels: Any) -> Any:
+    """Returns a list of label names without empty names at its end; None where it is no such list."""
+    if not isinstance(labels, list) or not all(type(x) is str for x in labels):
+        return None
+    labels = labels[: max((k for k, x in enumerate(labels, 1) if x), default=0)]
+    return labels if all(labels) else None
+
+
+def read_edges(files: Companions, captions: list[str]) -> list[list[list[int]]] | None:
+    """Reads `{split}_dependencies.json`: for each caption a list of [head, dependent] indices of whitespace words.
+
+    Captions and lists are in the order of their files.
+    """
+    path, defects = files.path("dependencies.json"), files.defects
     edges = read_list(path, defects)
     if edges is None:
         return None

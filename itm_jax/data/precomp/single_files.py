@@ -6,6 +6,7 @@ Each reader reports to `Defects`. Where these are not strict, it returns None fo
 import json
 import mmap
 import pathlib
+import re
 import tokenize
 
 import numpy as np
@@ -15,6 +16,9 @@ from itm_jax.errors import InputError
 
 # The errors that NumPy raises for a damaged header, whose text it passes to a tokenizer and to ast.literal_eval.
 DAMAGED = (ValueError, EOFError, SyntaxError, TypeError, OverflowError, RecursionError, tokenize.TokenError)
+
+# How a line of Flickr's token files begins, NAME.jpg#0 and a tab, and a line of a CSV with an image and a caption.
+FILE_NAME = re.compile(r"\S+\.(?:jpe?g|png|gif|bmp|webp)(?:#\d+\s|\s*[\t,|])", re.IGNORECASE)
 
 
 def open_array(path: pathlib.Path, defects: Defects = STRICT) -> np.ndarray | None:
@@ -95,6 +99,10 @@ def read_captions(path: pathlib.Path, defects: Defects = STRICT) -> list[str] | 
     if not captions:
         defects.add(path, "empty", "empty")
         return None
+    named = [n for n, c in enumerate(captions, 1) if FILE_NAME.match(c)]
+    what = "begins with the name of an image file, which would be read as words of the caption"
+    hint = "keep the captions alone; the names of the images belong into the file of ids"
+    defects.each(path, "line", named, "file-name", f"{what}; {hint}")
     blank = [i for i, c in enumerate(captions, 1) if not c]
     defects.each(path, "line", blank, "blank", "blank; every line must be a caption")
     return captions
@@ -116,21 +124,6 @@ def read_list(path: pathlib.Path, defects: Defects = STRICT) -> list | None:
         defects.add(path, "value", f"holds a {type(value).__name__}, expected a list")
         return None
     return value
-
-
-def read_rows(
-    path: pathlib.Path, shape: tuple[int, ...], repeats: int, defects: Defects = STRICT
-) -> tuple[np.ndarray, int] | None:
-    """Reads an .npy file with numbers for each image, of this shape, as float32; and the rows of the file per image."""
-    array = open_array(path, defects)
-    if array is None:
-        return None
-    if array.shape not in (shape, (shape[0] * repeats, *shape[1:])) or array.dtype.kind not in "fiu":
-        what = f"{array.dtype} {array.shape}; expected numbers {shape}, for the images of the features"
-        defects.add(path, "shape", what)
-        return None
-    stride = len(array) // shape[0]
-    return np.asarray(array[::stride], np.float32), stride
 
 
 def require(directory: pathlib.Path, split: str) -> None:

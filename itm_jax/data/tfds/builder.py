@@ -19,6 +19,7 @@ from array_record.python import array_record_module
 from etils import epath
 
 from itm_jax.data.precomp import reader as precomp
+from itm_jax.data.regions import read_regions
 from itm_jax.data.tfds.reader import ANNOTATIONS, VERSION
 from itm_jax.errors import InputError
 from itm_jax.files import check_space
@@ -64,7 +65,7 @@ class PrecompBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # ty
         about = {
             s.name: {
                 "regions": s.features.shape[1],
-                "captions_per_image": s.captions_per_image,
+                "captions_per_image": s.captions_per_image if isinstance(s.captions_per_image, int) else None,
                 "fields": [
                     k for k, v in (("boxes", s.boxes), ("labels", s.labels), ("dependencies", s.edges)) if v is not None
                 ],
@@ -106,17 +107,17 @@ class PrecompBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # ty
 def examples(split: Split, rows: range, with_features: bool, bar: Bar) -> Iterator[tuple[int, dict]]:
     """Yields (row, record) for the images `rows`; NaN or Inf in a row is an InputError that names the row."""
     sequential(split.features)
-    each = split.captions_per_image
     for i in rows:
-        features = split.features[i]
+        features = np.zeros((0, split.features.shape[2]), split.features.dtype)
         if with_features:
-            precomp.check_finite(features[None], np.array([i * split.rows_per_image]), split.source)
-        captions = range(i * each, (i + 1) * each)
+            regions, mask = read_regions(split, np.array([i]))
+            features = regions[mask]  # without padding
+        captions = range(split.caption_starts[i], split.caption_starts[i + 1])
         edges = [] if split.edges is None else [(k, *edge) for k, c in enumerate(captions) for edge in split.edges[c]]
         yield (
             i,
             {
-                "features": features if with_features else features[:0],
+                "features": features,
                 "captions": [split.captions[c] for c in captions],
                 "id": split.ids[i],
                 "boxes": np.zeros((0, 4), np.float32) if split.boxes is None else split.boxes[i],
@@ -135,7 +136,7 @@ def sequential(features: np.ndarray) -> None:
         mapped.madvise(mmap.MADV_SEQUENTIAL)
 
 
-def read_sources(directory: str, names: Sequence[str] | None) -> list[Split]:
+def read_sources(directory: str, names: Sequence[str] | None, pairing: str) -> list[Split]:
     """Opens the splits `names`, or all splits of the directory; it is an InputError where widths or dtypes differ."""
     if not names:  # without any split read_split says what is missing
         names = precomp.splits_in(pathlib.Path(directory).expanduser()) or ["train"]
@@ -146,7 +147,7 @@ def read_sources(directory: str, names: Sequence[str] | None) -> list[Split]:
             )
     splits = []
     for name in dict.fromkeys(names):
-        split = precomp.read_split(directory, name)
+        split = precomp.read_split(directory, name, pairing=pairing)
         assert split is not None  # defects are strict: the first one is raised
         splits.append(split)
     first = splits[0]
@@ -163,7 +164,14 @@ def default_name(directory: str) -> str:
     return name.removesuffix("precomp").strip("_")
 
 
-def build(directory: str, out: epath.PathLike, *, splits: Sequence[str] | None = None, name: str = "") -> epath.Path:
+def build(
+    directory: str,
+    out: epath.PathLike,
+    *,
+    splits: Sequence[str] | None = None,
+    name: str = "",
+    pairing: str = "order",
+) -> epath.Path:
     """Converts a `precomp` directory to a TFDS data set.
 
     Args:
@@ -171,6 +179,7 @@ def build(directory: str, out: epath.PathLike, *, splits: Sequence[str] | None =
         out: the directory to write to; it may be a bucket path.
         splits: names of the splits; None: all that the source has.
         name: of the data set; empty: that of the source directory.
+        pairing: what says which captions belong to an image, `order` or `ids`; `data.pairing`.
 
     Returns:
         The folder of the data set, `out/name/version`. It gets this name only when it is complete.
@@ -186,7 +195,7 @@ def build(directory: str, out: epath.PathLike, *, splits: Sequence[str] | None =
     try:
         if path.exists():
             raise InputError(f"{path}: exists already and is left as it is; delete it, or give another --out or --name")
-        sources = read_sources(directory, splits)
+        sources = read_sources(directory, splits, pairing)
         check_root(root, sum(s.num_images * s.features[0].nbytes for s in sources))
         ignored = io.StringIO()  # TFDS announces downloads on stdout, although there are none
         with tempfile.TemporaryDirectory() as downloads, contextlib.redirect_stdout(ignored):

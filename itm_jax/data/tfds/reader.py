@@ -150,14 +150,16 @@ class RecordFeatures(RowsElsewhere):
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Reads rows by their indices."""
-        out = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        out = np.zeros((len(rows), *self.shape[1:]), self.dtype)  # an image with fewer regions is padded
         for target, (row, fields) in zip(out, self._records.read(rows), strict=True):
             data = fields["features"].bytes_list.value[0]
-            if len(data) != target.nbytes:
+            if len(data) > target.nbytes or len(data) % target[0].nbytes:
                 raise InputError(
-                    f"{self._records.where(row)}: {len(data)} bytes, expected {target.nbytes}; build the data set again"
+                    f"{self._records.where(row)}: {len(data)} bytes, expected at most {target.nbytes}, a multiple of "
+                    f"{target[0].nbytes}; build the data set again"
                 )
-            target[...] = np.frombuffer(data, self.dtype).reshape(target.shape)
+            held = np.frombuffer(data, self.dtype).reshape(-1, target.shape[1])
+            target[: len(held)] = held
         return out
 
 
@@ -190,20 +192,22 @@ def read_split(directory: epath.PathLike, split: str) -> Split:
             "build the data set again"
         )
 
-    captions, ids, boxes, names, edges = [], [], [], [], []
+    captions, ids, boxes, names, edges, counts = [], [], [], [], [], []
     for row, fields in notes.read(range(len(notes))):
         strings = functools.partial(_strings, fields)
         some = strings("captions")
-        if len(some) != each:
-            raise InputError(f"{notes.where(row)}: {len(some)} captions, expected {each}; build the data set again")
+        if len(some) != each if each else not some:
+            expected = each or "at least one"
+            raise InputError(f"{notes.where(row)}: {len(some)} captions, expected {expected}; build the data set again")
         captions += some
+        counts.append(len(some))
         ids += strings("id")
         if "boxes" in present:
             boxes.append(np.frombuffer(fields["boxes"].bytes_list.value[0], np.float32).reshape(regions, 4))
         if "labels" in present:
             names.append(strings("labels"))
         if "dependencies" in present:
-            edges += _edges(fields["dependencies"].bytes_list.value[0], each)
+            edges += _edges(fields["dependencies"].bytes_list.value[0], len(some))
     vocabulary = tuple(sorted({x for row in names for x in row}))
     index = {x: j for j, x in enumerate(vocabulary)}
     stored: Any = RecordFeatures(records, regions, features.shape[-1], features.np_dtype)  # read like an array
@@ -211,7 +215,7 @@ def read_split(directory: epath.PathLike, split: str) -> Split:
         name=split,
         features=stored,
         captions=captions,
-        captions_per_image=each,
+        captions_per_image=each or np.array(counts),
         ids=ids,
         boxes=np.stack(boxes) if boxes else None,
         labels=np.array([[index[x] for x in row] for row in names], np.int32) if names else None,

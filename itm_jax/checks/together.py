@@ -1,0 +1,61 @@
+"""Whether the splits of a data set belong together, and whether an image occurs twice in them.
+
+The content of the images decides, not their ids: files number the images of each split from 0, or name one image twice.
+"""
+
+from collections.abc import Sequence
+
+from itm_jax.data.defects import Defects
+from itm_jax.structs import Split
+
+
+def check_together(splits: Sequence[tuple[Split, list[bytes]]], defects: Defects) -> None:
+    """Reports images that occur twice in a split or in two splits, and splits that do not belong to one data set.
+
+    Args:
+        splits: each split with a digest of the content of each of its images.
+        defects: where to report.
+    """
+    for k, (split, digests) in enumerate(splits):
+        _check_twice(split, digests, defects)
+        for other, other_digests in splits[:k]:
+            if split.name != other.name:
+                _check_leak(split, digests, other, other_digests, defects)
+    first = splits[0][0]
+    for split, _ in splits[1:]:
+        for what, value, expected in (
+            ("feature width", split.features.shape[2], first.features.shape[2]),
+            ("captions per image", split.captions_per_image, first.captions_per_image),
+        ):
+            if isinstance(value, int) and isinstance(expected, int) and value != expected:
+                differs = f"{what} is {value}, but {expected} in {first.source}"
+                defects.add(split.source, "differs", f"{differs}; do the splits belong to one data set?")
+
+
+def _check_twice(split: Split, digests: Sequence[bytes], defects: Defects) -> None:
+    """Reports images of one split that have the same features."""
+    first: dict[bytes, int] = {}
+    pairs = [(first[x], i) for i, x in enumerate(digests) if first.setdefault(x, i) != i]
+    if pairs:
+        a, b = pairs[0]
+        what = (
+            f"{len(pairs)} images have the features of an earlier image (first: {_name(split, b)}, {_name(split, a)})"
+        )
+        hint = "a query then has two right images, but finds one; keep one of them"
+        defects.add(split.source, "twice", f"{what}; {hint}")
+
+
+def _check_leak(
+    split: Split, digests: Sequence[bytes], other: Split, other_digests: Sequence[bytes], defects: Defects
+) -> None:
+    """Reports images of one split whose features are in another split too."""
+    index = {x: i for i, x in enumerate(other_digests)}
+    shared = [i for i, x in enumerate(digests) if x in index]
+    if shared:
+        example = f"{_name(split, shared[0])}, there {_name(other, index[digests[shared[0]]])}"
+        what = f"{len(shared)} images are in split {other.name} too (first: {example})"
+        defects.add(split.source, "leak", f"{what}; numbers on {split.name} would not be those of unseen images")
+
+
+def _name(split: Split, image: int) -> str:
+    return f"image {image}, id {split.ids[image]}"

@@ -1,0 +1,179 @@
+"""Finds the rows and the captions of each image of a `precomp` directory where the order of the files tells them.
+
+The file of ids may have one line per image, per row of the features, or per caption. It is read whole, and must agree
+with the order of rows and captions. Without it, every k equal neighbouring rows are one image.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int
+
+from itm_jax.data.defects import Defects
+from itm_jax.data.precomp.repeats import constant_size, runs, runs_of_rows, unequal_images
+from itm_jax.data.regions import check_finite
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairing:
+    """What belongs to each image.
+
+    Attributes:
+        ids: i names.
+        rows: [i] the first row of each image.
+        captions_per_image: the number of captions of every image, or [i] numbers.
+        order: [t] the captions in the order of their images; None: they are in this order already.
+    """
+
+    ids: list[str]
+    rows: Int[np.ndarray, " i"]
+    captions_per_image: int | Int[np.ndarray, " i"]
+    order: Int[np.ndarray, " t"] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """What a pairing is found from.
+
+    Attributes:
+        directory: of the files.
+        split: the name of the split.
+        features: [rows, r, f].
+        captions: the number of captions.
+        ids: the lines of `{split}_ids.txt`; None without this file.
+    """
+
+    directory: pathlib.Path
+    split: str
+    features: np.ndarray
+    captions: int
+    ids: Sequence[str] | None
+
+    @property
+    def rows(self) -> int:
+        """The number of rows of the features."""
+        return len(self.features)
+
+    def path(self, companion: str) -> pathlib.Path:
+        """Returns the path of a file of the split, such as `ids.txt`."""
+        return self.directory / f"{self.split}_{companion}"
+
+
+def counts_of(sizes: np.ndarray) -> int | np.ndarray:
+    """Returns the numbers of captions of all images as one number where they are equal."""
+    return int(sizes[0]) if (sizes == sizes[0]).all() else sizes
+
+
+def sizes_of(starts: np.ndarray, total: int) -> np.ndarray:
+    """Returns the sizes of groups that follow each other, from the first index of each and their total."""
+    return np.diff(np.append(starts, total))
+
+
+def pair_by_order(files: Files, defects: Defects) -> Pairing | None:
+    """Returns what belongs to each image where the order of the files says so; None where the files do not fit."""
+    ids = files.ids
+    groups: np.ndarray | None = None  # the first line of each image, where ids have a line per row or per caption
+    if ids is not None and not check_blank(files.path("ids.txt"), ids, defects):
+        ids = None
+    if ids is not None and len(ids) in (files.rows, files.captions):
+        names = np.array(ids)
+        groups = runs(names[1:] == names[:-1])
+        if not _check_together(files, ids, groups, defects):
+            return None
+    per_row = groups is not None and ids is not None and len(ids) == files.rows
+    starts = _images_by_ids(files, groups, defects) if per_row else images_by_content(files, defects)
+    if starts is None:
+        return None
+    images = len(starts)
+    counts: int | np.ndarray = files.captions // images
+    if groups is not None and ids is not None and len(ids) == files.captions:
+        if len(groups) != images:
+            what = f"names {len(groups)} images, but {files.path('ims.npy').name} holds {images}"
+            defects.add(files.path("ids.txt"), "count", f"{what}; the line of a caption must be the id of its image")
+            return None
+        counts = counts_of(sizes_of(groups, files.captions))
+    elif files.captions % images or files.captions < images:
+        what = f"{files.captions} captions for {images} images in {files.path('ims.npy').name}, no multiple"
+        hint = f"{files.path('ids.txt').name} with a line per caption can say how many captions each image has"
+        defects.add(files.path("caps.txt"), "count", f"{what}; {hint}")
+        return None
+    return Pairing(_names(files, ids, groups, images, defects), starts, counts)
+
+
+def _names(
+    files: Files, ids: Sequence[str] | None, groups: np.ndarray | None, images: int, defects: Defects
+) -> list[str]:
+    """Returns the id of each image; their numbers where the file of ids does not say."""
+    numbers = [str(i) for i in range(images)]
+    if ids is None:
+        return numbers
+    if groups is not None:
+        return [ids[start] for start in groups]
+    if len(ids) != images:
+        what = f"{len(ids)} ids for {images} images ({files.rows} rows in {files.path('ims.npy').name})"
+        defects.add(files.path("ids.txt"), "count", f"{what}; there must be one id per image, row or caption")
+        return numbers
+    _check_together(files, ids, np.arange(images), defects)
+    return list(ids)
+
+
+def _images_by_ids(files: Files, groups: np.ndarray | None, defects: Defects) -> np.ndarray | None:
+    """Returns the first row of each image where the file of ids has a line for each row."""
+    assert groups is not None
+    path, sizes = files.path("ims.npy"), sizes_of(groups, files.rows)
+    different = unequal_images(files.features, groups, np.repeat(np.arange(len(groups)), sizes))
+    if len(different):
+        first, size = int(groups[different[0]]), int(sizes[different[0]])
+        if defects.strict:  # a row with NaN differs from the others, so look for it first
+            check_finite(files.features[first : first + size], np.arange(first, first + size), str(path))
+        what = f"they have one id but different features ({len(different)} such groups)"
+        defects.add(path, "repeats", what, f"rows {first}..{first + size - 1}")
+    if len(groups) == files.rows > 1:
+        k = constant_size(runs_of_rows(files.features), files.rows)
+        if k and k > 1:
+            what = f"they are equal, and so are every {k} rows, but {files.path('ids.txt').name} names {k} images there"
+            hint = "give the rows of one image one id, or remove the file"
+            defects.add(path, "repeats", f"{what}; {hint}", f"rows 0..{k - 1}")
+            return None
+    return groups
+
+
+def images_by_content(files: Files, defects: Defects) -> np.ndarray | None:
+    """Returns the first row of each image where only equal neighbours can tell: every k rows are one image."""
+    path, starts = files.path("ims.npy"), runs_of_rows(files.features)
+    if len(starts) == 1 < files.rows:
+        defects.add(path, "repeats", "all rows are equal; extract the features again")
+        return None
+    if constant_size(starts, files.rows):
+        return starts
+    sizes = sizes_of(starts, files.rows)
+    group = int(np.argmax(sizes > 1))
+    first, size = int(starts[group]), int(sizes[group])
+    what = f"they are equal, but not every {size} rows are ({int((sizes > 1).sum())} such groups)"
+    hint = f"{files.path('ids.txt').name} with a line per row can say which rows are one image"
+    defects.add(path, "repeats", f"{what}; {hint}", f"rows {first}..{first + size - 1}")
+    return None
+
+
+def check_blank(path: pathlib.Path, ids: Sequence[str], defects: Defects) -> bool:
+    """Reports blank lines; returns whether there are none."""
+    blank = [n for n, name in enumerate(ids, 1) if not name]
+    defects.each(path, "line", blank, "blank", "blank; every line must be an id")
+    return not blank
+
+
+def _check_together(files: Files, ids: Sequence[str], groups: np.ndarray, defects: Defects) -> bool:
+    """Reports images whose lines do not stand together; returns whether there are none."""
+    first: dict[str, int] = {}
+    again = [int(start) for start in groups if first.setdefault(ids[start], int(start)) != start]
+    if not again:
+        return True
+    name = ids[again[0]]
+    what = f"an id that an earlier line has too (line {again[0] + 1}: {name}, as line {first[name] + 1})"
+    hint = "every image needs an id of its own, and its lines must stand together"
+    if len(ids) == files.captions:
+        hint += "; config.data.pairing=ids puts the captions of one id together"
+    defects.each(files.path("ids.txt"), "line", [start + 1 for start in again], "duplicate", f"{what}; {hint}")
+    return False

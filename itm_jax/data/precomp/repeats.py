@@ -1,0 +1,87 @@
+"""Finds rows of a file of features that repeat one image: SCAN's dev and test files have each image 5 times."""
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from itm_jax.data.regions import is_small
+
+HEAD_BYTES = 4096  # bytes at the beginning of a row that are compared first
+CHUNK_BYTES = 64 << 20
+SAMPLED = 256  # pairs of rows that are compared in a larger file
+
+
+def equal_rows(
+    features: np.ndarray, first: Int[np.ndarray, " n"], second: Int[np.ndarray, " n"], *, whole: bool = True
+) -> Bool[np.ndarray, " n"]:
+    """Returns whether the rows `first` and `second` of [rows, r, f] hold the same bits, pair by pair.
+
+    Without `whole` only the beginnings of the rows are compared.
+    """
+    flat = features.reshape(len(features), -1)
+    head = HEAD_BYTES // features.dtype.itemsize
+    equal = np.empty(len(first), bool)
+    step = max(1, CHUNK_BYTES // (flat.shape[1] * features.dtype.itemsize))
+    for start in range(0, len(first), step):
+        a, b = first[start : start + step], second[start : start + step]
+        same = _same_bits(flat[a, :head], flat[b, :head])
+        if whole and flat.shape[1] > head and same.any():
+            same[same] = _same_bits(flat[a[same]], flat[b[same]])
+        equal[start : start + step] = same
+    return equal
+
+
+def _same_bits(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    bits = np.dtype(f"u{a.dtype.itemsize}")  # NaN differs from itself, its bits do not
+    return (np.ascontiguousarray(a).view(bits) == np.ascontiguousarray(b).view(bits)).all(axis=1)
+
+
+def runs(equal: Bool[np.ndarray, " n"]) -> Int[np.ndarray, " g"]:
+    """Returns the starts of the runs of equal neighbours, where `equal[k]` says whether k and k + 1 are equal."""
+    return np.flatnonzero(np.concatenate([[True], ~equal]))
+
+
+def runs_of_rows(features: np.ndarray) -> Int[np.ndarray, " g"]:
+    """Returns the first row of each run of equal neighbouring rows of [rows, r, f].
+
+    Of a large file some neighbours are compared first. Where none of them are equal, no others are
+    compared; else the beginnings of all rows are, and some rows as a whole.
+    """
+    pairs = np.arange(len(features) - 1)
+    if is_small(features):
+        return runs(equal_rows(features, pairs, pairs + 1))
+    some = spread(pairs)
+    if not equal_rows(features, some, some + 1, whole=False).any():
+        return np.arange(len(features))
+    equal = equal_rows(features, pairs, pairs + 1, whole=False)
+    some = spread(np.flatnonzero(equal))
+    if not equal_rows(features, some, some + 1).all():
+        equal = equal_rows(features, pairs, pairs + 1)
+    return runs(equal)
+
+
+def constant_size(starts: Int[np.ndarray, " g"], rows: int) -> int | None:
+    """Returns the length of the runs with these starts; None where they have different lengths."""
+    sizes = np.unique(np.diff(np.append(starts, rows)))
+    return int(sizes[0]) if len(sizes) == 1 else None
+
+
+def spread(values: np.ndarray) -> np.ndarray:
+    """Returns at most SAMPLED of the values, evenly spread; the first one and the last one are among them."""
+    return values[np.unique(np.linspace(0, len(values) - 1, min(SAMPLED, len(values))).astype(int))]
+
+
+def unequal_images(
+    features: np.ndarray, first: Int[np.ndarray, " i"], owner: Int[np.ndarray, " rows"]
+) -> Int[np.ndarray, " k"]:
+    """Returns the images whose rows are not all equal; of a large file only some rows are compared.
+
+    Args:
+        features: [rows, r, f].
+        first: the first row of each image.
+        owner: the image of each row.
+    """
+    others = np.setdiff1d(np.arange(len(owner)), first)
+    if not is_small(features) and len(others):
+        others = spread(others)
+    equal = equal_rows(features, first[owner[others]], others)
+    return np.unique(owner[others[~equal]])
