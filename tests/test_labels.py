@@ -175,7 +175,7 @@ def test_word_prior_by_hand():
     ids, lengths = np.array([1, 2, 2, 1, 1, 3]), np.array([3, 1, 1, 1])
     # counted: 1 of 2, 0 of 1, 0 of 1; their mean is 1/6
     expected = [1 / 6, (1 + 1 / 6) / 3, 1 / 12, 1 / 12, 1 / 6]
-    np.testing.assert_allclose(word_prior(ids, lengths, 2, 5), expected, atol=1e-6)
+    np.testing.assert_allclose(word_prior(ids, lengths, np.array([0, 0, 1, 1]), 5), expected, atol=1e-6)
 
 
 def test_the_corpus_prior_is_counted_on_train_and_kept(tmp_path):

@@ -68,9 +68,13 @@ def test_metrics_are_the_same_without_the_matrix(runs):
 
 
 def test_config_hash_follows_what_decides_the_numbers():
-    base = config_hash(shrunk())
-    assert base == config_hash(shrunk(train__log_every=77, eval__tile=5))
-    assert len({base, config_hash(shrunk(seed=1)), config_hash(shrunk(loss__margin=0.3))}) == 3
+    text = {"tokenizer": "a", "weights": "b"}
+    base = config_hash(shrunk(), text)
+    assert base == config_hash(shrunk(train__log_every=77, eval__tile=5), text)
+    moved = config_hash(shrunk(model__text__vocab="/another/place"), text)
+    assert moved == base
+    others = [config_hash(shrunk(seed=1), text), config_hash(shrunk(loss__margin=0.3), text)]
+    assert len({base, *others, config_hash(shrunk(), text | {"weights": "c"})}) == 4
 
 
 def test_a_fingerprint_is_that_of_the_content(tmp_path):

@@ -29,7 +29,7 @@ from itm_jax.files import existing, free_space
 from itm_jax.runs import checkpoints
 from itm_jax.runs.checksums import check_files
 from itm_jax.runs.restore import restore_variables
-from itm_jax.runs.workdir import check_data, check_vocabulary, check_workdir, read_data
+from itm_jax.runs.workdir import check_data, check_text_of, check_workdir, read_data
 from itm_jax.structs import Split
 
 SHOWN_GROUPS = 6
@@ -127,7 +127,12 @@ def check_run(config, splits: Sequence[Split], workdir: pathlib.Path | None, def
     if train is None and config.model.text.encoder == "gru" and not config.model.text.vocab:
         return  # its vocabulary is built from the train captions, which have defects
     try:
-        text = load_text(config, workdir=workdir, captions=None if train is None else train.captions)
+        text = load_text(
+            config,
+            workdir=workdir,
+            captions=None if train is None else train.captions,
+            has_checkpoint=workdir is not None and bool(checkpoints.steps_of(workdir)),
+        )
     except InputError as e:
         defects.add_error(e)
         return
@@ -154,7 +159,7 @@ def check_run(config, splits: Sequence[Split], workdir: pathlib.Path | None, def
     _, _, like = build_for_evaluation(config, _shapes(config, train, prepared.text))
     if config.init_from:
         other = pathlib.Path(config.init_from).expanduser()
-        _report(defects, check_vocabulary, prepared.text, other)
+        _report(defects, check_text_of, prepared.text, other)
         _report(defects, restore_variables, other, like)  # reads and checks all of it
     if workdir:
         check_directory(config, splits, workdir, like, defects)

@@ -91,12 +91,15 @@ def default_config() -> ml_collections.ConfigDict:
     c.model.text.encoder = "bert"  # bert; or gru: a BiGRU from scratch, whose hidden states are model.width wide
     c.model.text.embed_size = 300  # (gru) width of the word embeddings
     c.model.text.min_count = 4  # (gru) words that occur less often in the train captions become [UNK]
-    c.model.text.pretrained = config_dict.placeholder(str)  # (bert) directory or hub name; None: from scratch
+    # (bert) A directory, a hub name, or package:NAME/FOLDER of an installed Python package; None: from scratch. Its
+    # content, not its place, belongs to a run.
+    c.model.text.pretrained = config_dict.placeholder(str)
     # False: the encoder is frozen; its hidden states are computed once and cached. It must be a pretrained one.
     c.model.text.trainable = True
     c.model.text.cache_dtype = "float16"  # the dtype of the cached hidden states, float16 or float32
     # A vocabulary file. None: for bert the WordPiece vocabulary of the checkpoint, or of scenes; for gru the words of
-    # the train captions. A gru run writes its vocabulary to WORKDIR/vocab.txt and reads it from there from then on.
+    # the train captions. A run keeps its tokenizer in WORKDIR/text (gru: in WORKDIR/vocab.txt) and reads it from there
+    # from then on.
     c.model.text.vocab = config_dict.placeholder(str)
     c.model.text.vocab_size = 0  # filled in from the vocabulary or the checkpoint
     # The next ones are for bert alone, except dropout. A checkpoint fills them in.

@@ -27,6 +27,8 @@ FREE_FIELDS = (
     "train.max_skipped",
     "train.profile",
 )
+# Places of files whose content a run compares by fingerprints (data.text.kept): only whether they are set counts.
+PLACES = ("model.text.pretrained", "model.text.vocab")
 # Data fields that describe the training of a run. An evaluation must leave them as they were in training.
 OF_TRAINING = ("data.train_split", "data.dev_split", "data.train_share", "data.batch_size", "data.augment.")
 
@@ -110,6 +112,11 @@ def check_evaluable(config: Any, trained: Any) -> None:
 
 
 def differences(mine: ml_collections.ConfigDict, theirs: ml_collections.ConfigDict) -> list[str]:
-    """Returns `field: theirs -> mine` for every field that differs and is not one of FREE_FIELDS."""
-    a, b = flatten(mine), flatten(theirs)
-    return [f"{k}: {b.get(k)!r} -> {a.get(k)!r}" for k in a if k not in FREE_FIELDS and a[k] != b.get(k)]
+    """Returns `field: theirs -> mine` for every field that differs, but for FREE_FIELDS and the values of PLACES."""
+    a, b = _comparable(mine), _comparable(theirs)
+    return [f"{k}: {b.get(k)!r} -> {a.get(k)!r}" for k in a if a[k] != b.get(k)]
+
+
+def _comparable(config: Any) -> dict[str, Any]:
+    """Returns the fields that decide a run's numbers; of PLACES, whether they are set."""
+    return {k: bool(v) if k in PLACES else v for k, v in flatten(config).items() if k not in FREE_FIELDS}

@@ -4,7 +4,7 @@ import numpy as np
 
 from itm_jax.config.model_fields import fields_of
 from itm_jax.data.text.states import frozen_states
-from itm_jax.data.text.text_input import TextInput
+from itm_jax.data.text.text_input import TextInput, with_weights
 from itm_jax.data.text.tokens import tokenize
 from itm_jax.files import cache_dir
 from itm_jax.structs import Split
@@ -14,11 +14,14 @@ def label_bank(config, split: Split, text: TextInput) -> np.ndarray | None:
     """Returns the encoding of each label name of the split, [n e], or None where the model uses no label bank.
 
     An encoding is the mean of the pretrained encoder's last hidden states over the word pieces of the name. These
-    states are kept in the cache of hidden states. A model without a label bank uses no labels, or learns a table of
-    them because its text encoder is trained from scratch.
+    states are kept in the cache of hidden states, and a run keeps the encodings of its own label names. A model without
+    a label bank uses no labels, or learns a table of them because its text encoder is trained from scratch.
     """
     if not uses_bank(config, split):
         return None
+    if all(name in text.labels for name in split.label_names):
+        return np.stack([text.labels[name] for name in split.label_names])
+    text = with_weights(config, text)
     table = tokenize(split.label_names, text.tokenizer)
     states = frozen_states(
         text, table, (8, 16), directory=cache_dir(config.data.cache_dir), dtype=config.model.text.cache_dtype

@@ -33,6 +33,11 @@ class TextSplit:
         """The collection of a model's variables that comes with the data (`models.cpfean`)."""
         return {} if self.label_bank is None else {CONSTANTS: {LABEL_BANK: self.label_bank}}
 
+    @property
+    def label_encodings(self) -> dict[str, np.ndarray]:
+        """The encoding [e] of each label name of the split; empty where the model has no label bank."""
+        return {} if self.label_bank is None else dict(zip(self.split.label_names, self.label_bank, strict=True))
+
     def regions(self, images: np.ndarray) -> Regions:
         """Returns the regions of the images, with features in their stored dtype."""
         features, mask = read_regions(self.split, images)

@@ -48,14 +48,16 @@ def prepare(
     *,
     workdir: pathlib.Path | None = None,
     trained: ml_collections.ConfigDict | None = None,
+    has_checkpoint: bool = False,
 ) -> Prepared:
     """Completes a config and opens splits.
 
     Args:
         config: any config; it stays as it is.
         names: the splits to open. Without `trained` the first one is the train split, which decides the priors.
-        workdir: the run's directory. Once the run has begun, the vocabulary of a BiGRU is read from there.
+        workdir: the run's directory. Once the run has begun, its tokenizer or vocabulary is read from there.
         trained: the config of the finished run that is evaluated; it decides the priors.
+        has_checkpoint: whether the run has a checkpoint; a fine-tuned encoder then needs no other weights.
 
     Raises:
         InputError: a field is invalid, data or text side are not usable, or the config differs from `trained` in a
@@ -63,16 +65,21 @@ def prepare(
     """
     validate(config)
     if trained is None:
-        return complete_on(config, read_splits(config, names), workdir=workdir)
+        return complete_on(config, read_splits(config, names), workdir=workdir, has_checkpoint=has_checkpoint)
     _check_own_model(config)
-    text = load_text(config, workdir=workdir)
+    text = load_text(config, workdir=workdir, has_checkpoint=has_checkpoint)
     completed = _with_priors_of_run(_with_text_fields(complete(config), text), trained)
     check_evaluable(completed, trained)
     return Prepared(ml_collections.FrozenConfigDict(completed), text, tuple(read_splits(config, names)))
 
 
 def complete_on(
-    config, splits: Sequence[Split], *, workdir: pathlib.Path | None = None, text: TextInput | None = None
+    config,
+    splits: Sequence[Split],
+    *,
+    workdir: pathlib.Path | None = None,
+    text: TextInput | None = None,
+    has_checkpoint: bool = False,
 ) -> Prepared:
     """Completes a valid config with splits that are already open; the first one is the train split.
 
@@ -80,7 +87,8 @@ def complete_on(
         InputError: text side or config are not usable, or the config asks for a prior that the train split lacks.
     """
     _check_own_model(config)
-    text = text or load_text(config, workdir=workdir, captions=splits[0].captions)
+    if text is None:
+        text = load_text(config, workdir=workdir, captions=splits[0].captions, has_checkpoint=has_checkpoint)
     completed = with_priors(_with_text_fields(complete(config), text), splits[0])
     return Prepared(ml_collections.FrozenConfigDict(completed), text, tuple(splits))
 

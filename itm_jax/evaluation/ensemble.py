@@ -1,12 +1,12 @@
 """Ensembles: the mean of the score matrices of finished runs with the same data and the same selection split."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from itm_jax.config.fields import FREE_FIELDS, flatten, read_json, set_field
+from itm_jax.config.fields import FREE_FIELDS, PLACES, flatten, read_json, set_field
 from itm_jax.data.splits import read_split
 from itm_jax.errors import InputError
 from itm_jax.evaluation.open_run import open_run
@@ -35,6 +35,7 @@ class Member(NamedTuple):
     step: int
     record: Record
     trained_on: dict[str, Any]
+    text: Mapping[str, str]
     params: int
 
     def describe(self) -> dict[str, Any]:
@@ -44,7 +45,8 @@ class Member(NamedTuple):
             "variant": self.config.model.variant,
             "seed": self.config.seed,
             "step": self.step,
-            "config_hash": config_hash(self.config),
+            "config_hash": config_hash(self.config, self.text),
+            "text": dict(self.text),
         }
 
 
@@ -52,12 +54,21 @@ def score_member(config, workdir: pathlib.Path) -> Member:
     """Scores the test split of `config` with the best checkpoint of the run in `workdir`."""
     run = open_run(config, workdir)
     params = count_params(run.variables["params"])
-    return Member(run.config, run.data.split, run.scores(), run.step, run.record, run.trained_on, params)
+    text = run.text.fingerprints
+    return Member(run.config, run.data.split, run.scores(), run.step, run.record, run.trained_on, text, params)
 
 
-def member_config(config, run: pathlib.Path) -> Any:
-    """The config of a member, with the data of `config` and its fields that decide speed and memory."""
+def member_config(config, run: pathlib.Path, first: Any) -> Any:
+    """The config of a member, with the data of `config` and its fields that decide speed and memory.
+
+    Where `config` has another place of the text encoder than `first`, the config of the first member, the encoder has
+    moved; the new place holds for all members that had it at the old one.
+    """
     member = read_json(run / "config.json")
+    for name in PLACES:
+        given, before = (flatten(c)[name] for c in (config, first))
+        if given and before == flatten(member)[name]:
+            set_field(member, name, given)
     for name in EVALUATED:
         member.data[name] = config.data[name]
     given = flatten(config)
@@ -108,7 +119,8 @@ def evaluate_ensemble(config, runs: Sequence[pathlib.Path], workdir: pathlib.Pat
             raise InputError(f"{workdir}: holds a run; give the ensemble a --workdir of its own")
         if config.eval.ground_truth:  # checked before hours of scoring
             check_truth(config, [read_split(config, config.data.test_split)])
-        members = [score_member(member_config(config, run), run) for run in runs]
+        first = read_json(runs[0] / "config.json")
+        members = [score_member(member_config(config, run, first), run) for run in runs]
         check_members(runs, members)
         content, ranks = _results_of(members)
         content["members"] = [m.describe() | {"run": str(run)} for run, m in zip(runs, members, strict=True)]
@@ -133,11 +145,12 @@ def _results_of(members: Sequence[Member]) -> tuple[dict[str, Any], dict[str, Ra
         step=0,
         record=first.record,
         trained_on=first.trained_on,
+        text=first.text,
         metrics=protocol_metrics(ranks, split.caption_image_index) | (truth_metrics(scores, truth) if truth else {}),
         seconds={"train": trained} | {k: sum(m.scored.seconds[k] for m in members) for k in members[0].scored.seconds},
         params=sum(m.params for m in members),
     )
-    for key in ("step", "selection", "seed", "config_hash", "finished", "variant"):
+    for key in ("step", "selection", "seed", "config_hash", "text", "finished", "variant"):
         del content[key]
     content["model"] = "ensemble"
     content["trained_by"] = sorted({code for m in members for code in m.record.progress.code})

@@ -26,6 +26,7 @@ def results_of(run: OpenRun) -> tuple[Ranked, dict[str, Any]]:
         step=run.step,
         record=run.record,
         trained_on=run.trained_on,
+        text=run.text.fingerprints,
         metrics=protocol_metrics(ranked.ranks, split.caption_image_index) | beyond,
         seconds={"train": run.record.progress.train_seconds} | ranked.seconds,
         params=count_params(run.variables["params"]),

@@ -54,7 +54,7 @@ def open_run(config, workdir: str | pathlib.Path) -> OpenRun:
     workdir = pathlib.Path(workdir).expanduser()
     use_cache(config)
     trained = read_json(workdir / "config.json")
-    prepared = prepare(config, [config.data.test_split], workdir=workdir, trained=trained)
+    prepared = prepare(config, [config.data.test_split], workdir=workdir, trained=trained, has_checkpoint=True)
     data = prepared.with_text(prepared.splits[0])
     model, mesh, like = build_for_evaluation(prepared.config, data)
     restored = distributed.by_first(lambda like: restore_variables(workdir, like), like)

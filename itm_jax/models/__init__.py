@@ -8,7 +8,8 @@ from itm_jax.config.derived import complete_model
 from itm_jax.config.model_fields import MODELS, model_class
 from itm_jax.config.plugins import is_own
 from itm_jax.errors import InputError
-from itm_jax.pretrained.huggingface import checkpoint_dir, read_config
+from itm_jax.pretrained.directory import checkpoint_dir
+from itm_jax.pretrained.huggingface import read_config
 
 
 def build(config) -> nn.Module:

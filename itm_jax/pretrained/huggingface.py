@@ -12,19 +12,16 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from itm_jax.errors import InputError
-from itm_jax.files import read_json
+from itm_jax.files import LFS_HINT, is_lfs_pointer, read_json
 from itm_jax.modules.bert import ACTIVATIONS, BertConfig
+from itm_jax.pretrained.directory import cache_hint, checkpoint_dir
 
 # Parts of a checkpoint that are not the encoder: pretraining and task heads, the pooler, the stored position index.
 NOT_ENCODER = re.compile(r"^(cls|pooler|classifier|qa_outputs|lm_head|dropout)\.|^embeddings\.position_ids$")
-FILES = (
-    "config.json",
-    "*.safetensors",
-    "model.safetensors.index.json",
-    "tokenizer*",
-    "vocab.txt",
-    "special_tokens_map.json",
-)
+SHOWN = 3  # of the parameters that do not fit
+# What the names of an encoder's tensors may begin with, where PyTorch's DataParallel, a model with a head, or
+# sentence-transformers saved them.
+PREFIXES = ("module.", "bert.", "0.auto_model.", "auto_model.")
 CONFIG_KEYS = {
     "vocab_size": "vocab_size",
     "hidden_size": "hidden_size",
@@ -35,31 +32,14 @@ CONFIG_KEYS = {
 }
 
 
-def checkpoint_dir(path_or_name: str) -> pathlib.Path:
-    """Returns the local directory of a checkpoint: the path itself, or the hub's snapshot, downloaded when needed."""
-    path = pathlib.Path(path_or_name).expanduser()
-    if path.is_dir():
-        return path
-    if path.is_absolute() or path_or_name.startswith((".", "~")) or path_or_name.count("/") > 1 or path.exists():
-        raise InputError(
-            f"{path_or_name}: no such directory; config.model.text.pretrained is a directory or a hub name"
-        )
-    import huggingface_hub
-
-    try:
-        return pathlib.Path(huggingface_hub.snapshot_download(path_or_name, allow_patterns=list(FILES)))
-    except Exception as e:  # the hub raises many kinds: no network, no such name, no access
-        reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
-        raise InputError(
-            f"{path_or_name}: not a local directory, and not available from the Hugging Face hub ({reason}); "
-            "download it and pass its directory as config.model.text.pretrained"
-        ) from None
-
-
 def read_config(directory: pathlib.Path) -> BertConfig:
     """Reads the architecture in `config.json`. Raises InputError where this encoder does not implement it."""
     path = directory / "config.json"
-    values = read_json(path)
+    if is_lfs_pointer(path):
+        raise InputError(f"{path}: {LFS_HINT}")
+    values = read_json(path, cache_hint(directory))
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: holds a {type(values).__name__}, expected an object with the architecture")
     if values.get("model_type", "bert") != "bert":
         raise InputError(f"{path}: model_type is {values['model_type']!r}; only BERT-type encoders can be loaded")
     if values.get("position_embedding_type", "absolute") != "absolute":
@@ -118,17 +98,23 @@ def read_tensors(directory: pathlib.Path) -> dict[str, np.ndarray]:
         raise InputError(f"{directory}: no model.safetensors{hint}")
     out = {}
     for path in paths:
+        if is_lfs_pointer(path):
+            raise InputError(f"{path}: {LFS_HINT}")
         try:
             with safe_open(path, framework="numpy") as file:
                 for name in file.keys():  # noqa: SIM118 (not a dict)
-                    out[_plain_name(name)] = file.get_tensor(name)
+                    plain = _plain_name(name)
+                    if plain in out:
+                        raise InputError(f"{path}: {name}: a second tensor for {plain}; keep those of one encoder")
+                    out[plain] = file.get_tensor(name)
         except (SafetensorError, OSError, TypeError) as e:
             raise InputError(f"{path}: cannot be read as safetensors ({e})") from None
     return out
 
 
 def _plain_name(name: str) -> str:
-    name = name.removeprefix("bert.")
+    while prefix := next((p for p in PREFIXES if name.startswith(p)), ""):
+        name = name.removeprefix(prefix)
     return re.sub(r"LayerNorm\.(gamma|beta)$", lambda m: "LayerNorm." + {"gamma": "weight", "beta": "bias"}[m[1]], name)
 
 
@@ -156,8 +142,21 @@ def convert(tensors: Mapping[str, np.ndarray], config: BertConfig, source: str) 
             node = node.setdefault(key, {})
         node[path[-1]] = np.ascontiguousarray(value.reshape(shape))
     if problems:
-        raise InputError(f"{source}: the weights do not fit its config.json: " + "; ".join(problems))
+        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise InputError(
+            f"{source}: the weights do not fit its config.json: {'; '.join(problems[:SHOWN])}{more}"
+            f"{_other_prefix(tensors)}"
+        )
     return params
+
+
+def _other_prefix(tensors: Mapping[str, np.ndarray]) -> str:
+    """Says which prefix the names of the encoder have, where it is not one of PREFIXES; empty where they have none."""
+    ending = "embeddings.word_embeddings.weight"
+    prefixes = [name.removesuffix(ending) for name in tensors if name.endswith(ending)]
+    if not prefixes or "" in prefixes:
+        return ""
+    return f"; the encoder's names begin with {prefixes[0]!r}: save its tensors without it"
 
 
 def load_tokenizer(directory: pathlib.Path):
@@ -165,6 +164,9 @@ def load_tokenizer(directory: pathlib.Path):
 
     Its files must exist, and it must have [MASK], [CLS], [SEP] and [PAD] tokens.
     """
+    for name in ("tokenizer.json", "vocab.txt"):
+        if is_lfs_pointer(directory / name):
+            raise InputError(f"{directory / name}: {LFS_HINT}")
     if not any((directory / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
         # transformers would quietly make up a tokenizer that maps everything to [UNK]
         raise InputError(f"{directory}: no tokenizer (tokenizer.json or vocab.txt)")

@@ -4,13 +4,13 @@ import functools
 import hashlib
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 import itm_jax
-from itm_jax.config.fields import FREE_FIELDS, flatten
+from itm_jax.config.fields import FREE_FIELDS, PLACES, flatten
 from itm_jax.data.regions import read_regions
 from itm_jax.structs import Split
 
@@ -24,10 +24,13 @@ def _short_hash(*parts: bytes) -> str:
     return digest.hexdigest()[:16]
 
 
-def config_hash(config: Any) -> str:
-    """A hash, 16 hexadecimal digits, of every field that decides a run's numbers, including the seed."""
-    fields = {k: v for k, v in flatten(config).items() if k not in FREE_FIELDS}
-    return _short_hash(json.dumps(fields, sort_keys=True).encode())
+def config_hash(config: Any, text: Mapping[str, str]) -> str:
+    """A hash, 16 hexadecimal digits, of every field that decides a run's numbers, including the seed.
+
+    In place of the paths of the text encoder it covers `text`, the fingerprints of the text side.
+    """
+    fields = {k: v for k, v in flatten(config).items() if k not in (*FREE_FIELDS, *PLACES)}
+    return _short_hash(json.dumps([fields, dict(text)], sort_keys=True).encode())
 
 
 @functools.cache

@@ -48,6 +48,7 @@ def results(
     step: int,
     record: Record,
     trained_on: dict[str, Any],
+    text: Mapping[str, str],
     metrics: dict,
     seconds: dict[str, float],
     params: int,
@@ -60,6 +61,7 @@ def results(
         step: the step of the evaluated checkpoint.
         record: the record of the run's newest checkpoint.
         trained_on: `data.json` of the run: fingerprints of its train and dev splits.
+        text: fingerprints of the run's text side.
         metrics: the metrics of each protocol.
         seconds: the seconds of each part.
         params: number of parameters.
@@ -78,7 +80,8 @@ def results(
         "protocols": metrics,
         "counts": {"images": split.num_images, "captions": len(split.captions), "params": params},
         "seconds": seconds,
-        "config_hash": config_hash(config),
+        "config_hash": config_hash(config, text),
+        "text": dict(text),
         "data": trained_on | {split.name: describe_split(split)},
         "code": code_version(),
         "trained_by": list(progress.code),

@@ -2,12 +2,15 @@
 
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from itm_jax import files
 from itm_jax.config.fields import differences, read_json, to_json
-from itm_jax.data.text.text_input import TextInput, run_vocabulary
+from itm_jax.data.text.kept import read_kept, write_kept
+from itm_jax.data.text.text_input import TextInput, run_vocabulary, source_of
 from itm_jax.data.text.vocabulary import VOCAB, to_text
 from itm_jax.errors import InputError
 from itm_jax.files import write_whole
@@ -48,22 +51,46 @@ def check_workdir(config, workdir: pathlib.Path) -> None:
         )
 
 
-def check_vocabulary(text: TextInput, other: pathlib.Path) -> None:
-    """Raises InputError where the run `other`, whose parameters this run starts from, has another word vocabulary.
+def check_text_of(text: TextInput, other: pathlib.Path) -> None:
+    """Raises InputError where the run `other`, whose parameters this run starts from, has another tokenizer.
 
-    A run that lacks its vocab.txt is refused too: nothing says which words its embeddings belong to.
+    A BiGRU run that lacks its vocab.txt is refused too: nothing says which words its embeddings belong to.
     """
     path = other / VOCAB
     theirs = run_vocabulary(other) if text.words else None
     if theirs and theirs != text.words:
         raise InputError(f"{path}: not the vocabulary of this run; set config.model.text.vocab={path} to use it")
+    kept = read_kept(other) if text.bert else None
+    if kept and kept.fingerprints["tokenizer"] != text.fingerprints["tokenizer"]:
+        raise InputError(
+            f"{other}: its tokenizer is not that of config.model.text; take the text encoder that it was trained with "
+            f"({kept.source or 'the vocabulary of scenes'})"
+        )
 
 
-def write_run_files(config, text: TextInput, workdir: pathlib.Path, splits) -> None:
-    """Writes config.json, the vocabulary of a BiGRU, and for a new run the fingerprints of its splits (`splits`)."""
+def write_run_files(
+    config, text: TextInput, workdir: pathlib.Path, splits: Sequence[Split] | None, labels: Mapping[str, np.ndarray]
+) -> None:
+    """Writes config.json and the text side of a run, and for a new run the fingerprints of its splits.
+
+    Args:
+        config: the completed config.
+        text: the text side.
+        workdir: the run's directory.
+        splits: the splits of a new run, else None.
+        labels: the encodings of label names that the model reads.
+    """
     if splits:
         data = {s.name: describe_split(s) for s in splits}
         write_whole(workdir / DATA, json.dumps(data, indent=2) + "\n")
     if text.words:
         write_whole(workdir / VOCAB, to_text(text.words))
+    write_kept(
+        workdir,
+        source=source_of(config.model.text),
+        fingerprints=text.fingerprints,
+        bert=text.bert,
+        tokenizer=text.tokenizer,
+        labels=dict(text.labels) | dict(labels),
+    )
     write_whole(workdir / "config.json", to_json(config))

@@ -61,7 +61,7 @@ def train(config, workdir: str | pathlib.Path, *, check_test: bool = False) -> N
     use_cache(config)
     with workdir_lock(workdir) if distributed.first() else contextlib.nullcontext():
         names = [config.data.train_split, config.data.dev_split] + [config.data.test_split] * check_test
-        prepared = prepare(config, names, workdir=workdir)
+        prepared = prepare(config, names, workdir=workdir, has_checkpoint=bool(checkpoints.steps_of(workdir)))
         check_truth(prepared.config, prepared.splits)
         check_workdir(prepared.config, workdir)
         recorded, train_and_dev = read_data(workdir), prepared.splits[:2]
@@ -69,7 +69,10 @@ def train(config, workdir: str | pathlib.Path, *, check_test: bool = False) -> N
         train_data, dev_data = (prepared.with_text(split) for split in train_and_dev)
         run = build_run(prepared.config, prepared.text, train_data)
         state, progress = first_state(run, workdir)
-        write = functools.partial(write_run_files, run.config, run.text, workdir, None if recorded else train_and_dev)
+        labels = train_data.label_encodings | dev_data.label_encodings
+        write = functools.partial(
+            write_run_files, run.config, run.text, workdir, None if recorded else train_and_dev, labels
+        )
         check_profile(config.train.profile, progress.total_steps)
         if int(state.step) < progress.total_steps:
             step = _compiled(run, train_data, state, write)

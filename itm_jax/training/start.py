@@ -9,11 +9,12 @@ import jax
 from itm_jax.data.statistics import shapes_of_statistics
 from itm_jax.devices import distributed
 from itm_jax.devices.mesh import replicated
+from itm_jax.errors import InputError
 from itm_jax.runs import checkpoints
 from itm_jax.runs.progress import Progress
 from itm_jax.runs.provenance import code_version
 from itm_jax.runs.restore import restore_newest, restore_variables
-from itm_jax.runs.workdir import check_vocabulary
+from itm_jax.runs.workdir import check_text_of
 from itm_jax.structs import TrainState
 from itm_jax.terminal import say
 from itm_jax.training.build import Run
@@ -26,9 +27,11 @@ def first_state(run: Run, workdir: pathlib.Path) -> tuple[TrainState, Progress]:
     restored = distributed.by_first(lambda like: _newest(workdir, like), state)
     if restored:
         state, progress = restored[0], Progress.of_record(restored[1])
+    elif config.model.text.pretrained and run.text.params is None:
+        raise InputError(f"{workdir}: no intact checkpoint is left; run the same command again to start anew")
     elif config.init_from:
         other = pathlib.Path(config.init_from).expanduser()
-        check_vocabulary(run.text, other)
+        check_text_of(run.text, other)
         state = from_best(run, state, other)
     code = tuple(sorted({*progress.code, code_version()["source"]}))
     total = max(1, round(config.train.epochs * run.steps_per_epoch))

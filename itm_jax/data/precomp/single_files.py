@@ -13,6 +13,7 @@ import numpy as np
 
 from itm_jax.data.defects import STRICT, Defects
 from itm_jax.errors import InputError
+from itm_jax.files import LFS_HINT, is_lfs_pointer
 
 # The errors that NumPy raises for a damaged header, whose text it passes to a tokenizer and to ast.literal_eval.
 DAMAGED = (ValueError, EOFError, SyntaxError, TypeError, OverflowError, RecursionError, tokenize.TokenError)
@@ -23,6 +24,9 @@ FILE_NAME = re.compile(r"\S+\.(?:jpe?g|png|gif|bmp|webp)(?:#\d+\s|\s*[\t,|])", r
 
 def open_array(path: pathlib.Path, defects: Defects = STRICT) -> np.ndarray | None:
     """Memory-maps an .npy file, with random-access advice. The file must be exactly as long as its header says."""
+    if is_lfs_pointer(path):
+        defects.add(path, "damaged", LFS_HINT)
+        return None
     try:
         array = np.lib.format.open_memmap(path, mode="r")  # np.load would also open .npz archives
     except OSError as e:
@@ -65,6 +69,9 @@ def open_features(path: pathlib.Path, defects: Defects = STRICT) -> np.ndarray |
 
 def read_lines(path: pathlib.Path, defects: Defects = STRICT) -> list[str] | None:
     """Reads the lines of a UTF-8 file, without their ends; CRLF and a byte-order mark are accepted."""
+    if is_lfs_pointer(path):
+        defects.add(path, "damaged", LFS_HINT)
+        return None
     try:
         raw = path.read_bytes()
     except OSError as e:
@@ -111,6 +118,9 @@ def read_captions(path: pathlib.Path, defects: Defects = STRICT) -> list[str] | 
 def read_list(path: pathlib.Path, defects: Defects = STRICT) -> list | None:
     """Reads the list in a JSON file; None where there is no file."""
     if not path.exists():
+        return None
+    if is_lfs_pointer(path):
+        defects.add(path, "damaged", LFS_HINT)
         return None
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))

@@ -13,6 +13,8 @@ from tokenizers.implementations import BertWordPieceTokenizer
 from itm_jax.config.default import default_config
 from itm_jax.config.fields import read_json
 from itm_jax.data import scenes
+from itm_jax.data.text.fingerprints import of_tokenizer, of_weights
+from itm_jax.data.text.kept import Kept, read_kept
 from itm_jax.data.text.vocabulary import SPECIAL, VOCAB, build_vocabulary, read_vocabulary, word_tokenizer
 from itm_jax.errors import InputError
 from itm_jax.modules.bert import BertConfig
@@ -29,18 +31,23 @@ class TextInput:
         mask_id: id of [MASK].
         replacements: ids by which augmentation may replace a word, without special and unused tokens.
         fields: the values that the checkpoint or the vocabulary gives to fields of `model.text`, by field name.
+        fingerprints: of the `tokenizer`, and of the `weights` of a pretrained encoder (`data.text.fingerprints`).
         bert: architecture of a BERT encoder; None with a BiGRU.
-        params: parameters of the pretrained encoder; None where the encoder is trained from scratch.
+        params: parameters of the pretrained encoder; None where the encoder is trained from scratch, or where the run
+            has fine-tuned it, so that the parameters are in its own checkpoints.
         words: vocabulary of a BiGRU encoder; None with a BERT.
+        labels: the encodings of label names that the run keeps.
     """
 
     tokenizer: Tokenizer
     mask_id: int
     replacements: np.ndarray
     fields: Mapping[str, Any]
+    fingerprints: Mapping[str, str]
     bert: BertConfig | None = None
     params: Any = None
     words: tuple[str, ...] | None = None
+    labels: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 def load_text(
@@ -48,50 +55,109 @@ def load_text(
     *,
     workdir: pathlib.Path | None = None,
     captions: Sequence[str] | None = None,
+    has_checkpoint: bool = False,
 ) -> TextInput:
     """Loads the tokenizer and the encoder that `config.model.text` describes.
 
     Args:
         config: the whole config.
-        workdir: of the run; once the run has begun, a BiGRU's vocabulary is read from here, whatever else has changed.
+        workdir: of the run; once the run has begun, its tokenizer or vocabulary is read from here.
         captions: of the train split; a BiGRU's vocabulary is built from them where `model.text.vocab` is not set.
+        has_checkpoint: whether the run has a checkpoint. If it fine-tunes its encoder, no other weights are read then.
 
     Raises:
-        InputError: checkpoint, vocabulary or fields are not usable, or the config names no vocabulary.
+        InputError: checkpoint, vocabulary or fields are not usable, the config names no vocabulary, or the text side is
+            not the one that the run began with.
     """
+    kept = read_kept(workdir) if workdir else None
     text = config.model.text
     if text.encoder == "gru":
-        words = _words(text, workdir, captions)
-        return _text_input(config, word_tokenizer(words), {"vocab_size": len(words)}, words=words)
-    if text.pretrained:
-        from itm_jax.pretrained.huggingface import load_bert
-
-        bert, params, wrapped = load_bert(text.pretrained)
-        tokenizer = wrapped.backend_tokenizer
-        fields = checkpoint_fields(text, bert)
+        words = _words(text, workdir, captions, kept)
+        out = _text_input(config, word_tokenizer(words), {"vocab_size": len(words)}, words=words)
+    elif text.pretrained:
+        out = _pretrained(config, kept, has_checkpoint=has_checkpoint)
     else:
-        path = pathlib.Path(text.vocab).expanduser() if text.vocab else SCENES_VOCAB
-        if not text.vocab and config.data.source != "scenes":
-            raise InputError(
-                "config.model.text: neither pretrained nor vocab is set; set pretrained to the directory or hub name "
-                "of a BERT, or vocab to a vocab.txt"
-            )
-        tokenizer, params = wordpiece_tokenizer(path), None
-        fields = {"vocab_size": tokenizer.get_vocab_size()}
-    bert = BertConfig.from_config({**text, **fields})
-    if config.data.max_tokens > bert.max_positions:
+        out = _from_scratch(config, kept)
+    if out.bert is not None and config.data.max_tokens > out.bert.max_positions:
         raise InputError(
-            f"config.data.max_tokens={config.data.max_tokens}: the text encoder has {bert.max_positions} positions; "
-            "set it to at most this number"
+            f"config.data.max_tokens={config.data.max_tokens}: the text encoder has {out.bert.max_positions} "
+            "positions; set it to at most this number"
         )
-    return _text_input(config, tokenizer, fields, bert=bert, params=params)
+    if kept is None or kept.fingerprints.keys() != out.fingerprints.keys():  # another run's workdir is refused later
+        return out
+    check_same_text(out.fingerprints, kept.fingerprints, source=source_of(text) or str(kept.folder), run=str(workdir))
+    return dataclasses.replace(out, labels=kept.labels)
 
 
-def _words(text, workdir: pathlib.Path | None, captions: Sequence[str] | None) -> tuple[str, ...]:
+def _pretrained(config, kept: Kept | None, *, has_checkpoint: bool) -> TextInput:
+    """Returns the text side of a pretrained BERT: of its checkpoint, or as the run keeps it."""
+    text = config.model.text
+    if has_checkpoint and text.trainable and kept and kept.bert and kept.tokenizer and kept.source == text.pretrained:
+        tokenizer, weights = kept.tokenizer, kept.fingerprints.get("weights")
+        return _text_input(config, tokenizer, checkpoint_fields(text, kept.bert), bert=kept.bert, weights=weights)
+    from itm_jax.pretrained.huggingface import load_bert
+
+    try:
+        bert, params, wrapped = load_bert(text.pretrained)
+    except InputError as e:
+        if kept is None:
+            raise
+        moved = "if the checkpoint has moved, pass --config.model.text.pretrained=DIR with its new place"
+        raise InputError(f"{e}; {moved}") from None
+    fields = checkpoint_fields(text, bert)
+    return _text_input(config, wrapped.backend_tokenizer, fields, bert=bert, params=params, weights=of_weights(params))
+
+
+def _from_scratch(config, kept: Kept | None) -> TextInput:
+    """Returns the text side of a BERT from scratch: of a vocabulary file, or as the run keeps it."""
+    text = config.model.text
+    if kept and kept.tokenizer and kept.source == text.vocab:
+        tokenizer = kept.tokenizer
+    elif text.vocab or config.data.source == "scenes":
+        tokenizer = wordpiece_tokenizer(pathlib.Path(text.vocab).expanduser() if text.vocab else SCENES_VOCAB)
+    else:
+        raise InputError(
+            "config.model.text: neither pretrained nor vocab is set; set pretrained to the directory or hub name "
+            "of a BERT, or vocab to a vocab.txt"
+        )
+    fields = {"vocab_size": tokenizer.get_vocab_size()}
+    return _text_input(config, tokenizer, fields, bert=BertConfig.from_config({**text, **fields}))
+
+
+def with_weights(config, text: TextInput) -> TextInput:
+    """Returns the text side with the weights of the pretrained encoder, where it was loaded without them.
+
+    Raises:
+        InputError: the checkpoint cannot be read, or is not the one that the run began with.
+    """
+    if text.params is not None:
+        return text
+    loaded = load_text(config)
+    check_same_text(loaded.fingerprints, text.fingerprints, source=str(config.model.text.pretrained), run="the run")
+    return dataclasses.replace(text, params=loaded.params)
+
+
+def source_of(text) -> str | None:
+    """Returns the field of a `model.text` section that says where its text side comes from."""
+    return text.pretrained or text.vocab or None
+
+
+def check_same_text(mine: Mapping[str, str], theirs: Mapping[str, str], *, source: str, run: str) -> None:
+    """Raises InputError where the fingerprints of a text side are not those of a run."""
+    changed = [name for name in theirs if mine.get(name) != theirs[name]]
+    if changed:
+        values = ", ".join(f"{mine.get(name)}, there {theirs[name]}" for name in changed)
+        raise InputError(
+            f"{source}: not the {' and '.join(changed)} that {run} began with (fingerprint {values}); put the old "
+            "files back, or pass their place as --config.model.text.pretrained or --config.model.text.vocab"
+        )
+
+
+def _words(text, workdir: pathlib.Path | None, captions: Sequence[str] | None, kept: Kept | None) -> tuple[str, ...]:
     """Returns the vocabulary of a BiGRU: that of the run, else that of the file `text.vocab`, else a new one."""
-    kept = run_vocabulary(workdir) if workdir else None
-    if kept:
-        return kept
+    words = run_vocabulary(workdir) if workdir else None
+    if words and (kept is None or text.vocab in (None, "", kept.source)):  # another file is compared with the run's
+        return words
     if text.vocab:
         return read_vocabulary(pathlib.Path(text.vocab).expanduser())
     if captions is None:
@@ -115,7 +181,9 @@ def run_vocabulary(workdir: pathlib.Path) -> tuple[str, ...] | None:
     return read_vocabulary(workdir / VOCAB)
 
 
-def _text_input(config, tokenizer: Tokenizer, fields: Mapping[str, Any], **parts: Any) -> TextInput:
+def _text_input(
+    config, tokenizer: Tokenizer, fields: Mapping[str, Any], *, weights: str | None = None, **parts: Any
+) -> TextInput:
     text = config.model.text
     tokenizer.no_padding()
     tokenizer.enable_truncation(config.data.max_tokens)
@@ -125,7 +193,9 @@ def _text_input(config, tokenizer: Tokenizer, fields: Mapping[str, Any], **parts
     usable = [
         i for token, i in vocabulary.items() if not (token.startswith("[") and token.endswith("]") and len(token) > 1)
     ]
-    return TextInput(tokenizer, vocabulary["[MASK]"], np.sort(np.array(usable, np.int32)), fields, **parts)
+    fingerprints = {"tokenizer": of_tokenizer(tokenizer)} | ({"weights": weights} if weights else {})
+    replacements = np.sort(np.array(usable, np.int32))
+    return TextInput(tokenizer, vocabulary["[MASK]"], replacements, fields, fingerprints, **parts)
 
 
 def checkpoint_fields(text, checkpoint: BertConfig) -> dict[str, Any]:

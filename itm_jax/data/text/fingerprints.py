@@ -1,0 +1,40 @@
+"""Fingerprints of a tokenizer and of the weights of an encoder."""
+
+import hashlib
+import json
+from typing import Any
+
+import jax
+import numpy as np
+from tokenizers import Tokenizer
+
+# Texts whose word pieces tell apart tokenizers with one vocabulary: case, accents, punctuation, scripts, spaces.
+PROBES = (
+    "A man's DOG jumps over 12,500 café tables -- naïvely!",
+    "Zwei Hunde laufen über die Straße.",
+    "两只狗在雪地里玩耍 二匹の犬が雪の中で遊ぶ สุนัขสองตัว 두 마리의 개",
+    "e\u0301 fi ﬁ Ⅳ ① 😀 \t tab\u00a0space\u200b [MASK] [CLS] <b>x</b>",
+)
+
+
+def of_tokenizer(tokenizer: Tokenizer) -> str:
+    """Returns a fingerprint of a tokenizer: its vocabulary, and what it makes of some texts.
+
+    It is the same in every version of `tokenizers` that makes the same word pieces.
+    """
+    plain = Tokenizer.from_str(tokenizer.to_str())
+    plain.no_truncation()
+    plain.no_padding()
+    vocabulary = sorted(plain.get_vocab().items(), key=lambda item: (item[1], item[0]))
+    pieces = [encoding.ids for encoding in plain.encode_batch([text.split() for text in PROBES], is_pretokenized=True)]
+    return hashlib.sha256(json.dumps([vocabulary, pieces]).encode()).hexdigest()[:32]
+
+
+def of_weights(params: Any) -> str:
+    """Returns a fingerprint of parameters: the names, shapes and values of all arrays."""
+    digest = hashlib.sha256()
+    leaves = sorted((jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params))
+    for name, leaf in leaves:
+        digest.update(f"{name} {leaf.shape} {leaf.dtype}".encode())
+        digest.update(np.ascontiguousarray(leaf).data)
+    return digest.hexdigest()[:32]

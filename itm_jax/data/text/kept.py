@@ -1,0 +1,117 @@
+"""The text side that a run keeps in its workdir, so that its numbers do not depend on files elsewhere.
+
+`WORKDIR/text/text.json` has fingerprints of the tokenizer and of the pretrained weights, and the architecture of the
+encoder. `tokenizer.json` beside it is the tokenizer; a BiGRU has `WORKDIR/vocab.txt` instead. `labels.npz` has the
+encodings of label names where the model reads them. A run that fine-tunes its encoder has all weights in its own
+checkpoints; a run with a frozen encoder also needs the pretrained weights, from any place.
+"""
+
+import dataclasses
+import io
+import json
+import pathlib
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from itm_jax.errors import InputError
+from itm_jax.files import read_json, write_whole
+from itm_jax.modules.bert import BertConfig
+
+FOLDER = "text"
+RECORD, TOKENIZER, LABELS = "text.json", "tokenizer.json", "labels.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """The text side of a run as its workdir has it.
+
+    Attributes:
+        folder: where it is.
+        source: the value of `model.text.pretrained` or `model.text.vocab` that it came from, None where neither is set.
+        fingerprints: `tokenizer`, and `weights` of a pretrained encoder.
+        bert: architecture of a BERT encoder; None with a BiGRU.
+        tokenizer: of a BERT; None with a BiGRU, whose words are in `vocab.txt`.
+        labels: the encoding of each label name, [e].
+    """
+
+    folder: pathlib.Path
+    source: str | None
+    fingerprints: Mapping[str, str]
+    bert: BertConfig | None
+    tokenizer: Tokenizer | None
+    labels: Mapping[str, np.ndarray]
+
+
+def read_kept(workdir: pathlib.Path) -> Kept | None:
+    """Returns the text side that the run in `workdir` keeps; None where no run has begun, or it keeps none.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    folder = workdir / FOLDER
+    if not (workdir / "config.json").exists() or not (folder / RECORD).exists():
+        return None
+    record = read_json(folder / RECORD, "copy the workdir again")
+    try:
+        fingerprints = {name: str(value) for name, value in record["fingerprints"].items()}
+        bert = None if record["bert"] is None else BertConfig(**record["bert"])
+    except (AttributeError, KeyError, TypeError) as e:
+        raise InputError(f"{folder / RECORD}: damaged ({type(e).__name__}: {e}); copy the workdir again") from None
+    source = record.get("source")
+    tokenizer = None if bert is None else _read_tokenizer(folder / TOKENIZER)
+    return Kept(folder, source, fingerprints, bert, tokenizer, _read_labels(folder / LABELS))
+
+
+def _read_tokenizer(path: pathlib.Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except Exception as e:  # tokenizers raises plain Exceptions
+        raise InputError(f"{path}: cannot be read ({e}); copy the workdir again") from None
+
+
+def _read_labels(path: pathlib.Path) -> dict[str, np.ndarray]:
+    if not path.exists():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(zip(arrays["names"].tolist(), arrays["encodings"], strict=True))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as e:
+        raise InputError(f"{path}: cannot be read ({e}); copy the workdir again") from None
+
+
+def write_kept(
+    workdir: pathlib.Path,
+    *,
+    source: str | None,
+    fingerprints: Mapping[str, str],
+    bert: BertConfig | None,
+    tokenizer: Tokenizer,
+    labels: Mapping[str, np.ndarray],
+) -> None:
+    """Writes the text side of a run; the arguments are as in `Kept`."""
+    folder = workdir / FOLDER
+    folder.mkdir(exist_ok=True)
+    if bert is not None:
+        write_whole(folder / TOKENIZER, _plain(tokenizer).to_str())
+    if labels:
+        buffer = io.BytesIO()
+        np.savez(buffer, names=np.array(list(labels)), encodings=np.stack(list(labels.values())))
+        write_whole(folder / LABELS, buffer.getvalue())
+    record: dict[str, Any] = {
+        "source": source,
+        "fingerprints": dict(fingerprints),
+        "bert": None if bert is None else dataclasses.asdict(bert),
+    }
+    write_whole(folder / RECORD, json.dumps(record, indent=2) + "\n")
+
+
+def _plain(tokenizer: Tokenizer) -> Tokenizer:
+    """Returns a copy of a tokenizer that neither cuts nor pads."""
+    plain = Tokenizer.from_str(tokenizer.to_str())
+    plain.no_truncation()
+    plain.no_padding()
+    return plain
