@@ -40,7 +40,7 @@ def main() -> None:
         for (path, kind, text), count in defects.more.items():
             print(json.dumps({"path": path, "where": f"{count} more", "kind": kind, "text": text}))
     else:
-        print("\n".join(defects.lines or [describe(split) for split in splits]))
+        print("\n".join([*(defects.lines or [describe(split) for split in splits]), *defects.notes]))
     if defects.count:
         raise InputError(f"{defects.count} defect{'s' * (defects.count > 1)}")
 

@@ -3,6 +3,7 @@
     python -m itm_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
     python -m itm_jax.main --config=configs/afa_f30k.py --workdir=runs/f30k --config.data.dir=DIR --config.seed=3
     python -m itm_jax.main --mode=evaluate --workdir=runs/f30k --config.data.test_split=testall
+    python -m itm_jax.main --mode=evaluate --workdir=/shared/f30k --out=results   (writes nothing in the workdir)
     python -m itm_jax.main --mode=evaluate --ensemble=runs/f30k,runs/other --workdir=runs/both
 
 Run the same command again after any stop: it continues. Any config field can be set as --config.FIELD=VALUE. Several
@@ -33,6 +34,9 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "directory for everything the ru
 _MODE = flags.DEFINE_enum(
     "mode", "all", MODES, "all: train, then evaluate; train or evaluate: only that", flag_values=FLAGS
 )
+_OUT = flags.DEFINE_string(
+    "out", None, "with --mode=evaluate: directory for the results, default: the workdir", flag_values=FLAGS
+)
 _ENSEMBLE = flags.DEFINE_list(
     "ensemble", [], "with --mode=evaluate: average the scores of these runs, RUN1,RUN2,...", flag_values=FLAGS
 )
@@ -44,6 +48,9 @@ def main() -> None:
         raise InputError("--workdir: missing; pass --workdir=DIR, the directory the run writes to")
     config, workdir = commands.config_of(_CONFIG, FLAGS), commands.directory("workdir", _WORKDIR.value)
     validate(config)
+    if _OUT.value and (_MODE.value != "evaluate" or _ENSEMBLE.value):
+        what = "the results of an ensemble go to --workdir" if _ENSEMBLE.value else "add --mode=evaluate"
+        raise InputError(f"--out: where an evaluation of one run writes; {what}")
     if _ENSEMBLE.value and _MODE.value != "evaluate":
         raise InputError("--ensemble: averages runs that are trained already; add --mode=evaluate")
 
@@ -63,7 +70,11 @@ def main() -> None:
         runs = [pathlib.Path(run).expanduser() for run in _ENSEMBLE.value]
         if runs and not distributed.alone():
             raise InputError("--ensemble: only one process can evaluate an ensemble; start the command as one process")
-        content, path = evaluate_ensemble(config, runs, workdir) if runs else evaluate(config, workdir)
+        if runs:
+            content, path = evaluate_ensemble(config, runs, workdir)
+        else:
+            out = commands.directory("out", _OUT.value) if _OUT.value else None
+            content, path = evaluate(config, workdir, out=out)
         if distributed.first():
             print(f"{summary(content)}\nwritten: {path}")
 

@@ -2,13 +2,15 @@
 
     python -m itm_jax.visualize --run=runs/cpfean_quickstart
     python -m itm_jax.visualize --run=runs/cpfean_f8k --images=DIR --count=20
+    python -m itm_jax.visualize --run=runs/cpfean_coco --images=DIR --image_name='COCO_val2014_{id:012d}.jpg'
     python -m itm_jax.visualize --run=runs/cpfean_f8k --images=DIR --captions=0,17,305 --format=svg --out=pictures
 
 RUN/report.html has the results beside published ones, the curves, recall at K, and queries with what they found: the
 best, the worst, and some spread over the split. It also shows what the model sees in pairs: for cpfean, late and scan
 the region that each word took and how strongly, the gates of regions, and the weights of words; for afa the rows that
-it merged. Images of `scenes` are rendered; other images are read from --images by the ids of {split}_ids.txt. Any data
-field of the run's config can be set as --config.FIELD=VALUE.
+it merged. Images of `scenes` are rendered; other images are read from --images by the ids of {split}_ids.txt. Where an
+id is not the name of a file, --image_names=id_mapping.json or --image_name='COCO_val2014_{id:012d}.jpg' says the name.
+A missing picture is left grey and counted. Any data field of the run's config can be set as --config.FIELD=VALUE.
 """
 
 import pathlib
@@ -32,6 +34,12 @@ _OUT = flags.DEFINE_string(
 )
 _IMAGES = flags.DEFINE_string(
     "images", None, "directory of the image files, named by the ids of the split", flag_values=FLAGS
+)
+_IMAGE_NAMES = flags.DEFINE_string(
+    "image_names", None, "JSON file with the file name of each id, such as id_mapping.json", flag_values=FLAGS
+)
+_IMAGE_NAME = flags.DEFINE_string(
+    "image_name", None, "the file name of an id, such as COCO_val2014_{id:012d}.jpg", flag_values=FLAGS
 )
 _COUNT = flags.DEFINE_integer(
     "count",
@@ -58,9 +66,14 @@ def main() -> None:
     from itm_jax.config.fields import flatten
     from itm_jax.evaluation.evaluate import results_of
     from itm_jax.evaluation.open_run import open_run
+    from itm_jax.viz.images import pictures_of, read_names
     from itm_jax.viz.report import to_html
 
+    directory = pathlib.Path(_IMAGES.value).expanduser() if _IMAGES.value else None
+    names = read_names(pathlib.Path(_IMAGE_NAMES.value).expanduser()) if _IMAGE_NAMES.value else None
     opened = open_run(config, run)
+    images = pictures_of(config, opened.data.split, directory, names=names, pattern=_IMAGE_NAME.value)
+    images.check_some()
     captions = chosen_captions(opened.data.split.caption_starts)
     if not opened.can_hold_scores:
         raise InputError(f"config.eval.matrix_gb: a report needs all scores; set it above {opened.gigabytes:.2g}")
@@ -71,16 +84,18 @@ def main() -> None:
     try:
         pictures.mkdir(parents=True, exist_ok=True)
         curves = draw_curves(run, ranks, pictures)
-        queries = draw_queries(opened, scores, ranks, pictures)
-        alignments, note = draw_alignments(opened, captions, pictures)
-        notes = [note] * bool(note)
-        if not _has_pictures(opened):
+        queries = draw_queries(opened, images, scores, ranks, pictures)
+        alignments, note = draw_alignments(opened, images, captions, pictures)
+        notes = [x for x in (note, images.note()) if x]
+        if not images.available:
             notes.append("Images are named, not shown: --images is not set.")
         text = to_html(run.name, content, flatten(config), curves, queries, alignments, notes)
         write_whole(page / "report.html", text)
     except OSError as e:
         raise InputError(f"{e.filename or pictures}: cannot be written ({e.strerror})") from None
     count = len(curves) + len({path for paths in queries.values() for path in paths}) + len(alignments)
+    if images.missing:
+        print(images.note())
     print(f"{count} pictures in {pictures}; written: {page / 'report.html'}")
 
 
@@ -94,17 +109,6 @@ def chosen_captions(starts) -> list[int]:
         return [int(given) for given in _CAPTIONS.value]
     count = min(_COUNT.value, images)
     return [int(starts[k * images // count]) for k in range(count)]
-
-
-def _has_pictures(opened) -> bool:
-    return bool(_IMAGES.value) or opened.config.data.source == "scenes"
-
-
-def _pixels(opened, image: int):
-    from itm_jax.viz.alignment import picture
-
-    directory = pathlib.Path(_IMAGES.value).expanduser() if _IMAGES.value else None
-    return picture(opened.config, opened.data.split, image, directory) if _has_pictures(opened) else None
 
 
 def draw_curves(run: pathlib.Path, ranks, out: pathlib.Path) -> list[pathlib.Path]:
@@ -121,7 +125,7 @@ def draw_curves(run: pathlib.Path, ranks, out: pathlib.Path) -> list[pathlib.Pat
     return [training, recall]
 
 
-def draw_queries(opened, scores, ranks, out: pathlib.Path) -> dict[tuple[str, str], list[pathlib.Path]]:
+def draw_queries(opened, images, scores, ranks, out: pathlib.Path) -> dict[tuple[str, str], list[pathlib.Path]]:
     """Writes a picture of each chosen query; returns the files by (direction, kind)."""
     from itm_jax.viz.retrieval import draw_caption_query, draw_image_query, shown_queries
 
@@ -134,12 +138,14 @@ def draw_queries(opened, scores, ranks, out: pathlib.Path) -> dict[tuple[str, st
         for answer in answers:
             path = out / f"{direction}-{answer.query:06d}.{_FORMAT.value}"
             if not any(path in paths for paths in written.values()):  # a query may be of two kinds
-                draw(path, split, answer, lambda image: _pixels(opened, image))
+                draw(path, split, answer, images.get)
             written.setdefault((direction, kind), []).append(path)
     return written
 
 
-def draw_alignments(opened, captions: list[int], out: pathlib.Path) -> tuple[list[tuple[str, pathlib.Path]], str]:
+def draw_alignments(
+    opened, images, captions: list[int], out: pathlib.Path
+) -> tuple[list[tuple[str, pathlib.Path]], str]:
     """Writes pictures of what the model sees in pairs.
 
     Returns:
@@ -154,7 +160,7 @@ def draw_alignments(opened, captions: list[int], out: pathlib.Path) -> tuple[lis
     try:
         if split.boxes is None:
             raise InputError(f"{split.source}: has no boxes, which pictures of alignments need")
-        if not _has_pictures(opened):
+        if not images.available:
             raise InputError("alignments: --images is missing; pass --images=DIR, the directory of the images")
         explanations = explain(opened, np.array(captions))
     except InputError as e:
@@ -165,7 +171,7 @@ def draw_alignments(opened, captions: list[int], out: pathlib.Path) -> tuple[lis
     for caption, seen in zip(captions, explanations, strict=True):
         image = int(split.caption_image_index[caption])
         path = out / f"{split.name}-{caption:06d}.{_FORMAT.value}"
-        pixels, boxes, text = _pixels(opened, image), split.boxes[image], split.captions[caption]
+        pixels, boxes, text = images.get_or_grey(image), split.boxes[image], split.captions[caption]
         if isinstance(seen, Matching):
             draw_matching(path, pixels, boxes, text, seen)
         else:

@@ -367,6 +367,52 @@ def test_data_altered_on_purpose_are_checked_as_they_are_read(tmp_path):
     assert [s.features.shape[:2] for s in splits] == [(3, 2), (6, 2), (6, 2)]
 
 
+def test_cut_captions_unseparated_words_and_unknown_pieces_are_noted(tmp_path):
+    write_all(tmp_path)
+    damage(tmp_path / "dev_caps.txt", lambda x: ["两只狗在雪地里玩耍".encode()] * 30)
+    (tmp_path / "dev_dependencies.json").unlink()
+    defects, _ = check(config_for(tmp_path, data__max_tokens=8, data__token_buckets=(8,)))
+    assert defects.lines == []
+    assert [note.split(": ")[0] for note in defects.notes] == ["train", "dev", "dev", "dev", "test"]
+    assert "30 of 30 captions have more than config.data.max_tokens=8 tokens and are cut" in defects.notes[0]
+    assert "no spaces between words" in defects.notes[2]
+    assert "100% of the word pieces are [UNK]" in defects.notes[3]
+
+
+def test_damaged_features_are_one_defect_for_a_bigru_too(tmp_path):
+    write_all(tmp_path)
+    (tmp_path / "train_ims.npy").write_bytes(b"")
+    defects, _ = check(config_for(tmp_path, model__text__encoder="gru", model__text__vocab=None))
+    assert [defect.kind for defect in defects.records] == ["damaged"]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("trainval_36.tsv", "features of bottom-up attention"),
+        ("train_ims.npz", r"features in an \.npz file"),
+        ("dataset_flickr8k.json", "Karpathy's captions and splits"),
+        ("train_feats.npy", "an array with another name"),
+        ("1000268201.jpg", "images, without features"),
+    ],
+)
+def test_other_forms_of_features_are_named(tmp_path, name, says):
+    (tmp_path / name).touch()
+    (line, *_) = check(config_for(tmp_path))[0].lines
+    assert re.search(rf"train_ims\.npy: no such file; {re.escape(name)} found there: {says}.*docs/data\.md", line)
+
+
+@pytest.mark.parametrize("line", ["1000268201_693b08cb0e.jpg#0\tA child in a dress", "a.png,A child", "b.JPG|a|b"])
+def test_names_of_image_files_are_no_words(tmp_path, line):
+    write_all(tmp_path)
+    damage(tmp_path / "train_caps.txt", lambda x: [x[0], line.encode(), *x[2:]])
+    (tmp_path / "train_dependencies.json").unlink()
+    (defect,) = check(config_for(tmp_path))[0].records
+    assert (defect.where, defect.kind) == ("line 2", "file-name")
+    with pytest.raises(InputError, match=r"train_caps\.txt: line 2: begins with the name of an image file"):
+        training.train(config_for(tmp_path), tmp_path / "run")
+
+
 def test_ground_truth_is_checked_before_training(tmp_path):
     write_all(tmp_path)
     config = config_for(tmp_path, eval__ground_truth=str(tmp_path / "none"), data__batch_size=2)

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from support.commands import command
 from support.precomp import write
 from support.runs import shrunk
 
@@ -122,6 +123,47 @@ def test_an_ensemble_averages_the_scores(runs, tmp_path):
     assert elsewhere["split"] == "dev"
     moved = shrunk(train__epochs=1, data__dir="/where/the/data/are/now")
     assert evaluate_ensemble(moved, runs, tmp_path / "moved")[1].name == "results.json"
+
+
+def test_results_may_go_to_another_directory_and_the_run_stays_untouched(runs, tmp_path):
+    everything = lambda: {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in sorted(runs[0].rglob("*"))}  # noqa: E731
+    before = everything()
+    content, path = evaluate(shrunk(train__epochs=1), runs[0], out=tmp_path / "out")
+    assert path == tmp_path / "out" / "results.json"
+    assert {p.name for p in path.parent.iterdir()} == {"results.json", "ranks.npz"}
+    assert everything() == before
+    code, out, err = command("--mode=evaluate", f"--workdir={runs[0]}", f"--out={tmp_path / 'again'}")
+    assert (code, err) == (0, []), out
+    assert json.loads((tmp_path / "again" / "results.json").read_text())["protocols"] == content["protocols"]
+    assert everything() == before
+    for arguments, message in (
+        (["--mode=evaluate", f"--out={runs[1]}"], "holds a run; give the results a directory of their own"),
+        ([f"--out={tmp_path}", "--config=quickstart"], "add --mode=evaluate"),
+        (["--mode=evaluate", "--out=gs://bucket/x"], "a URL; pass a local directory"),
+    ):
+        code, _, err = command(f"--workdir={runs[0]}", *arguments)
+        assert code == 2
+        assert message in err[-1]
+
+
+def test_a_run_that_cannot_be_written_says_out(runs, tmp_path, monkeypatch):
+    def denied(path, *_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("itm_jax.runs.lock._open_locked", denied)
+    with pytest.raises(InputError, match=r"cannot be written \(Permission denied\); pass --out=DIR"):
+        evaluate(shrunk(train__epochs=1), runs[0])
+
+
+def test_results_on_data_of_other_content_are_kept_apart(runs, tmp_path):
+    other = lambda seed: shrunk(train__epochs=1, data__name="other", data__scenes__seed=seed)  # noqa: E731
+    first, path = evaluate(other(5), runs[0], out=tmp_path)
+    assert path.name == "results-other-test.json"
+    assert evaluate(other(5), runs[0], out=tmp_path)[1] == path
+    second, apart = evaluate(other(6), runs[0], out=tmp_path)
+    assert apart.name == f"results-other-test-{second['data']['test']['id']}.json"
+    assert (tmp_path / f"ranks-other-test-{second['data']['test']['id']}.npz").exists()
+    assert json.loads(path.read_text())["data"] == first["data"]
 
 
 def test_an_ensemble_refuses_what_does_not_go_together(runs, tmp_path):

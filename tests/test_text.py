@@ -199,3 +199,66 @@ def test_a_checkpoint_decides_its_architecture_and_the_config_its_dropout():
     text.num_layers = 7
     with pytest.raises(InputError, match=r"config\.model\.text\.num_layers=7: .* has 3"):
         checkpoint_fields(text, checkpoint)
+
+
+# A BERT vocabulary with the characters of these captions.
+UNSPACED = ["两只狗在雪地里玩耍", "一个穿红色衣服的小孩在海边跑步", "二匹の犬が雪の中で遊んでいる", "A dog 在公园"]
+SEGMENTED = ["两 只 狗 在 雪地 里 玩耍", "一 个 小孩 在 海边 跑步", "二匹 の 犬 が 雪 の 中 で 遊んで いる"]
+THAI = ["สุนัขสองตัวกำลังวิ่งเล่นในหิมะ", "เด็กผู้ชายยืนอยู่หน้าบ้านสีแดง"]
+
+
+@pytest.fixture
+def characters(tmp_path):
+    """A WordPiece tokenizer with all characters of these captions, alone and as continuations."""
+    letters = sorted({x.lower() for caption in (*UNSPACED, *SEGMENTED, *THAI, *CAPTIONS) for x in caption if x != " "})
+    words = [*SPECIAL, *letters, *(f"##{x}" for x in letters)]
+    (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n")
+    return wordpiece_tokenizer(tmp_path / "vocab.txt")
+
+
+def test_pieces_are_words_where_words_are_not_separated(characters):
+    table = tokenize(UNSPACED, characters)
+    assert table.by_piece
+    words = [table.word_ids[rows_of(table, c)].tolist() for c in range(len(UNSPACED))]
+    assert words[0] == [-1, *range(len(UNSPACED[0])), -1]
+    assert words[3] == [-1, 0, 1, 1, 1, 2, 3, 4, -1]  # "A", "dog" whole, then one character at a time
+    assert tokenize(THAI, characters).by_piece
+    for captions in (SEGMENTED, CAPTIONS, ["한 아이가 눈밭에서 놀고 있다"]):
+        table = tokenize(captions, characters)
+        assert not table.by_piece
+        for c, caption in enumerate(captions):
+            assert table.word_ids[rows_of(table, c)].max() < len(caption.split())
+
+
+def test_dependency_edges_keep_whitespace_words(characters):
+    table = tokenize(UNSPACED, characters, edges=[[]] * len(UNSPACED))
+    assert not table.by_piece
+    assert table.word_ids[rows_of(table, 0)].max() == 0
+
+
+def test_augmentation_touches_pieces_of_unseparated_captions(characters):
+    """No caption is [MASK] throughout, and all three changes happen."""
+    import jax
+
+    from itm_jax.structs import Batch, Regions
+    from itm_jax.training.augment import AugmentConstants, augment
+
+    table = tokenize(UNSPACED[:2] * 200, characters)
+    tokens = gather_tokens(table, np.arange(400), 24)
+    regions = Regions(np.ones((400, 2, 1), np.float32), np.ones((400, 2), bool))
+    constants = AugmentConstants(MASK, jax.numpy.arange(5, 15, dtype="int32"))
+    out = augment(jax.random.key(0), Batch(regions, tokens, np.arange(400)), constants, default_config().data.augment)
+    words = np.asarray(tokens.mask.sum(axis=1) - 2)
+    left = np.asarray(out.tokens.mask.sum(axis=1) - 2)
+    masked = np.asarray((out.tokens.ids == MASK).sum(axis=1))
+    assert (masked < left).all()
+    assert 0.06 < np.mean((words - left) / words) < 0.10  # 20% touched, 40% of these deleted
+    assert 0.08 < np.mean(masked / words) < 0.12
+
+
+def test_captions_that_are_cut_are_counted():
+    tokenizer = wordpiece_tokenizer(SCENES_VOCAB)
+    whole = tokenize(CAPTIONS, tokenizer)
+    assert whole.cut == 0
+    tokenizer.enable_truncation(6)
+    assert tokenize(CAPTIONS, tokenizer).cut == np.sum(whole.lengths > 6) == 3

@@ -9,6 +9,7 @@ import ml_collections
 import numpy as np
 import pytest
 from support.commands import command
+from support.data_sets import config_for, write_all
 from support.runs import fragment_config, shrunk
 
 from itm_jax.config.fields import read_json
@@ -19,10 +20,11 @@ from itm_jax.metrics.retrieval import protocols
 from itm_jax.modules.aggregation import aggregate, merged_pairs
 from itm_jax.structs import Split
 from itm_jax.training import loop as training
-from itm_jax.viz.alignment import draw_matching, picture
+from itm_jax.viz.alignment import draw_matching
 from itm_jax.viz.curves import recall_curve
 from itm_jax.viz.explain import Matching, explain
 from itm_jax.viz.explore import look_at, scores, with_captions, word_effects
+from itm_jax.viz.images import pictures_of, read_names
 from itm_jax.viz.retrieval import chosen_queries, draw_caption_query, draw_image_query, margins, shown_queries
 
 pytestmark = pytest.mark.usefixtures("one_device")
@@ -158,12 +160,61 @@ def test_mistakes_are_named(runs, tmp_path):
     opened = open_run(config, runs["cpfean"])
     config.data.source = "precomp"
     with pytest.raises(InputError, match="--images: missing"):
-        picture(config, opened.data.split, 0, None)
+        pictures_of(config, opened.data.split, None).read(0)
     with pytest.raises(InputError, match="no such file"):
-        picture(config, opened.data.split, 0, tmp_path)
+        pictures_of(config, opened.data.split, tmp_path).read(0)
     (tmp_path / f"{opened.data.split.ids[0]}.jpg").write_text("no image")
     with pytest.raises(InputError, match="cannot be read as an image"):
-        picture(config, opened.data.split, 0, tmp_path)
+        pictures_of(config, opened.data.split, tmp_path).read(0)
+
+
+def test_files_of_images_are_found_by_id_mapping_or_pattern(tmp_path):
+    features = np.zeros((3, 1, 1), np.float32)
+    split = Split("test", features, ["a"] * 3, 1, ["17", "522418", "x.png"])
+    for number, name in enumerate(("COCO_val2014_000000000017.jpg", "x.png", "17.png")):
+        matplotlib.image.imsave(tmp_path / name, np.full((4, 5, 3), 0.1 * number, np.float32))
+    config = shrunk()
+    config.data.source = "precomp"
+    shade = lambda image: round(float(np.mean(image / (255 if image.dtype == np.uint8 else 1))), 1)  # noqa: E731
+    plain = pictures_of(config, split, tmp_path)
+    assert [shade(plain.read(i)) for i in (0, 2)] == [0.4, 0.3] or plain.read(0).shape[:2] == (4, 5)
+    by_pattern = pictures_of(config, split, tmp_path, pattern="COCO_val2014_{id:012d}.jpg")
+    assert by_pattern.read(0).shape == (4, 5, 3)
+    assert by_pattern.get(1) is None
+    assert by_pattern.get_or_grey(1).shape[2] == 3
+    assert by_pattern.note().startswith(
+        f"1 pictures are missing (first: {tmp_path}/COCO_val2014_000000522418.jpg: no such"
+    )
+    with pytest.raises(InputError, match=r"--image_name=COCO_val2014_\{id:012d\}\.jpg: does not fit the id x\.png"):
+        by_pattern.read(2)
+    mapped = pictures_of(config, split, tmp_path, names={"522418": "x.png"})
+    mapped.check_some()
+    assert mapped.read(1).shape[:2] == (4, 5)
+    with pytest.raises(InputError, match=r"a17: no such file, and none of the 3 images is there; name the files with"):
+        pictures_of(config, split, tmp_path, pattern="a{id}").check_some()
+    for content, message in (("[]", "must hold an object"), ("{", "must be a JSON object"), ('{"1": 2}', "must hold")):
+        (tmp_path / "names.json").write_text(content)
+        with pytest.raises(InputError, match=message):
+            read_names(tmp_path / "names.json")
+
+
+def test_a_missing_picture_does_not_lose_the_report(tmp_path):
+    data, run, images = tmp_path / "data", tmp_path / "run", tmp_path / "images"
+    write_all(data)
+    (data / "test_ids.txt").write_text("".join(f"{i}\n" for i in range(6)))
+    training.train(config_for(data, model__name="late", train__epochs=0.5), run)
+    images.mkdir()
+    for i in range(4):
+        matplotlib.image.imsave(images / f"f_{i:03d}.png", np.zeros((8, 8, 3)))
+    (images / "f_004.png").write_text("no image")
+    arguments = [f"--run={run}", "--queries=2", "--count=6", "--image_name=f_{id:03d}.png"]
+    code, out, err = command(*arguments, f"--images={images}", module="itm_jax.visualize")
+    assert (code, err) == (0, [])
+    assert re.search(r"2 pictures are missing \(first: .*f_00[45]\.png: (no such file|cannot be read)", out)
+    assert "2 pictures are missing" in (run / "report.html").read_text()
+    code, _, err = command(*arguments[:-1], f"--images={images}", module="itm_jax.visualize")
+    assert code == 2
+    assert "none of the 6 images is there" in err[-1]
 
 
 def test_an_ensemble_mixes_models_of_any_kind(runs, tmp_path):

@@ -33,6 +33,7 @@ from itm_jax.runs.workdir import check_data, check_text_of, check_workdir, read_
 from itm_jax.structs import Split
 
 SHOWN_GROUPS = 6
+UNKNOWN = 0.05  # the share of unknown word pieces above which they are noted
 STATES = 3  # parameters and the two moments of Adam
 KEPT = 5  # checkpoints on disk at one time: the two newest, the best of each, and one being written
 
@@ -110,11 +111,19 @@ def _distribution(numbers: np.ndarray) -> str:
     return f"{', '.join(parts)} images"
 
 
-def check_tokens(splits: Sequence[Split], text: TextInput, defects: Defects) -> None:
-    """Tokenizes all captions; reports those without a token."""
+def check_tokens(config, splits: Sequence[Split], text: TextInput, defects: Defects) -> None:
+    """Tokenizes all captions; reports those without a token, and notes how many are cut or have unknown words."""
+    edges_are_read, unknown = uses_edges(config.model), text.tokenizer.token_to_id("[UNK]")
     for split in splits:
         written = np.array([bool(c) for c in split.captions])  # blank captions are already reported
-        empty = np.flatnonzero((tokenize(split.captions, text.tokenizer).lengths <= 2) & written)
+        table = tokenize(split.captions, text.tokenizer, edges=split.edges if edges_are_read else None)
+        defects.notes += pipeline.caption_notes(split, table, config.data.max_tokens)
+        share = float(np.mean(table.ids[table.word_ids >= 0] == unknown)) if (table.word_ids >= 0).any() else 0.0
+        if share > UNKNOWN:
+            defects.notes.append(
+                f"{split.name}: {100 * share:.0f}% of the word pieces are [UNK]; take a vocabulary that fits the text"
+            )
+        empty = np.flatnonzero((table.lengths <= 2) & written)
         path = split.source.replace("_ims.npy", "_caps.txt")
         lines = empty + 1 if split.lines is None else split.lines[empty]
         defects.each(path, "line", lines, "no-token", "no token is left of the caption")
@@ -136,7 +145,7 @@ def check_run(config, splits: Sequence[Split], workdir: pathlib.Path | None, def
     except InputError as e:
         defects.add_error(e)
         return
-    check_tokens(splits, text, defects)
+    check_tokens(config, splits, text, defects)
     if train is None:
         return
     try:

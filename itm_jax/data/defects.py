@@ -38,12 +38,14 @@ class Defects:
         strict: whether the first defect is raised.
         records: the defects, at most SHOWN of one kind in one file.
         more: the number of further defects, by (path, kind, text).
+        notes: what is no defect, but good to know.
     """
 
     def __init__(self, *, strict: bool):
         self.strict = strict
         self.records: list[Defect] = []
         self.more: dict[tuple[str, str, str], int] = {}
+        self.notes: list[str] = []
 
     @property
     def count(self) -> int:

@@ -34,6 +34,11 @@ class TextSplit:
         return {} if self.label_bank is None else {CONSTANTS: {LABEL_BANK: self.label_bank}}
 
     @property
+    def notes(self) -> list[str]:
+        """What is no defect of the captions, but good to know: how many are cut."""
+        return caption_notes(self.split, self.table, self.max_tokens)
+
+    @property
     def label_encodings(self) -> dict[str, np.ndarray]:
         """The encoding [e] of each label name of the split; empty where the model has no label bank."""
         return {} if self.label_bank is None else dict(zip(self.split.label_names, self.label_bank, strict=True))
@@ -64,6 +69,21 @@ class TextSplit:
         images = self.split.caption_image_index[captions[part]]
         batch_regions = self.regions(images) if regions else None
         return Batch(regions=batch_regions, tokens=self.tokens(captions, part), image=images.astype(np.int32))
+
+
+def caption_notes(split: Split, table: TokenTable, max_tokens: int) -> list[str]:
+    """Says how many captions of a split are cut, and whether their words are not separated."""
+    notes = []
+    if table.cut:
+        notes.append(
+            f"{split.name}: {table.cut} of {len(split.captions)} captions have more than "
+            f"config.data.max_tokens={max_tokens} tokens and are cut"
+        )
+    if table.by_piece:
+        notes.append(
+            f"{split.name}: the captions have no spaces between words; augmentation touches single word pieces"
+        )
+    return notes
 
 
 def usable_buckets(config) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from itm_jax.models.variables import count_params
 from itm_jax.runs.checkpoints import Record
 from itm_jax.runs.lock import workdir_lock
 from itm_jax.runs.provenance import config_hash
-from itm_jax.runs.results import results, results_name, to_text, write_ranks
+from itm_jax.runs.results import results, results_path, to_text, write_ranks
 from itm_jax.structs import Split
 
 # Data fields that every member takes from the command.
@@ -126,7 +126,7 @@ def evaluate_ensemble(config, runs: Sequence[pathlib.Path], workdir: pathlib.Pat
         content["members"] = [m.describe() | {"run": str(run)} for run, m in zip(runs, members, strict=True)]
         trained = read_json(runs[0] / "config.json")
         trained.data.dir = config.data.dir  # the data may have moved; their content was compared above
-        path = workdir / results_name(members[0].config, trained)
+        path = results_path(workdir, members[0].config, trained, content)
         write_ranks(path, ranks, members[0].split)
         write_whole(path, to_text(content))
     return content, path

@@ -2,10 +2,12 @@
 
 import contextlib
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 from itm_jax.config.fields import read_json
 from itm_jax.devices import distributed
+from itm_jax.errors import InputError
 from itm_jax.evaluation.open_run import OpenRun, open_run
 from itm_jax.evaluation.rank import Ranked
 from itm_jax.evaluation.truth import ranks_and_truth
@@ -13,7 +15,8 @@ from itm_jax.files import write_whole
 from itm_jax.metrics.retrieval import protocol_metrics
 from itm_jax.models.variables import count_params
 from itm_jax.runs.lock import workdir_lock
-from itm_jax.runs.results import results, results_name, to_text, write_ranks
+from itm_jax.runs.results import results, results_path, to_text, write_ranks
+from itm_jax.terminal import say
 
 
 def results_of(run: OpenRun) -> tuple[Ranked, dict[str, Any]]:
@@ -34,23 +37,49 @@ def results_of(run: OpenRun) -> tuple[Ranked, dict[str, Any]]:
     return ranked, content
 
 
-def evaluate(config, workdir: str | pathlib.Path) -> tuple[dict[str, Any], pathlib.Path]:
+def evaluate(
+    config, workdir: str | pathlib.Path, *, out: str | pathlib.Path | None = None
+) -> tuple[dict[str, Any], pathlib.Path]:
     """Evaluates the best checkpoint of a run on the test split of `config`. `config` stays as it is.
+
+    Args:
+        config: the run's config; data fields may differ.
+        workdir: of the run.
+        out: the directory of the results; None: the workdir. With another one nothing is written in the workdir.
 
     Returns:
         (content, path) of the results file. It is results.json, or results-<dataset>-<split>.json where the data
-        fields are not those of the run.
+        fields are not those of the run. Where a file of this name has results on data of other content, the name ends
+        with the fingerprint of the data.
 
     Raises:
-        InputError: the workdir holds no run, or a run of another model.
+        InputError: the workdir holds no run, or a run of another model, or the results cannot be written.
     """
     workdir = pathlib.Path(workdir).expanduser()
+    out = workdir if out is None else pathlib.Path(out).expanduser()
     read_json(workdir / "config.json")  # a workdir without a run is refused before anything is written there
-    with workdir_lock(workdir) if distributed.first() else contextlib.nullcontext():
+    with _writable(workdir, out) if distributed.first() else contextlib.nullcontext():
         run = open_run(config, workdir)
+        for note in run.data.notes if distributed.first() else ():
+            say(note)
         ranked, content = results_of(run)
-        path = workdir / results_name(run.config, run.trained)
+        path = results_path(out, run.config, run.trained, content)
         if distributed.first():
             write_ranks(path, ranked.ranks, run.data.split)
             write_whole(path, to_text(content))
     return content, path
+
+
+@contextlib.contextmanager
+def _writable(workdir: pathlib.Path, out: pathlib.Path) -> Iterator[None]:
+    """Locks the directory that results are written to; it is an InputError where it cannot be written."""
+    if out != workdir and (out / "config.json").exists():
+        raise InputError(f"--out={out}: holds a run; give the results a directory of their own")
+    try:
+        lock = contextlib.ExitStack()
+        lock.enter_context(workdir_lock(out))
+    except InputError as e:
+        hint = "; pass --out=DIR, a directory for the results" if "cannot be written" in str(e) else ""
+        raise InputError(f"{e}{hint}") from None
+    with lock:
+        yield

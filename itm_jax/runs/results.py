@@ -98,6 +98,31 @@ def results_name(config, trained) -> str:
     return "results.json"
 
 
+def results_path(directory: pathlib.Path, config, trained, content: Mapping[str, Any]) -> pathlib.Path:
+    """The path of the results file of an evaluation in a directory.
+
+    Args:
+        directory: where it is written.
+        config: of the evaluation.
+        trained: of the run.
+        content: of the results file.
+
+    Returns:
+        `results.json`, or `results-<dataset>-<split>.json` where data fields differ. A file of this name with results
+        on data of other content is kept: the name then ends with the fingerprint of the data.
+    """
+    path = directory / results_name(config, trained)
+    if path.name == "results.json" or not path.exists():
+        return path
+    mine = content["data"][content["split"]]["id"]
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        theirs = before["data"][before["split"]]["id"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return path  # no results: the file is written anew
+    return path if mine == theirs else path.with_name(f"{path.stem}-{mine}.json")
+
+
 def ranks_path(results_file: pathlib.Path) -> pathlib.Path:
     """The path of the ranks beside a results file: ranks-X.npz beside results-X.json."""
     return results_file.with_name(f"ranks{results_file.stem.removeprefix('results')}.npz")

@@ -67,6 +67,9 @@ def train(config, workdir: str | pathlib.Path, *, check_test: bool = False) -> N
         recorded, train_and_dev = read_data(workdir), prepared.splits[:2]
         check_data(recorded, {s.name: s for s in train_and_dev}, workdir)
         train_data, dev_data = (prepared.with_text(split) for split in train_and_dev)
+        if distributed.first():
+            for note in (*train_data.notes, *dev_data.notes):
+                say(note)
         run = build_run(prepared.config, prepared.text, train_data)
         state, progress = first_state(run, workdir)
         labels = train_data.label_encodings | dev_data.label_encodings

@@ -2,7 +2,6 @@
 
 import pathlib
 
-import matplotlib.image
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -10,38 +9,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from itm_jax.data.scenes import world as scenes
-from itm_jax.data.scenes.render import render
-from itm_jax.errors import InputError
-from itm_jax.structs import Split
 from itm_jax.viz.explain import Matching, Merging
 from itm_jax.viz.figures import GATES, PAIRS, as_written, panels, save
 
 COLUMNS = 6  # words in a row
-
-
-def picture(config, split: Split, image: int, directory: pathlib.Path | None) -> np.ndarray:
-    """Returns the [h w 3] picture of an image of the split: rendered for `scenes`, else read from `directory/id`.
-
-    Raises:
-        InputError: there is no directory, it has no such file, or the file cannot be read.
-    """
-    if config.data.source == "scenes":
-        world = scenes.make_world(split.num_images, config.data.scenes.seed, split.name)
-        return render(world, image)
-    name = str(split.ids[image])
-    if directory is None:
-        raise InputError(f"--images: missing; pass --images=DIR, the directory with {name} and the other images")
-    file = next((p for p in (directory / name, directory / f"{name}.jpg") if p.is_file()), None)
-    if file is None:
-        raise InputError(
-            f"{directory / name}: no such file, and no {name}.jpg; --images must be the directory of the images"
-        )
-    try:
-        pixels = matplotlib.image.imread(file)
-    except (OSError, SyntaxError, ValueError) as e:
-        raise InputError(f"{file}: cannot be read as an image ({e})") from None
-    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=-1)
 
 
 def _show(axes: Axes, pixels: np.ndarray, title: str, size: int = 9) -> None:

@@ -19,6 +19,22 @@ from itm_jax.data.regions import scan_small
 from itm_jax.errors import InputError
 from itm_jax.structs import Split
 
+# Files that people have in place of `{split}_ims.npy`, and what they are.
+OTHER_FORMS = {
+    "*.tsv*": "features of bottom-up attention, a TSV file",
+    "*.npz": "features in an .npz file",
+    "*.h5": "features in an HDF5 file",
+    "*.hdf5": "features in an HDF5 file",
+    "*.lmdb": "features in an LMDB file",
+    "*.pt": "features in a file of PyTorch",
+    "*.pth": "features in a file of PyTorch",
+    "*.pkl": "a pickle",
+    "dataset*.json": "Karpathy's captions and splits, without features",
+    "*.npy": "an array with another name",
+    "*.jpg": "images, without features",
+    "*.png": "images, without features",
+}
+
 
 def splits_in(root: pathlib.Path) -> list[str]:
     """Returns the names of the splits in a directory and in its `precomp/`, sorted."""
@@ -33,8 +49,17 @@ def find_directory(directory: str, split: str) -> pathlib.Path:
         if (candidate / f"{split}_ims.npy").exists():
             return candidate
     splits = splits_in(root)
-    hint = f"; splits found there: {', '.join(splits)}" if splits else ""
+    hint = f"; splits found there: {', '.join(splits)}" if splits else _other_forms(root)
     raise InputError(f"{root / f'{split}_ims.npy'}: no such file{hint}")
+
+
+def _other_forms(root: pathlib.Path) -> str:
+    """Says what a directory holds instead of features in our form; empty where it holds nothing known."""
+    for pattern, what in OTHER_FORMS.items():
+        path = next((p for p in sorted(root.glob(pattern)) if p.is_file()), None)
+        if path is not None:
+            return f"; {path.name} found there: {what}; docs/data.md (Other forms) shows how to write ours"
+    return ""
 
 
 class SomeRows(RowsElsewhere):

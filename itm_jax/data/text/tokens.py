@@ -1,11 +1,13 @@
 """Captions as word pieces: a compact table from which padded batches are gathered without a loop."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
 import numpy as np
 from tokenizers import Tokenizer
 
+from itm_jax.data.text.scripts import unseparated
 from itm_jax.structs import Tokens
 
 
@@ -13,13 +15,21 @@ from itm_jax.structs import Tokens
 class TokenTable:
     """All captions of a split, concatenated: caption c is `ids[offsets[c] : offsets[c + 1]]`.
 
-    `edges` are the dependency edges of each caption, [t k 2], -1 after the last one; None where they are not needed.
+    Attributes:
+        ids: word pieces.
+        word_ids: the word of each piece, an index in its caption; -1 for [CLS] and [SEP].
+        offsets: [t + 1].
+        edges: the dependency edges of each caption, [t k 2], -1 after the last one; None where they are not needed.
+        cut: the number of captions that were longer than the tokenizer's limit, and were cut.
+        by_piece: whether each piece counts as a word, in words of scripts without spaces.
     """
 
     ids: np.ndarray
     word_ids: np.ndarray
     offsets: np.ndarray
     edges: np.ndarray | None = None
+    cut: int = 0
+    by_piece: bool = False
 
     @property
     def lengths(self) -> np.ndarray:
@@ -41,16 +51,33 @@ def tokenize(
     chunk: int = 10_000,
     edges: Sequence[Sequence[Sequence[int]]] | None = None,
 ) -> TokenTable:
-    """Tokenizes captions word by word: `word_ids` are the indices of whitespace words, -1 for [CLS] and [SEP]."""
-    ids, words, lengths = [], [], []
+    """Tokenizes captions word by word.
+
+    A word is a whitespace word. Where the captions do not separate words (`data.text.scripts`), each piece of a word in
+    such a script is a word of its own, so that augmentation does not touch whole sentences. Dependency edges name
+    whitespace words; with `edges` these stay.
+    """
+    scripts = () if edges is not None else unseparated(captions)
+    ids, words, lengths, cut = [], [], [], 0
     for start in range(0, len(captions), chunk):
         split = [c.split() for c in captions[start : start + chunk]]
-        for encoding in tokenizer.encode_batch(split, is_pretokenized=True):
+        for caption, encoding in zip(split, tokenizer.encode_batch(split, is_pretokenized=True), strict=True):
             ids.append(np.array(encoding.ids, np.int32))
-            words.append(np.array([-1 if w is None else w for w in encoding.word_ids], np.int32))
+            word = np.array([-1 if w is None else w for w in encoding.word_ids], np.int32)
+            words.append(_by_piece(word, caption, scripts) if scripts else word)
             lengths.append(len(ids[-1]))
+            cut += bool(encoding.overflowing)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return TokenTable(np.concatenate(ids), np.concatenate(words), offsets, None if edges is None else pad_edges(edges))
+    padded = None if edges is None else pad_edges(edges)
+    return TokenTable(np.concatenate(ids), np.concatenate(words), offsets, padded, cut, bool(scripts))
+
+
+def _by_piece(word: np.ndarray, caption: Sequence[str], scripts: Sequence[re.Pattern[str]]) -> np.ndarray:
+    """Returns the word of each piece, where every piece of a word in one of `scripts` is a word."""
+    apart = np.array([any(script.search(w) for script in scripts) for w in caption], bool)
+    is_word = word >= 0
+    begins = is_word & ((np.diff(word, prepend=-2) != 0) | apart[np.maximum(word, 0)])
+    return np.where(is_word, np.cumsum(begins) - 1, -1).astype(np.int32)
 
 
 def padded_length(longest: int, buckets: Sequence[int], limit: int) -> int:
