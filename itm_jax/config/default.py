@@ -16,7 +16,7 @@ def default_config() -> ml_collections.ConfigDict:
     c.data.name = "f30k"  # the name of the data set; results.json has it as `dataset`
     c.data.dir = config_dict.placeholder(str)  # the directory of the data (precomp, tfds)
     # (precomp) What says which captions belong to an image. order: the order of the files; a file of ids must agree
-    # with it. ids: {split}_ids.txt, which then needs a line per caption; the captions may stand in any order.
+    # with it. ids: {split}_ids.txt, where it has a line per caption; the captions may then stand in any order.
     c.data.pairing = "order"
     c.data.train_split = "train"
     c.data.dev_split = "dev"  # the split on which the best checkpoint is selected

@@ -82,7 +82,8 @@ def tiny(config: Any) -> ml_collections.ConfigDict:
     """A copy of a config with a tiny model, a tiny text encoder from scratch, and tiny `scenes`."""
     config = mutable_copy(config)
     batch = jax.device_count() * -(-8 // jax.device_count())  # the devices share a batch evenly
-    config.data.update({"source": "scenes", "name": "scenes", "batch_size": batch, "eval_batch_size": batch})
+    config.data.update({"source": "scenes", "name": "scenes", "pairing": "order"})
+    config.data.update({"batch_size": batch, "eval_batch_size": batch})
     config.data.update({"max_tokens": 32, "token_buckets": (24, 32), "train_split": "train", "dev_split": "dev"})
     config.data.update(
         {"bank": "host", "train_share": 1.0, "alter": {"regions": 0, "permuted_labels": 0.0, "noisy_words": 0.0}}

@@ -22,19 +22,23 @@ def outcome(name, dtype="float64", devices=None):
 def _outcome(name, dtype, devices):
     import jax
     import jax.numpy as jnp
+    import ml_collections
     import numpy as np
     import optax
 
+    from itm_jax.config.fields import mutable_copy
     from itm_jax.data import pipeline
+    from itm_jax.data.prepare import prepare
     from itm_jax.devices.mesh import make_mesh, own_rows, put, put_part, replicated
     from itm_jax.runs.checksums import leaf_names
-    from itm_jax.training.build import augment_constants
+    from itm_jax.training.build import augment_constants, build_run
     from itm_jax.training.step import make_train_step
-    from support.runs import run_of, shrunk
+    from support.runs import shrunk
 
-    config = shrunk(model__name=name, data__batch_size=16, data__scenes__train=64)
-    config.model.dtype = dtype  # float64 is for tests
-    run, data = run_of(config)
+    prepared = prepare(shrunk(model__name=name, data__batch_size=16, data__scenes__train=64), ["train"])
+    data, config = prepared.with_text(prepared.splits[0]), mutable_copy(prepared.config)
+    config.model.dtype = dtype  # a user's config may not have float64
+    run = build_run(ml_collections.FrozenConfigDict(config), prepared.text, data)
     mesh = make_mesh(16, devices)
     widen = lambda x: np.asarray(x, dtype if x.dtype == np.float32 else None)  # noqa: E731
     state = jax.tree.map(widen, run.state)

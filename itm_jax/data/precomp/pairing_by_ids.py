@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from itm_jax.data.defects import Defects
-from itm_jax.data.precomp.pairing import Files, Pairing, check_blank, counts_of, images_by_content
+from itm_jax.data.precomp.pairing import Files, Pairing, check_blank, counts_of, images_by_content, pair_by_order
 from itm_jax.data.precomp.repeats import unequal_images
 from itm_jax.data.precomp.single_files import read_lines
 
@@ -19,14 +19,16 @@ ROW_IDS = "image_ids.txt"
 def pair_by_ids(files: Files, defects: Defects) -> Pairing | None:
     """Returns what belongs to each image by the ids; None where the files do not fit.
 
-    The image of a row is told by `{split}_image_ids.txt`. Without this file it is told by `{split}_ids.txt` where there
-    is one row per caption, else by the order in which the ids first occur.
+    Where `{split}_ids.txt` has a line per image or per row, the captions are in the order of the images, as without
+    `pairing=ids`. The image of a row is told by `{split}_image_ids.txt`. Without this file it is told by the file of
+    ids where there is one row per caption, else by the order in which the ids first occur.
     """
     ids, path = files.ids, files.path("ids.txt")
-    if ids is None or len(ids) != files.captions:
-        what = "no such file" if ids is None else f"{len(ids)} lines for {files.captions} captions"
-        defects.add(path, "count", f"{what}; config.data.pairing=ids needs a line with the image's id per caption")
+    if ids is None:
+        defects.add(path, "count", "no such file; config.data.pairing=ids needs a line with the image's id per caption")
         return None
+    if len(ids) != files.captions:  # a line per image or row: it says nothing of captions, which are in their order
+        return pair_by_order(files, defects)
     if not check_blank(path, ids, defects):
         return None
     found = _images(files, ids, defects)
