@@ -9,6 +9,7 @@ from support.commands import command
 from support.precomp import write
 from support.runs import shrunk
 
+from itm_jax.checks.run import check
 from itm_jax.config.fields import read_json, set_field, to_json
 from itm_jax.data.precomp.reader import read_split
 from itm_jax.data.scenes.world import make_split
@@ -153,6 +154,17 @@ def test_a_run_that_cannot_be_written_says_out(runs, tmp_path, monkeypatch):
     monkeypatch.setattr("itm_jax.runs.lock._open_locked", denied)
     with pytest.raises(InputError, match=r"cannot be written \(Permission denied\); pass --out=DIR"):
         evaluate(shrunk(train__epochs=1), runs[0])
+
+
+def test_features_of_another_width_are_named_as_such(runs, tmp_path):
+    said = r"scenes (test|train): its features are 9 wide, but the run in .*seed0 was trained on features that are 12 wide"
+    with pytest.raises(InputError, match=said):
+        evaluate(shrunk(train__epochs=1, data__scenes__features=9), runs[0])
+    other = shrunk(train__epochs=1, data__scenes__features=9, init_from=str(runs[0]))
+    with pytest.raises(InputError, match=said):
+        training.train(other, tmp_path / "run")
+    (defect,) = check(other)[0].lines
+    assert "was trained on features that are 12 wide" in defect
 
 
 def test_results_on_data_of_other_content_are_kept_apart(runs, tmp_path):

@@ -29,7 +29,7 @@ from itm_jax.files import existing, free_space
 from itm_jax.runs import checkpoints
 from itm_jax.runs.checksums import check_files
 from itm_jax.runs.restore import restore_variables
-from itm_jax.runs.workdir import check_data, check_text_of, check_workdir, read_data
+from itm_jax.runs.workdir import check_data, check_text_of, check_width, check_workdir, read_data
 from itm_jax.structs import Split
 
 SHOWN_GROUPS = 6
@@ -169,6 +169,8 @@ def check_run(config, splits: Sequence[Split], workdir: pathlib.Path | None, def
     if config.init_from:
         other = pathlib.Path(config.init_from).expanduser()
         _report(defects, check_text_of, prepared.text, other)
+        if not _report(defects, check_width, train, read_data(other), other):
+            return
         _report(defects, restore_variables, other, like)  # reads and checks all of it
     if workdir:
         check_directory(config, splits, workdir, like, defects)
@@ -217,8 +219,11 @@ def check_directory(config, splits: Sequence[Split], workdir: pathlib.Path, like
             defects.add(folder, "checkpoint", f"{e}; training will move it away and continue from the one before")
 
 
-def _report(defects: Defects, function, *arguments) -> None:
+def _report(defects: Defects, function, *arguments) -> bool:
+    """Calls a function and reports its error; returns whether there was none."""
     try:
         function(*arguments)
     except InputError as e:
         defects.add_error(e)
+        return False
+    return True

@@ -40,6 +40,18 @@ def check_data(recorded: Mapping[str, Any], splits: Mapping[str, Split], workdir
             )
 
 
+def check_width(split: Split, recorded: Mapping[str, Any], run: pathlib.Path) -> None:
+    """Raises InputError where the features of a split are not as wide as those that a run was trained on."""
+    width = split.features.shape[-1]
+    for before in recorded.values():
+        trained = before.get("features_shape", [width])[-1]
+        if trained != width:
+            raise InputError(
+                f"{split.source}: its features are {width} wide, but the run in {run} was trained on features that are "
+                f"{trained} wide; extract the features of both in the same way"
+            )
+
+
 def check_workdir(config, workdir: pathlib.Path) -> None:
     """Raises InputError where the workdir belongs to a run with another config."""
     path = workdir / "config.json"

@@ -31,7 +31,7 @@ from itm_jax.runs import checkpoints
 from itm_jax.runs.lock import workdir_lock
 from itm_jax.runs.progress import Progress
 from itm_jax.runs.records import NoRecords, Records
-from itm_jax.runs.workdir import check_data, check_workdir, read_data, write_run_files
+from itm_jax.runs.workdir import check_data, check_width, check_workdir, read_data, write_run_files
 from itm_jax.structs import TrainState
 from itm_jax.terminal import say
 from itm_jax.training.build import Run, Step, build_run, build_step
@@ -67,6 +67,9 @@ def train(config, workdir: str | pathlib.Path, *, check_test: bool = False) -> N
         recorded, train_and_dev = read_data(workdir), prepared.splits[:2]
         check_data(recorded, {s.name: s for s in train_and_dev}, workdir)
         train_data, dev_data = (prepared.with_text(split) for split in train_and_dev)
+        if config.init_from:
+            other = pathlib.Path(config.init_from).expanduser()
+            check_width(train_and_dev[0], read_data(other), other)
         if distributed.first():
             for note in (*train_data.notes, *dev_data.notes):
                 say(note)
