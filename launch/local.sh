@@ -1,12 +1,24 @@
 #!/usr/bin/env bash
 # Several processes on this machine train one run together:
-#   launch/local.sh [--dry_run] N --config=configs/X.py --workdir=DIR [any flag of itm_jax.main]
+#   launch/local.sh N --config=configs/X.py --workdir=DIR [any flag of itm_jax.main]
 # With NVIDIA GPUs each process has its share of them (N must divide their number), else a CPU device each. PYTHON names the
-# interpreter, PORT the port of the first process. Run again after any stop, the same command continues.
+# interpreter (default: .venv of this checkout, else python3), PORT the port of the first process. --dry_run, anywhere,
+# prints what each process would run. Run again after any stop, the same command continues.
 set -euo pipefail
 
 dry_run=
-[ "${1:-}" = --dry_run ] && { dry_run=1; shift; }
+words=()
+for word in "$@"; do
+  case $word in
+    --dry_run | --dry-run) dry_run=1 ;;
+    --dry*)
+      echo "error: launch/local.sh: $word: not understood; say --dry_run" >&2
+      exit 2
+      ;;
+    *) words+=("$word") ;;
+  esac
+done
+set -- ${words[@]+"${words[@]}"}
 count=${1:-}
 case $count in
   '' | *[!0-9]* | 0)
@@ -15,7 +27,21 @@ case $count in
     ;;
 esac
 shift
-python=${PYTHON:-python3}
+for flag in "$@"; do
+  case $flag in
+    --*=*) ;;
+    *)
+      echo "error: launch/local.sh: $flag: not understood; flags have the form --name=value" >&2
+      exit 2
+      ;;
+  esac
+done
+root=$(cd "$(dirname "$0")/.." && pwd)
+python=${PYTHON:-}
+if [ -z "$python" ]; then
+  python=python3
+  [ ! -x "$root/.venv/bin/python" ] || python=$root/.venv/bin/python
+fi
 port=${PORT:-12355}
 # The GPUs: those that CUDA_VISIBLE_DEVICES names, else all; none with JAX_PLATFORMS=cpu.
 devices=()
@@ -51,6 +77,11 @@ if [ -n "$dry_run" ]; then
     printf '\n'
   done
   exit 0
+fi
+
+if ! "$python" -c 'import sys, importlib.util as u; sys.exit(not all(map(u.find_spec, ("itm_jax", "jax", "grain"))))'; then
+  echo "error: launch/local.sh: $python has no itm_jax with its libraries; make .venv as README.md says, or set PYTHON=DIR/bin/python" >&2
+  exit 2
 fi
 
 pids=()

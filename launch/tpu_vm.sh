@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A run on a Cloud TPU slice, from nothing to results:
-#   launch/tpu_vm.sh [--dry_run] ACTION [flags of itm_jax.main for `run`]
-#   ACTION: create, install, run, fetch, delete, or all (the first four, one after the other)
+#   launch/tpu_vm.sh ACTION [flags of itm_jax.main for `run` and `all`]
+#   ACTION: create, install, run, fetch, delete, or all (the first four, one after the other). With --dry_run, anywhere, the
+#   commands are printed and nothing is created.
 # Settings, as variables: NAME, ZONE, TYPE (v5litepod-8), VERSION (v2-alpha-tpuv5-lite), BUCKET (a Cloud Storage bucket, mounted
 # on all workers at ~/bucket: data, workdir and caches live there), RUN (the run's name in it), SPOT=1 for preemptible machines.
 #   NAME=itm ZONE=us-west4-a BUCKET=my-bucket RUN=afa launch/tpu_vm.sh all --config=configs/afa_f30k.py \
@@ -11,9 +12,40 @@
 set -euo pipefail
 
 dry_run=
-[ "${1:-}" = --dry_run ] && { dry_run=1; shift; }
+words=()
+for word in "$@"; do
+  case $word in
+    --dry_run | --dry-run) dry_run=1 ;;
+    --dry*)
+      echo "error: launch/tpu_vm.sh: $word: not understood; say --dry_run" >&2
+      exit 2
+      ;;
+    *) words+=("$word") ;;
+  esac
+done
+set -- ${words[@]+"${words[@]}"}
 action=${1:-}
 [ $# -gt 0 ] && shift
+case $action in
+  create | install | run | fetch | delete | all) ;;
+  *)
+    echo "error: launch/tpu_vm.sh: ${action:-no action}: say one of create, install, run, fetch, delete, all" >&2
+    exit 2
+    ;;
+esac
+for flag in "$@"; do
+  case $flag in
+    --*=*) ;;
+    *)
+      echo "error: launch/tpu_vm.sh: $flag: not understood; flags have the form --name=value" >&2
+      exit 2
+      ;;
+  esac
+done
+if [ $# -gt 0 ] && [ "$action" != run ] && [ "$action" != all ]; then
+  echo "error: launch/tpu_vm.sh: $1: $action takes no flags" >&2
+  exit 2
+fi
 for setting in NAME ZONE BUCKET RUN; do
   if [ -z "${!setting:-}" ]; then
     echo "error: launch/tpu_vm.sh: $setting is not set; NAME=itm ZONE=us-west4-a BUCKET=my-bucket RUN=afa launch/tpu_vm.sh ..." >&2
@@ -82,9 +114,5 @@ case $action in
     run "$@"
     fetch
     echo "the slice is still there: launch/tpu_vm.sh delete"
-    ;;
-  *)
-    echo "error: launch/tpu_vm.sh: ${action:-no action}: say one of create, install, run, fetch, delete, all" >&2
-    exit 2
     ;;
 esac

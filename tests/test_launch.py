@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -135,6 +136,62 @@ def test_mistakes_are_said(script, arguments, variables, message):
     _, err = launch(script, *arguments, code=2, **variables)
     assert message in err
     assert err.startswith("error: ")
+
+
+WHOLE = {
+    "local.sh": (["2", *FLAGS], {"JAX_PLATFORMS": "cpu"}),
+    "slurm.sbatch": ([*FLAGS], {}),
+    "tpu_vm.sh": (["all", *FLAGS], TPU),
+    "gke/run.sh": ([*FLAGS], GKE),
+    "docker/build.sh": (["cpu", "mine:1"], {}),
+}
+REAL = ("gcloud", "docker", "kubectl", "srun", "sbatch", "tar", "python3")
+
+
+@pytest.fixture
+def stand_ins(tmp_path):
+    """A PATH on which the commands of the clouds leave a trace when they are called, and fail."""
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    for name in REAL:
+        (directory / name).write_text(f"#!/bin/sh\necho {name} $* >> {tmp_path}/called\nexit 7\n")
+        (directory / name).chmod(0o755)
+    return tmp_path / "called", {"PATH": f"{directory}:{os.environ['PATH']}", "PYTHON": str(directory / "python3")}
+
+
+@pytest.mark.parametrize(("script", "place"), [(s, k) for s, (a, _) in WHOLE.items() for k in range(len(a) + 1)])
+def test_a_dry_run_calls_nothing_wherever_it_is_said(stand_ins, script, place):
+    called, variables = stand_ins
+    arguments, settings = WHOLE[script]
+    for word in ("--dry_run", "--dry-run"):
+        given = [*arguments[:place], word, *arguments[place:]]
+        out, _ = launch(script, *given, **(settings | variables))
+        assert out.strip()
+        assert word not in out
+    assert not called.exists()
+
+
+@pytest.mark.parametrize("script", WHOLE)
+@pytest.mark.parametrize("word", ["--dryrun", "--dry_run=true", "-dry_run", "--no", "more"])
+def test_words_that_are_not_understood_call_nothing(stand_ins, script, word):
+    called, variables = stand_ins
+    arguments, settings = WHOLE[script]
+    _, err = launch(script, *arguments, word, code=2, **(settings | variables))
+    assert err == err.splitlines()[0] + "\n"
+    assert re.match(rf"error: launch/{script}: {word}: not understood; ", err)
+    assert not called.exists()
+
+
+def test_the_stand_ins_are_called_without_a_dry_run(stand_ins):
+    called, variables = stand_ins
+    launch("docker/build.sh", "cpu", code=7, **variables)
+    assert called.read_text().startswith("docker build ")
+
+
+def test_local_says_where_it_looked_for_the_library(stand_ins):
+    _, variables = stand_ins
+    _, err = launch("local.sh", "2", *FLAGS, code=2, **(variables | {"JAX_PLATFORMS": "cpu"}))
+    assert "python3 has no itm_jax with its libraries; make .venv as README.md says, or set PYTHON" in err
 
 
 @pytest.mark.slow

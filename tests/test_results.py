@@ -157,7 +157,9 @@ def test_a_run_that_cannot_be_written_says_out(runs, tmp_path, monkeypatch):
 
 
 def test_features_of_another_width_are_named_as_such(runs, tmp_path):
-    said = r"scenes (test|train): its features are 9 wide, but the run in .*seed0 was trained on features that are 12 wide"
+    said = (
+        r"scenes (test|train): its features are 9 wide, but the run in .*seed0 was trained on features that are 12 wide"
+    )
     with pytest.raises(InputError, match=said):
         evaluate(shrunk(train__epochs=1, data__scenes__features=9), runs[0])
     other = shrunk(train__epochs=1, data__scenes__features=9, init_from=str(runs[0]))

@@ -1,17 +1,37 @@
 #!/usr/bin/env bash
 # One run by several pods of a Kubernetes cluster (launch/gke/job.yaml):
-#   IMAGE=... CLAIM=... launch/gke/run.sh [--dry_run] --config=configs/X.py --workdir=/shared/runs/X [any flag of itm_jax.main]
+#   IMAGE=... CLAIM=... launch/gke/run.sh --config=configs/X.py --workdir=/shared/runs/X [any flag of itm_jax.main]
 # Settings, as variables: IMAGE (of launch/docker), CLAIM (a ReadWriteMany volume claim, mounted at /shared), NAME (itm-jax),
-# PODS (2), GPUS of each pod (8). --dry_run prints the manifest. Given again after a stop, the same command continues.
+# PODS (2), GPUS of each pod (8). --dry_run, anywhere, prints the manifest. Given again after a stop, the same command continues.
 set -euo pipefail
 
 dry_run=
-[ "${1:-}" = --dry_run ] && { dry_run=1; shift; }
+words=()
+for word in "$@"; do
+  case $word in
+    --dry_run | --dry-run) dry_run=1 ;;
+    --dry*)
+      echo "error: launch/gke/run.sh: $word: not understood; say --dry_run" >&2
+      exit 2
+      ;;
+    *) words+=("$word") ;;
+  esac
+done
+set -- ${words[@]+"${words[@]}"}
 for name in IMAGE CLAIM; do
   if [ -z "${!name:-}" ]; then
     echo "error: launch/gke/run.sh: $name is not set; IMAGE=... CLAIM=... launch/gke/run.sh --config=... --workdir=/shared/..." >&2
     exit 2
   fi
+done
+for flag in "$@"; do
+  case $flag in
+    --*=*) ;;
+    *)
+      echo "error: launch/gke/run.sh: $flag: not understood; flags have the form --name=value" >&2
+      exit 2
+      ;;
+  esac
 done
 if [ $# -eq 0 ]; then
   echo "error: launch/gke/run.sh: no flags; pass --config=... --workdir=/shared/..." >&2
