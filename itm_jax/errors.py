@@ -25,6 +25,9 @@ class DamagedError(Exception):
 
 
 class TerminatedError(Exception):
-    """SIGTERM arrived and a checkpoint has been saved. Exit code 143."""
+    """SIGTERM or Ctrl-C arrived, and a checkpoint has been saved. Exit code 143 or 130."""
 
-    exit_code = 143
+    def __init__(self, message: str, exit_code: int = 143):
+        """Takes the message, and the exit code of the signal."""
+        super().__init__(message)
+        self.exit_code = exit_code

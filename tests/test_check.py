@@ -203,7 +203,7 @@ CONFIGS = [
     (with_field("data.dir", 5), r"config\.data\.dir=5: must be a string"),
     (with_field("loss.tau", -1.0), r"config\.loss\.tau=-1\.0: must be greater than 0"),
     (with_field("model.selection", "sum"), r"config\.model\.selection='sum': must be one of max, mean, gpo"),
-    (with_field("data.batch_size", 96), r"config\.data\.batch_size=96: more than the 30 pairs of .*train_ims\.npy"),
+    (with_field("data.batch_size", 96), r"config\.data\.batch_size=96: more than the 30 pairs of .*train_ims\.npy \(config.*"),
     (with_field("data.dev_split", "train"), r"config\.data: train_split=train, dev_split=train, test_split=test: must be three different splits; .*"),
     (with_field("data.dev_split", "test"), r"config\.data\.dev_split='test': a run must not be selected on a split that reports"),
     (with_field("data.test_split", "testall"), r".*/data/testall_ims\.npy: no such file; splits found there: dev, test, train"),
@@ -373,10 +373,11 @@ def test_cut_captions_unseparated_words_and_unknown_pieces_are_noted(tmp_path):
     (tmp_path / "dev_dependencies.json").unlink()
     defects, _ = check(config_for(tmp_path, data__max_tokens=8, data__token_buckets=(8,)))
     assert defects.lines == []
-    assert [note.split(": ")[0] for note in defects.notes] == ["train", "dev", "dev", "dev", "test"]
+    assert [note.split(": ")[0] for note in defects.notes] == ["train", "dev", "dev", "dev", "dev", "test"]
     assert "30 of 30 captions have more than config.data.max_tokens=8 tokens and are cut" in defects.notes[0]
     assert "no spaces between words" in defects.notes[2]
     assert "100% of the word pieces are [UNK]" in defects.notes[3]
+    assert "100% of the captions are captions of other images too" in defects.notes[4]
 
 
 def test_damaged_features_are_one_defect_for_a_bigru_too(tmp_path):
@@ -409,7 +410,7 @@ def test_names_of_image_files_are_no_words(tmp_path, line):
     (tmp_path / "train_dependencies.json").unlink()
     (defect,) = check(config_for(tmp_path))[0].records
     assert (defect.where, defect.kind) == ("line 2", "file-name")
-    with pytest.raises(InputError, match=r"train_caps\.txt: line 2: begins with the name of an image file"):
+    with pytest.raises(InputError, match=r"train_caps\.txt: line 2: begins with the name of an image, which would"):
         training.train(config_for(tmp_path), tmp_path / "run")
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -97,19 +98,24 @@ def test_two_kills_and_the_end_is_the_same(tmp_path, undisturbed):
     assert disturb(tmp_path, undisturbed, runs=1, kills=2, seed=1).count("late") < 2
 
 
-def test_sigterm_saves_and_exits_143(tmp_path, undisturbed):
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
+def test_a_stop_signal_saves(tmp_path, undisturbed, number, name):
     config, env, expected = undisturbed
     args = command(config, tmp_path / "run")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # else a process in the background ignores it
     process = subprocess.Popen(args, env=env, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     while not (tmp_path / "run" / "metrics.jsonl").exists() or not lines(tmp_path / "run"):
         time.sleep(0.005)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     said = process.communicate()[1]
-    assert process.returncode == 143, said
-    assert "stopped by SIGTERM at step" in said.splitlines()[-1]
+    assert process.returncode == 128 + number, said
+    assert f"stopped by {name} at step" in said.splitlines()[-1]
     assert not (tmp_path / "run" / ".lock").exists()
-    run_to_the_end(args, env)
+    said = run_to_the_end(args, env)
+    assert re.search(r"run: continuing from step \d+ of \d+", said)
     assert outcome(tmp_path / "run") == expected
+    assert "steps are done; nothing is left to train" in run_to_the_end(args, env)
 
 
 @pytest.mark.slow

@@ -213,7 +213,7 @@ def test_padding_is_no_region(tmp_path):
     assert mask.sum(axis=1).tolist() == [2, 1, 1]
     assert not found[~mask].any()
     np.save(tmp_path / "test_num_regions.npy", np.array([2, 7, 1]))
-    with pytest.raises(InputError, match=r"test_num_regions\.npy: row 1: must be a whole number from 0 to 6"):
+    with pytest.raises(InputError, match=r"test_num_regions\.npy: row 1: must be a whole number from 1 to 6"):
         read_split(str(tmp_path), "test")
 
 

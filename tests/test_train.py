@@ -249,6 +249,25 @@ def test_sigterm_in_the_last_evaluation_is_not_lost(tmp_path, monkeypatch):
     assert checkpoints.steps_of(tmp_path) == [10]
 
 
+def test_a_second_ctrl_c_ends_at_once(tmp_path, monkeypatch):
+    original = Scorer.ranks
+
+    def stop_twice(scorer):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        return original(scorer)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(Scorer, "ranks", stop_twice)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            training.train(shrunk(train__epochs=1), tmp_path)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert checkpoints.steps_of(tmp_path) == []
+
+
 def test_a_run_is_not_selected_on_the_split_it_reports(tmp_path):
     with pytest.raises(InputError, match="must be three different splits; dev selects, test reports"):
         training.train(shrunk(data__dev_split="test"), tmp_path / "run")

@@ -11,8 +11,10 @@ import numpy as np
 
 from itm_jax.data.defects import Defects
 from itm_jax.data.precomp import reader as precomp
-from itm_jax.data.precomp.single_files import open_features, read_captions
+from itm_jax.data.precomp.captions import read_captions
+from itm_jax.data.precomp.single_files import open_features
 from itm_jax.data.regions import valid_regions
+from itm_jax.errors import InputError
 from itm_jax.structs import Split
 
 COMPANIONS = (
@@ -26,6 +28,10 @@ COMPANIONS = (
     "labels.json",
     "dependencies.json",
 )
+# Names that people give to these files.
+ALIASES = dict.fromkeys(("num_boxes.npy", "num_bbox.npy", "nums.npy", "lens.npy"), "num_regions.npy")
+ALIASES |= {name: name for name in COMPANIONS}  # in other letters, large or small
+ALIASES |= {"id.txt": "ids.txt", "captions.txt": "caps.txt", "bbox.npy": "boxes.npy", "bboxes.npy": "boxes.npy"}
 # Files of other systems in the field. They are not read, and they do no harm.
 OTHERS = ("ims_bbx.npy", "ims_size.npy", "precaps_stan.txt", "caps.json", "segmentations.npy", "seg_maps.npy")
 MAX_WORDS = 300  # the longest caption of Flickr30K has 75
@@ -34,7 +40,12 @@ HEAD = 2048  # values at the beginning of an image that are compared with those 
 
 
 def scan_features(
-    source: str, read: Callable[[int, int], np.ndarray], shape: tuple[int, ...], dtype: np.dtype, defects: Defects
+    source: str,
+    read: Callable[[int, int], np.ndarray],
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    defects: Defects,
+    num_regions: np.ndarray | None = None,
 ) -> tuple[list[bytes], np.ndarray]:
     """Reads all features once, in order, and reports rows with NaN or Inf and rows that are all zero.
 
@@ -44,6 +55,7 @@ def scan_features(
         shape: [rows, r, f].
         dtype: float16 or float32.
         defects: where to report.
+        num_regions: the number of regions of each row; the others are not looked at. None: all.
 
     Returns:
         A digest of the beginning of each row, equal for float16 and float32 and whatever the padding; and [rows], the
@@ -61,9 +73,10 @@ def scan_features(
             chunk = pending.result().view(bits).reshape(min(rows, total - start), -1)
             if start + rows < total:
                 pending = ahead.submit(read, start + rows, min(rows, total - start - rows))
-            with np.errstate(over="ignore"):
-                head = chunk[:, :HEAD].view(dtype).astype(np.float16)
-            digests += [hashlib.blake2b(row.tobytes().rstrip(b"\0"), digest_size=16).digest() for row in head]
+            if num_regions is not None:
+                valid = np.arange(shape[1]) < num_regions[start : start + len(chunk), None]
+                chunk.reshape(-1, *shape[1:])[~valid] = 0
+            digests += digests_of(chunk[:, :HEAD].view(dtype))
             np.bitwise_and(chunk, magnitude, out=chunk)
             largest[start : start + len(chunk)] = chunk.max(axis=1)
             padded = np.flatnonzero(chunk[:, -shape[2] :].max(axis=1) == 0)
@@ -72,6 +85,15 @@ def scan_features(
     defects.each(source, "row", np.flatnonzero(largest >= exponent), "not-finite", "NaN or Inf; extract it again")
     defects.each(source, "row", np.flatnonzero(largest == 0), "zero", "all features are zero; extract it again")
     return digests, regions
+
+
+def digests_of(heads: np.ndarray) -> list[bytes]:
+    """Returns a digest of each row of [rows, values], equal for float16 and float32; zeros at the end do not count."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        half = heads.astype(np.float16)
+        held = np.isfinite(half).all(axis=1) & (np.abs(half).max(axis=1) > 1e-3)  # float16 holds their values
+    rows = [half[k] if held[k] else heads[k] for k in range(len(heads))]
+    return [hashlib.blake2b(row.tobytes().rstrip(b"\0"), digest_size=16).digest() for row in rows]
 
 
 def with_counts(split: Split, regions: np.ndarray) -> Split:
@@ -118,9 +140,30 @@ def check_names(directory: pathlib.Path, splits: Sequence[str], defects: Defects
         split = next((s for s in splits if name.startswith(s + "_")), None)
         if split is None or name in known:
             continue
+        meant = ALIASES.get(name.removeprefix(f"{split}_").lower())
+        if meant and not (directory / f"{split}_{meant}").exists():
+            defects.add(directory / name, "not-read", f"not read; should its name be {split}_{meant}?")
+            continue
         near = difflib.get_close_matches(name, [f"{split}_{c}" for c in COMPANIONS], 1, 0.8)
         if near and not (directory / near[0]).exists():
             defects.add(directory / name, "not-read", f"not read; should its name be {near[0]}?")
+
+
+def check_places(directory: str, splits: Sequence[str], defects: Defects) -> None:
+    """Reports files that are not read because the features of their split are in the other directory."""
+    root = pathlib.Path(directory).expanduser()
+    for split in splits:
+        try:
+            home = precomp.find_directory(directory, split)
+        except InputError:
+            continue
+        other = root if home != root else root / "precomp"
+        for companion in COMPANIONS:
+            path = other / f"{split}_{companion}"
+            if path.exists():
+                defects.add(
+                    path, "not-read", f"not read, because the features of {split} are in {home}; move or remove it"
+                )
 
 
 def check_split(
@@ -139,7 +182,11 @@ def check_split(
     array, captions = open_features(path, quiet), read_captions(root / f"{name}_caps.txt", quiet)
     if array is not None:
         assert isinstance(array, np.memmap)
-        digests, regions = scan_features(str(path), file_reader(path, array), array.shape, array.dtype, defects)
+        limits = None
+        if split is not None and split.num_regions is not None and split.rows is None:
+            limits = split.num_regions
+        read = file_reader(path, array)
+        digests, regions = scan_features(str(path), read, array.shape, array.dtype, defects, limits)
     if captions is not None:
         check_captions(root / f"{name}_caps.txt", captions, defects)
     if split is not None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from itm_jax.checks.precomp import check_names, check_split, scan_features, with_counts
+from itm_jax.checks.precomp import check_names, check_places, check_split, scan_features, with_counts
 from itm_jax.checks.together import check_together
 from itm_jax.config.model_fields import uses_edges
 from itm_jax.config.plugins import load
@@ -34,6 +34,7 @@ from itm_jax.structs import Split
 
 SHOWN_GROUPS = 6
 UNKNOWN = 0.05  # the share of unknown word pieces above which they are noted
+SHARED = 0.05  # the share of captions that other images have too above which they are noted
 STATES = 3  # parameters and the two moments of Adam
 KEPT = 5  # checkpoints on disk at one time: the two newest, the best of each, and one being written
 
@@ -75,6 +76,7 @@ def check_splits(config, defects: Defects) -> list[Split]:
         root = pathlib.Path(config.data.dir).expanduser()
         for directory in (d for d in (root, root / "precomp") if d.is_dir()):
             check_names(directory, names, defects)
+        check_places(config.data.dir, names, defects)
     if config.data.source != "precomp":  # read_split has altered them
         return [split for split, _ in usable]
     altered = []
@@ -123,6 +125,12 @@ def check_tokens(config, splits: Sequence[Split], text: TextInput, defects: Defe
             defects.notes.append(
                 f"{split.name}: {100 * share:.0f}% of the word pieces are [UNK]; take a vocabulary that fits the text"
             )
+        owners: dict[str, set[int]] = {}
+        for caption, image in zip(split.captions, split.caption_image_index.tolist(), strict=True):
+            owners.setdefault(caption, set()).add(image)
+        shared = sum(len(owners[caption]) > 1 for caption in split.captions) / len(split.captions)
+        if shared > SHARED:
+            defects.notes.append(f"{split.name}: {100 * shared:.0f}% of the captions are captions of other images too")
         empty = np.flatnonzero((table.lengths <= 2) & written)
         path = split.source.replace("_ims.npy", "_caps.txt")
         lines = empty + 1 if split.lines is None else split.lines[empty]

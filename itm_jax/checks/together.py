@@ -19,8 +19,8 @@ def check_together(splits: Sequence[tuple[Split, list[bytes]]], defects: Defects
     for k, (split, digests) in enumerate(splits):
         _check_twice(split, digests, defects)
         for other, other_digests in splits[:k]:
-            if split.name != other.name:
-                _check_leak(split, digests, other, other_digests, defects)
+            if split.name != other.name and not _check_leak(split, digests, other, other_digests, defects):
+                _check_captions(split, other, defects)
     first = splits[0][0]
     for split, _ in splits[1:]:
         for what, value, expected in (
@@ -47,14 +47,31 @@ def _check_twice(split: Split, digests: Sequence[bytes], defects: Defects) -> No
 
 def _check_leak(
     split: Split, digests: Sequence[bytes], other: Split, other_digests: Sequence[bytes], defects: Defects
-) -> None:
-    """Reports images of one split whose features are in another split too."""
+) -> bool:
+    """Reports images of one split whose features are in another split too; returns whether there are any."""
     index = {x: i for i, x in enumerate(other_digests)}
     shared = [i for i, x in enumerate(digests) if x in index]
     if shared:
         example = f"{_name(split, shared[0])}, there {_name(other, index[digests[shared[0]]])}"
         what = f"{len(shared)} images are in split {other.name} too (first: {example})"
         defects.add(split.source, "leak", f"{what}; numbers on {split.name} would not be those of unseen images")
+    return bool(shared)
+
+
+def _check_captions(split: Split, other: Split, defects: Defects) -> None:
+    """Reports images of one split that have all captions of an image of another split."""
+    index = {captions: i for i, captions in enumerate(_captions_of(other))}
+    shared = [(i, index[c]) for i, c in enumerate(_captions_of(split)) if len(c) > 1 and c in index]
+    if shared:
+        i, k = shared[0]
+        what = f"{len(shared)} images have all captions of images in split {other.name}"
+        hint = f"(first: {_name(split, i)}, there {_name(other, k)})"
+        defects.add(split.source, "leak", f"{what} {hint}; do the captions belong to this split?")
+
+
+def _captions_of(split: Split) -> list[tuple[str, ...]]:
+    starts = split.caption_starts
+    return [tuple(split.captions[starts[i] : starts[i + 1]]) for i in range(split.num_images)]
 
 
 def _name(split: Split, image: int) -> str:

@@ -184,7 +184,8 @@ def run(main: Callable[..., None], values: flags.FlagValues, argv: Sequence[str]
         _leave_others(InputError.exit_code)
         return InputError.exit_code
     except KeyboardInterrupt:
-        print("error: interrupted; the same command continues from the last checkpoint", file=sys.stderr, flush=True)
+        what = "interrupted; the same command continues from the last checkpoint, or starts anew"
+        print(f"error: {what}", file=sys.stderr, flush=True)
         return 128 + signal.SIGINT
     return 0
 

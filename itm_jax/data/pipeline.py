@@ -93,10 +93,13 @@ def usable_buckets(config) -> tuple[int, ...]:
 
 def steps_per_epoch(split: Split, batch_size: int) -> int:
     """Returns the number of whole batches in an epoch."""
+    if split.num_images < 2:
+        raise InputError(f"{split.source}: {split.num_images} image to train on (config.data.train_share); take more")
     steps = len(split.captions) // batch_size
     if not steps:
         raise InputError(
-            f"config.data.batch_size={batch_size}: more than the {len(split.captions)} pairs of {split.source}"
+            f"config.data.batch_size={batch_size}: more than the {len(split.captions)} pairs of {split.source} "
+            "(config.data.train_share counts)"
         )
     return steps
 

@@ -33,19 +33,29 @@ def valid_regions(
     return np.arange(regions)[None, :] < count[:, None]
 
 
-def read_regions(
+def masked_regions(
     split: Split, images: Int[np.ndarray, " b"]
 ) -> tuple[Float[np.ndarray, "b r f"], Bool[np.ndarray, "b r"]]:
-    """Returns the features of images, 0 in invalid regions, and which regions are valid.
-
-    Raises:
-        InputError: a valid region holds NaN or Inf; the message names the row of the file.
-    """
+    """Returns the features of images, 0 in invalid regions, and which regions are valid."""
     features = split.features[images]
     mask = valid_regions(features, None if split.num_regions is None else split.num_regions[images])
     if split.num_regions is not None:  # else invalid regions are zero already
         features = np.where(mask[..., None], features, np.zeros((), features.dtype))
+    return features, mask
+
+
+def read_regions(
+    split: Split, images: Int[np.ndarray, " b"]
+) -> tuple[Float[np.ndarray, "b r f"], Bool[np.ndarray, "b r"]]:
+    """Returns the features of images, 0 in invalid regions, and which regions are valid; the values are checked.
+
+    Raises:
+        InputError: a valid region holds NaN or Inf, or an image has no region; the message names the row of the file.
+    """
+    features, mask = masked_regions(split, images)
     check_finite(features, split.rows_of(images), split.source)
+    empty = ~mask.any(axis=1)
+    STRICT.each(split.source, "row", split.rows_of(images)[empty], "zero", "all features are zero; extract it again")
     return features, mask
 
 

@@ -15,7 +15,7 @@ from itm_jax.files import write_whole
 from itm_jax.metrics.retrieval import protocol_metrics
 from itm_jax.models.variables import count_params
 from itm_jax.runs.lock import workdir_lock
-from itm_jax.runs.results import results, results_path, to_text, write_ranks
+from itm_jax.runs.results import results, results_name, results_path, to_text, write_ranks
 from itm_jax.terminal import say
 
 
@@ -65,6 +65,8 @@ def evaluate(
         ranked, content = results_of(run)
         path = results_path(out, run.config, run.trained, content)
         if distributed.first():
+            if path.name != results_name(run.config, run.trained):
+                say(f"{out / results_name(run.config, run.trained)}: of other data, and kept; these results go apart")
             write_ranks(path, ranked.ranks, run.data.split)
             write_whole(path, to_text(content))
     return content, path

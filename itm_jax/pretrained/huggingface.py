@@ -202,7 +202,7 @@ def load_bert(path_or_name: str):
     config = read_config(directory)
     params = convert(read_tensors(directory), config, str(directory))
     tokenizer = load_tokenizer(directory)
-    if len(tokenizer) > config.vocab_size:
+    if max(tokenizer.get_vocab().values()) >= config.vocab_size:
         # transformers appends special tokens that a vocabulary lacks.
         added = [t for t, i in tokenizer.get_vocab().items() if i >= config.vocab_size]
         raise InputError(

@@ -11,7 +11,7 @@ import numpy as np
 
 import itm_jax
 from itm_jax.config.fields import FREE_FIELDS, PLACES, flatten
-from itm_jax.data.regions import read_regions
+from itm_jax.data.regions import masked_regions
 from itm_jax.structs import Split
 
 SAMPLED = 64  # images whose features enter the fingerprint
@@ -54,7 +54,7 @@ def fingerprint(split: Split) -> dict[str, Any]:
     `companions` a hash of the boxes, labels and edges of the same images. `id` is a hash of all these and the sizes.
     """
     rows = np.unique(np.linspace(0, split.num_images - 1, SAMPLED).astype(int))
-    sample = np.ascontiguousarray(read_regions(split, rows)[0])
+    sample = np.ascontiguousarray(masked_regions(split, rows)[0])
     counts = split.captions_per_image
     companions = [
         b"" if split.boxes is None else np.ascontiguousarray(split.boxes[rows], np.float32).tobytes(),

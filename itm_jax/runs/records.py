@@ -23,7 +23,7 @@ class Records:
         self._manager = checkpoints.Manager(workdir)
         if self._writer.last_step > step:
             last = self._writer.last_step
-            self._display.say(f"continuing from step {step}; the steps after it, up to step {last}, are done again")
+            self._display.say(f"the steps after {step}, up to {last}, are done again")
 
     def train(self, step: int, values: dict[str, float], epoch: float, examples_per_second: float) -> None:
         """Records a training step, and the collapse alarm if it goes off."""

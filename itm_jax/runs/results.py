@@ -109,10 +109,10 @@ def results_path(directory: pathlib.Path, config, trained, content: Mapping[str,
 
     Returns:
         `results.json`, or `results-<dataset>-<split>.json` where data fields differ. A file of this name with results
-        on data of other content is kept: the name then ends with the fingerprint of the data.
+        on data of other content is kept: the name is then `results-<dataset>-<split>-<fingerprint of the data>.json`.
     """
     path = directory / results_name(config, trained)
-    if path.name == "results.json" or not path.exists():
+    if not path.exists():
         return path
     mine = content["data"][content["split"]]["id"]
     try:
@@ -120,7 +120,8 @@ def results_path(directory: pathlib.Path, config, trained, content: Mapping[str,
         theirs = before["data"][before["split"]]["id"]
     except (OSError, ValueError, KeyError, TypeError):
         return path  # no results: the file is written anew
-    return path if mine == theirs else path.with_name(f"{path.stem}-{mine}.json")
+    apart = f"results-{config.data.name}-{config.data.test_split}-{mine}.json"
+    return path if mine == theirs else path.with_name(apart)
 
 
 def ranks_path(results_file: pathlib.Path) -> pathlib.Path:

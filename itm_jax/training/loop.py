@@ -22,7 +22,7 @@ from itm_jax.data.prepare import prepare
 from itm_jax.devices import distributed
 from itm_jax.devices.mesh import own_rows, put_part
 from itm_jax.devices.programs import use_cache
-from itm_jax.errors import DivergedError, InputError, NonFiniteScoresError, TerminatedError
+from itm_jax.errors import DivergedError, InputError, NonFiniteScoresError
 from itm_jax.evaluation.encode import make_encoders
 from itm_jax.evaluation.rank import Scorer
 from itm_jax.evaluation.truth import check_truth
@@ -53,13 +53,15 @@ def train(config, workdir: str | pathlib.Path, *, check_test: bool = False) -> N
     Raises:
         InputError: data, config or workdir are not usable, or another process is using the workdir.
         DivergedError: more than `train.max_skipped` steps had a non-finite loss or gradient.
-        TerminatedError: SIGTERM arrived; a checkpoint was saved.
+        TerminatedError: SIGTERM or Ctrl-C arrived; a checkpoint was saved.
     """
     workdir = pathlib.Path(workdir).expanduser()
     if problem := split_problem(config):
         raise InputError(problem)
     use_cache(config)
     with workdir_lock(workdir) if distributed.first() else contextlib.nullcontext():
+        if distributed.first():
+            _say_where_it_stands(workdir)
         names = [config.data.train_split, config.data.dev_split] + [config.data.test_split] * check_test
         prepared = prepare(config, names, workdir=workdir, has_checkpoint=bool(checkpoints.steps_of(workdir)))
         check_truth(prepared.config, prepared.splits)
@@ -85,6 +87,21 @@ def train(config, workdir: str | pathlib.Path, *, check_test: bool = False) -> N
             _loop(run, step, train_data, dev_data, state, progress, workdir)
         elif distributed.first():  # the run is finished: its config and vocabulary are written again
             write()
+
+
+def _say_where_it_stands(workdir: pathlib.Path) -> None:
+    """Says at once whether a run is continued, and from where, or finished."""
+    if not checkpoints.steps_of(workdir):
+        return
+    try:
+        record = checkpoints.newest_record(workdir)
+    except InputError:  # a damaged checkpoint is reported when it is restored
+        return
+    step, total = record.step, record.progress.total_steps
+    if step < total:
+        say(f"{workdir}: continuing from step {step} of {total}")
+    else:
+        say(f"{workdir}: all {total} steps are done; nothing is left to train")
 
 
 def _compiled(run: Run, data: TextSplit, state: TrainState, write: Callable[[], None]) -> Step:
@@ -163,9 +180,7 @@ def _loop(
                 records.save(distributed.near(state), progress)
             if stopped:
                 records.wait()
-                raise TerminatedError(
-                    f"{workdir}: stopped by SIGTERM at step {step}, saved; run the same command to continue"
-                )
+                raise stop.error(workdir, step)
     finally:
         with contextlib.ExitStack() as ends:  # runs all three, also where one fails
             ends.callback(stop.restore)

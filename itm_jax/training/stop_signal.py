@@ -1,23 +1,53 @@
-"""Notes SIGTERM, so that the loop can save before it ends."""
+"""Notes SIGTERM and Ctrl-C, so that the loop can save before it ends."""
 
+import pathlib
 import signal
+
+from itm_jax.errors import TerminatedError
+from itm_jax.terminal import say
+
+NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 
 
 class StopSignal:
-    """Notes SIGTERM, so that the loop can save before it ends."""
+    """Notes SIGTERM and Ctrl-C, so that the loop can save before it ends. A second Ctrl-C ends the loop at once.
+
+    Attributes:
+        received: the signal that arrived; None as long as there is none.
+    """
 
     def __init__(self):
-        """Installs the handler, if this is the main thread."""
-        self.requested = False
+        """Installs the handlers, if this is the main thread."""
+        self.received: int | None = None
+        self._old = {}
         try:
-            self._old = signal.signal(signal.SIGTERM, self._note)
+            self._old[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._note)
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background it is ignored
+                self._old[signal.SIGINT] = signal.signal(signal.SIGINT, self._note)
         except ValueError:  # not the main thread: the caller's handlers stay
-            self._old = None
+            pass
 
-    def _note(self, *_):
-        self.requested = True
+    @property
+    def requested(self) -> bool:
+        """Whether the loop should save and end."""
+        return self.received is not None
+
+    def _note(self, number: int, _) -> None:
+        self.received = number
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            say("saving a checkpoint after this step; press Ctrl-C again to end at once, without it")
+
+    def error(self, workdir: pathlib.Path, step: int) -> TerminatedError:
+        """Returns the error that ends a run which was saved at a step."""
+        number = self.received or signal.SIGTERM  # another process may have received it
+        return TerminatedError(
+            f"{workdir}: stopped by {NAMES[signal.Signals(number)]} at step {step}, saved; run the same command to "
+            "continue",
+            exit_code=128 + number,
+        )
 
     def restore(self) -> None:
-        """Puts the earlier handler back."""
-        if self._old is not None:
-            signal.signal(signal.SIGTERM, self._old)
+        """Puts the earlier handlers back."""
+        for number, handler in self._old.items():
+            signal.signal(number, handler)

@@ -11,8 +11,10 @@ import numpy as np
 from jaxtyping import Int
 
 from itm_jax.data.defects import Defects
-from itm_jax.data.precomp.single_files import open_array, read_list
+from itm_jax.data.precomp.single_files import is_there, open_array, read_list
+from itm_jax.data.regions import valid_regions
 
+SMALLEST = 0.1  # the least that the largest coordinate of a file may be, as a fraction of the image
 BOX_LIMIT = 1.001  # the largest coordinate of a box, as a fraction of the image; a little above 1, for rounding
 
 
@@ -73,38 +75,49 @@ def read_sizes(files: Companions) -> tuple[np.ndarray, bool] | None:
 def read_num_regions(files: Companions) -> np.ndarray | None:
     """Reads `{split}_num_regions.npy`: the number of regions of each image, [i] int32; None where there is no file."""
     path, regions = files.path("num_regions.npy"), files.features.shape[1]
-    if not path.exists():
+    if not is_there(path, files.defects):
         return None
     read = files.read(path)
     if read is None:
         return None
     numbers, rows = read
-    bad = ~((numbers >= 0) & (numbers <= regions) & (numbers == np.floor(numbers)))
-    files.defects.each(path, "row", rows[bad], "value", f"must be a whole number from 0 to {regions}")
+    bad = ~((numbers >= 1) & (numbers <= regions) & (numbers == np.floor(numbers)))
+    files.defects.each(path, "row", rows[bad], "value", f"must be a whole number from 1 to {regions}")
     return np.where(bad, regions, numbers).astype(np.int32)
 
 
-def read_boxes(files: Companions) -> np.ndarray | None:
+def read_boxes(files: Companions, num_regions: np.ndarray | None = None) -> np.ndarray | None:
     """Reads `{split}_boxes.npy`: boxes as fractions of the image size, [i, r, 4] float32."""
     path, sizes_path, defects = files.path("boxes.npy"), files.path("img_sizes.npy"), files.defects
-    if not path.exists():
+    if not is_there(path, defects):
         return None
     read = files.read(path, files.features.shape[1], 4)
-    sizes = read_sizes(files) if sizes_path.exists() else None
-    if read is None or (sizes_path.exists() and (sizes is None or not sizes[1])):
+    has_sizes = is_there(sizes_path, defects)
+    sizes = read_sizes(files) if has_sizes else None
+    if read is None or (has_sizes and (sizes is None or not sizes[1])):
         return None
     boxes, rows = read
+    strange = np.flatnonzero(~np.isfinite(boxes).all(axis=(1, 2)) | (boxes < 0).any(axis=(1, 2)))
+    if len(strange):  # padding may have any boxes
+        limits = None if num_regions is None else num_regions[strange]
+        valid = valid_regions(files.features[files.rows[strange]], limits)
+        boxes[strange] = np.where(valid[..., None], boxes[strange], 0)
     not_finite = ~np.isfinite(boxes).all(axis=(1, 2))
     defects.each(path, "row", rows[not_finite], "not-finite", "NaN or Inf")
+    fractions = sizes is not None and float(np.nanmax(boxes)) <= BOX_LIMIT
     if sizes is not None:
         boxes = boxes / np.concatenate([sizes[0], sizes[0]], axis=1)[:, None, :]
+        largest = float(np.nanmax(boxes))
+        if fractions or largest < SMALLEST:
+            what = "they are fractions already" if fractions else f"none reaches beyond {largest:.2g} of its image"
+            defects.add(path, "value", f"{what}; correct or remove {sizes_path.name}, the sizes of images in pixels")
     outside = ~((boxes >= 0) & (boxes <= BOX_LIMIT)).all(axis=(1, 2)) & ~not_finite
-    hint = "" if sizes_path.exists() else f"; boxes in pixels need {sizes_path.name} [n, 2] (width, height)"
+    hint = "" if has_sizes else f"; boxes in pixels need {sizes_path.name} [n, 2] (width, height)"
     if hint and files.path("ims_size.npy").exists():
         hint += f"; {files.path('ims_size.npy').name} is a pickle and is not read, {sizes_path.name} replaces it"
     defects.each(path, "row", rows[outside], "value", f"values outside [0, {BOX_LIMIT}]{hint}")
     inverted = ((boxes[..., 2] < boxes[..., 0]) | (boxes[..., 3] < boxes[..., 1])).any(axis=1) & ~outside
-    defects.each(path, "row", rows[inverted], "value", "a box with x2 < x1 or y2 < y1")
+    defects.each(path, "row", rows[inverted], "value", "a box with x2 < x1 or y2 < y1; boxes are x1 y1 x2 y2")
     return boxes
 
 

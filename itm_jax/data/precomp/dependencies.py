@@ -5,8 +5,8 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from itm_jax.data.precomp.captions import read_captions
 from itm_jax.data.precomp.reader import find_directory, splits_in
-from itm_jax.data.precomp.single_files import read_captions
 from itm_jax.errors import InputError
 from itm_jax.files import write_whole
 

@@ -13,7 +13,10 @@ from jaxtyping import Int
 
 from itm_jax.data.defects import Defects
 from itm_jax.data.precomp.repeats import constant_size, runs, runs_of_rows, unequal_images
+from itm_jax.data.precomp.single_files import read_lines
 from itm_jax.data.regions import check_finite
+
+ROW_IDS = "image_ids.txt"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +102,23 @@ def pair_by_order(files: Files, defects: Defects) -> Pairing | None:
         hint = f"{files.path('ids.txt').name} with a line per caption can say how many captions each image has"
         defects.add(files.path("caps.txt"), "count", f"{what}; {hint}")
         return None
-    return Pairing(_names(files, ids, groups, images, defects), starts, counts)
+    image_ids = _names(files, ids, groups, images, defects)
+    _check_row_ids(files, image_ids if ids is not None else None, starts, defects)
+    return Pairing(image_ids, starts, counts)
+
+
+def _check_row_ids(files: Files, names: Sequence[str] | None, starts: np.ndarray, defects: Defects) -> None:
+    """Reports a file with the id of each row that contradicts the order of the images."""
+    path = files.path(ROW_IDS)
+    lines = read_lines(path, defects) if path.exists() else None
+    if lines is None or names is None:
+        return
+    if len(lines) != files.rows:
+        defects.add(path, "count", f"{len(lines)} lines for {files.rows} rows in {files.path('ims.npy').name}")
+        return
+    wrong = [int(row) + 1 for row, name in zip(starts, names, strict=True) if lines[row].strip() != name]
+    hint = "config.data.pairing=ids puts the captions in the order of the rows, where ids have a line per caption"
+    defects.each(path, "line", wrong, "differs", f"not the id that {files.path('ids.txt').name} has there; {hint}")
 
 
 def _names(

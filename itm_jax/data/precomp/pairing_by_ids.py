@@ -9,11 +9,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from itm_jax.data.defects import Defects
-from itm_jax.data.precomp.pairing import Files, Pairing, check_blank, counts_of, images_by_content, pair_by_order
+from itm_jax.data.precomp.pairing import (
+    ROW_IDS,
+    Files,
+    Pairing,
+    check_blank,
+    counts_of,
+    images_by_content,
+    pair_by_order,
+)
 from itm_jax.data.precomp.repeats import unequal_images
 from itm_jax.data.precomp.single_files import read_lines
-
-ROW_IDS = "image_ids.txt"
 
 
 def pair_by_ids(files: Files, defects: Defects) -> Pairing | None:

@@ -11,10 +11,11 @@ import numpy as np
 
 from itm_jax.data.defects import STRICT, Defects
 from itm_jax.data.elsewhere import RowsElsewhere
+from itm_jax.data.precomp.captions import read_captions
 from itm_jax.data.precomp.companions import Companions, read_boxes, read_edges, read_labels, read_num_regions
 from itm_jax.data.precomp.pairing import Files, pair_by_order
 from itm_jax.data.precomp.pairing_by_ids import pair_by_ids
-from itm_jax.data.precomp.single_files import open_features, read_captions, read_lines, require
+from itm_jax.data.precomp.single_files import is_there, open_features, read_lines, require
 from itm_jax.data.regions import scan_small
 from itm_jax.errors import InputError
 from itm_jax.structs import Split
@@ -101,7 +102,7 @@ def read_split(directory: str, split: str, defects: Defects = STRICT, *, pairing
     path, ids_path = root / f"{split}_ims.npy", root / f"{split}_ids.txt"
     features = open_features(path, defects)
     captions = read_captions(root / f"{split}_caps.txt", defects)
-    ids = read_lines(ids_path, defects) if ids_path.exists() else None
+    ids = read_lines(ids_path, defects) if is_there(ids_path, defects) else None
     if features is None or captions is None:
         return None
     ids = None if ids is None else [line.strip() for line in ids]
@@ -121,7 +122,7 @@ def read_split(directory: str, split: str, defects: Defects = STRICT, *, pairing
         captions=in_order(captions),
         captions_per_image=paired.captions_per_image,
         ids=paired.ids,
-        boxes=read_boxes(companions),
+        boxes=read_boxes(companions, num_regions),
         labels=labels,
         label_names=label_names,
         edges=None if edges is None else in_order(edges),

@@ -6,7 +6,6 @@ Each reader reports to `Defects`. Where these are not strict, it returns None fo
 import json
 import mmap
 import pathlib
-import re
 import tokenize
 
 import numpy as np
@@ -17,9 +16,6 @@ from itm_jax.files import LFS_HINT, is_lfs_pointer
 
 # The errors that NumPy raises for a damaged header, whose text it passes to a tokenizer and to ast.literal_eval.
 DAMAGED = (ValueError, EOFError, SyntaxError, TypeError, OverflowError, RecursionError, tokenize.TokenError)
-
-# How a line of Flickr's token files begins, NAME.jpg#0 and a tab, and a line of a CSV with an image and a caption.
-FILE_NAME = re.compile(r"\S+\.(?:jpe?g|png|gif|bmp|webp)(?:#\d+\s|\s*[\t,|])", re.IGNORECASE)
 
 
 def open_array(path: pathlib.Path, defects: Defects = STRICT) -> np.ndarray | None:
@@ -46,6 +42,13 @@ def open_array(path: pathlib.Path, defects: Defects = STRICT) -> np.ndarray | No
     if hasattr(mmap, "MADV_RANDOM"):
         array._mmap.madvise(mmap.MADV_RANDOM)  # type: ignore[attr-defined]  # NumPy's stubs lack it
     return array
+
+
+def is_there(path: pathlib.Path, defects: Defects) -> bool:
+    """Returns whether a file exists; reports a link to a file that does not."""
+    if path.is_symlink() and not path.exists():
+        defects.add(path, "unreadable", f"a link to {path.readlink()}, which does not exist; mend or remove it")
+    return path.exists()
 
 
 def open_features(path: pathlib.Path, defects: Defects = STRICT) -> np.ndarray | None:
@@ -97,27 +100,9 @@ def _undecodable(line: bytes) -> int | None:
     return None
 
 
-def read_captions(path: pathlib.Path, defects: Defects = STRICT) -> list[str] | None:
-    """Reads captions, one per line."""
-    lines = read_lines(path, defects)
-    if lines is None:
-        return None
-    captions = [line.strip() for line in lines]
-    if not captions:
-        defects.add(path, "empty", "empty")
-        return None
-    named = [n for n, c in enumerate(captions, 1) if FILE_NAME.match(c)]
-    what = "begins with the name of an image file, which would be read as words of the caption"
-    hint = "keep the captions alone; the names of the images belong into the file of ids"
-    defects.each(path, "line", named, "file-name", f"{what}; {hint}")
-    blank = [i for i, c in enumerate(captions, 1) if not c]
-    defects.each(path, "line", blank, "blank", "blank; every line must be a caption")
-    return captions
-
-
 def read_list(path: pathlib.Path, defects: Defects = STRICT) -> list | None:
     """Reads the list in a JSON file; None where there is no file."""
-    if not path.exists():
+    if not is_there(path, defects):
         return None
     if is_lfs_pointer(path):
         defects.add(path, "damaged", LFS_HINT)

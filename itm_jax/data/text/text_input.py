@@ -224,6 +224,12 @@ def wordpiece_tokenizer(path: pathlib.Path) -> Tokenizer:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as e:
         raise InputError(f"{path}: cannot be read as a vocabulary ({e})") from None
+    numbers: dict[str, int] = {}
+    for number, word in enumerate(lines, 1):
+        if numbers.setdefault(word, number) != number:
+            raise InputError(
+                f"{path}: line {number} repeats {word!r} of line {numbers[word]}; every word needs one line"
+            )
     missing = [s for s in SPECIAL if s not in lines]
     if missing:
         raise InputError(f"{path}: not a BERT vocabulary: it has no {', '.join(missing)}")
