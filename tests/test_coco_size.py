@@ -28,7 +28,7 @@ def get_config():
 
 
 def write_features(path, images):
-    """A file sparse on the disk: a part of the first region of every image is random, the rest 0."""
+    """A file sparse on the disk: a part of each image's first region is random, the last one holds a 1, the rest 0."""
     with path.open("wb") as f:
         header = {"descr": "<f4", "fortran_order": False, "shape": (images, REGIONS, WIDTH)}
         np.lib.format.write_array_header_1_0(f, header)
@@ -36,6 +36,7 @@ def write_features(path, images):
     features = np.load(path, mmap_mode="r+")
     rng = np.random.default_rng(0)
     for first in range(0, images, 10_000):
+        features[first : first + 10_000, -1, 0] = 1.0  # else the zeros would be padding
         features[first : first + 10_000, 0, :512] = rng.standard_normal((min(10_000, images - first), 512), np.float32)
 
 

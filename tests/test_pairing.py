@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from support.data_sets import config_for, write_all
 from support.precomp import at, damage
 
+from itm_jax.checks import together
 from itm_jax.checks.run import check, describe
 from itm_jax.data import regions
 from itm_jax.data.precomp.reader import read_split
@@ -258,3 +259,19 @@ def test_content_decides_what_is_a_leak(tmp_path):
     damage(tmp_path / "test_ims.npy", lambda x: at(4, x[1])(x))
     (defect,) = check(config_for(tmp_path))[0].records
     assert (defect.kind, defect.where) == ("twice", "")
+    assert "earlier image: 1 of 6 (first: image 4, id test4.jpg, as image 1, id test1.jpg)" in defect.text
+
+
+def test_a_few_images_that_published_data_have_twice_are_noted(tmp_path, monkeypatch):
+    write_all(tmp_path)
+    damage(tmp_path / "train_ims.npy", lambda x: at(4, x[1])(x))
+    monkeypatch.setattr(together, "FEW", 0.2)
+    defects, _ = check(config_for(tmp_path))
+    assert defects.lines == []
+    assert defects.notes[0].startswith("train: images with the features of an earlier image: 1 of 6 (first: image 4")
+
+
+def test_real_data_have_one_image_twice(f8k):
+    defects, _ = check(config_for(f8k))
+    assert defects.lines == []
+    assert "train: images with the features of an earlier image: 1 of 3000 (first: image 674" in defects.notes[0]

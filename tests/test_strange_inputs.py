@@ -123,6 +123,26 @@ def test_ids_of_rows_that_contradict_the_order(tmp_path):
         assert (first.path, first.where, first.kind) == (str(tmp_path / "test_image_ids.txt"), "line 1", "differs")
 
 
+def test_a_split_of_another_scale_is_named(tmp_path):
+    write_all(tmp_path)
+    damage(tmp_path / "test_ims.npy", lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True) / 10)
+    (defect,) = check(config_for(tmp_path))[0].records
+    assert defect.kind == "differs"
+    assert re.match(r"its features are 0\.0\d+ times as large as those of .*train_ims\.npy; extract both", defect.text)
+
+
+def test_labels_that_training_never_sees_and_edges_from_1_are_noted(tmp_path):
+    write_all(tmp_path)
+    (tmp_path / "test_labels.json").write_text(json.dumps([["zebra", "yak", "emu"]] * 6))
+    for split in SPLITS:
+        (tmp_path / f"{split}_dependencies.json").write_text(json.dumps([[[1, 2], [4, 3]]] * 30))
+    model = {"model__name": "cpfean", "model__graph__heads": 2, "model__words__graph": "sparse"}
+    defects, _ = check(config_for(tmp_path, **model))
+    assert defects.lines == []
+    assert "test: 100% of the labels are names that train lacks" in defects.notes
+    assert sum("no dependency edge names word 0" in note for note in defects.notes) == 3
+
+
 def test_a_vocabulary_with_a_word_twice_is_refused(tmp_path):
     data = tmp_path / "data"
     write_all(data)

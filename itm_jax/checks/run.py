@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from itm_jax.checks.precomp import check_names, check_places, check_split, scan_features, with_counts
+from itm_jax.checks.text import check_tokens, note_annotations
 from itm_jax.checks.together import check_together
 from itm_jax.config.model_fields import uses_edges
 from itm_jax.config.plugins import load
@@ -20,7 +21,7 @@ from itm_jax.data.labels import label_indices, uses_bank
 from itm_jax.data.prepare import check_priors, complete_on
 from itm_jax.data.splits import read_split
 from itm_jax.data.text.text_input import TextInput, load_text
-from itm_jax.data.text.tokens import TokenTable, tokenize
+from itm_jax.data.text.tokens import TokenTable
 from itm_jax.devices.mesh import make_mesh
 from itm_jax.errors import DamagedError, InputError
 from itm_jax.evaluation.open_run import build_for_evaluation
@@ -33,8 +34,6 @@ from itm_jax.runs.workdir import check_data, check_text_of, check_width, check_w
 from itm_jax.structs import Split
 
 SHOWN_GROUPS = 6
-UNKNOWN = 0.05  # the share of unknown word pieces above which they are noted
-SHARED = 0.05  # the share of captions that other images have too above which they are noted
 STATES = 3  # parameters and the two moments of Adam
 KEPT = 5  # checkpoints on disk at one time: the two newest, the best of each, and one being written
 
@@ -113,30 +112,6 @@ def _distribution(numbers: np.ndarray) -> str:
     return f"{', '.join(parts)} images"
 
 
-def check_tokens(config, splits: Sequence[Split], text: TextInput, defects: Defects) -> None:
-    """Tokenizes all captions; reports those without a token, and notes how many are cut or have unknown words."""
-    edges_are_read, unknown = uses_edges(config.model), text.tokenizer.token_to_id("[UNK]")
-    for split in splits:
-        written = np.array([bool(c) for c in split.captions])  # blank captions are already reported
-        table = tokenize(split.captions, text.tokenizer, edges=split.edges if edges_are_read else None)
-        defects.notes += pipeline.caption_notes(split, table, config.data.max_tokens)
-        share = float(np.mean(table.ids[table.word_ids >= 0] == unknown)) if (table.word_ids >= 0).any() else 0.0
-        if share > UNKNOWN:
-            defects.notes.append(
-                f"{split.name}: {100 * share:.0f}% of the word pieces are [UNK]; take a vocabulary that fits the text"
-            )
-        owners: dict[str, set[int]] = {}
-        for caption, image in zip(split.captions, split.caption_image_index.tolist(), strict=True):
-            owners.setdefault(caption, set()).add(image)
-        shared = sum(len(owners[caption]) > 1 for caption in split.captions) / len(split.captions)
-        if shared > SHARED:
-            defects.notes.append(f"{split.name}: {100 * shared:.0f}% of the captions are captions of other images too")
-        empty = np.flatnonzero((table.lengths <= 2) & written)
-        path = split.source.replace("_ims.npy", "_caps.txt")
-        lines = empty + 1 if split.lines is None else split.lines[empty]
-        defects.each(path, "line", lines, "no-token", "no token is left of the caption")
-
-
 def check_run(config, splits: Sequence[Split], workdir: pathlib.Path | None, defects: Defects) -> None:
     """Reports what would stop a run of this config on these splits."""
     in_order = sorted(splits, key=lambda split: split.name != config.data.train_split)
@@ -156,6 +131,7 @@ def check_run(config, splits: Sequence[Split], workdir: pathlib.Path | None, def
     check_tokens(config, splits, text, defects)
     if train is None:
         return
+    note_annotations(config, train, splits, defects)
     try:
         prepared = complete_on(config, in_order, workdir=workdir, text=text)
     except InputError as e:
