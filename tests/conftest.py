@@ -3,7 +3,6 @@
 import atexit
 import gc
 import importlib.metadata
-import json
 import os
 import pathlib
 import shutil
@@ -26,6 +25,7 @@ import numpy as np
 import pytest
 from absl import flags
 from support import shapes
+from support.checkpoint import write_checkpoint
 from support.paths import F8K, ROOT
 
 shapes.check_every_call(ROOT / "itm_jax")
@@ -86,27 +86,6 @@ def run_file(tmp_path):
 
 
 @pytest.fixture
-def checkpoint(tmp_path, rng):
+def checkpoint(tmp_path):
     """A random tiny BERT checkpoint in Hugging Face form, with the vocabulary of `scenes`."""
-    from safetensors.numpy import save_file
-
-    from itm_jax.data.text.text_input import SCENES_VOCAB
-    from itm_jax.pretrained.huggingface import expected_tensors, read_config
-
-    size = len(SCENES_VOCAB.read_text().splitlines())
-    config = {
-        "model_type": "bert", "vocab_size": size, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2,
-        "intermediate_size": 16, "max_position_embeddings": 12, "type_vocab_size": 2, "hidden_act": "gelu",
-    }  # fmt: skip
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    shutil.copy(SCENES_VOCAB, tmp_path / "vocab.txt")
-    tensors = {}
-    for name, (_, shape, transposed) in expected_tensors(read_config(tmp_path)).items():
-        flat = {3: (shape[0], -1) if "output" not in name else (-1, shape[-1])}.get(len(shape))
-        value = (
-            rng.standard_normal(shape).astype(np.float32).reshape(flat or (np.prod(shape) if "self" in name else shape))
-        )
-        tensors["bert." + name] = np.ascontiguousarray(value.T if transposed else value)
-    tensors["cls.predictions.bias"] = np.zeros(size, np.float32)
-    save_file(tensors, tmp_path / "model.safetensors")
-    return tmp_path
+    return write_checkpoint(tmp_path)

@@ -6,10 +6,14 @@ import shutil
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from support.checkpoint import write_checkpoint
 from support.commands import command
 from support.runs import fragment_config, lines, shrunk
+from tokenizers import Tokenizer
+from tokenizers.implementations import BertWordPieceTokenizer
 
 from itm_jax.checks.run import check
+from itm_jax.config.default import default_config
 from itm_jax.config.fields import read_json
 from itm_jax.data.text.fingerprints import of_tokenizer
 from itm_jax.data.text.text_input import SCENES_VOCAB, wordpiece_tokenizer
@@ -18,20 +22,21 @@ from itm_jax.evaluation.ensemble import evaluate_ensemble
 from itm_jax.evaluation.evaluate import evaluate
 from itm_jax.training import loop as training
 
-pytestmark = pytest.mark.usefixtures("one_device")
 
-
-def pretrained(place, *, make=shrunk, **changes):
-    """A small config whose text encoder is the checkpoint at `place`; its own sizes of a BERT are left out."""
+def pretrained(place, *, make=shrunk, trainable=True, **changes):
+    """A small config whose text encoder is the checkpoint at `place`."""
     config = make(data__max_tokens=12, data__token_buckets=(8, 12), train__epochs=1, **changes)
-    from itm_jax.config.default import default_config
-
     config.model.text = default_config().model.text
-    config.model.text.pretrained = str(place)
-    for name, value in changes.items():
-        if name.startswith("model__text__"):
-            config.model.text[name.removeprefix("model__text__")] = value
+    config.model.text.pretrained, config.model.text.trainable = str(place), trainable
     return config
+
+
+def frozen(place, **changes):
+    return pretrained(place, trainable=False, **changes)
+
+
+def tuned(place, **changes):
+    return pretrained(place, make=fragment_config, train__checkpoint_every=5, **changes)
 
 
 def swap_weights(place):
@@ -46,14 +51,24 @@ def swap_words(place):
     (place / "vocab.txt").write_text("\n".join([*words[:5], *words[:4:-1]]) + "\n")
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A directory with a checkpoint `bert`, and runs that were trained on it: `frozen` and `tuned`."""
+    root = tmp_path_factory.mktemp("trained")
+    place = write_checkpoint(root / "bert")
+    training.train(frozen(place), root / "frozen")
+    training.train(tuned(place), root / "tuned")
+    return root
+
+
 @pytest.fixture
-def place(tmp_path, checkpoint):
-    """The tiny checkpoint in a directory of its own, which can be moved."""
-    directory = tmp_path / "bert"
-    directory.mkdir()
-    for name in ("config.json", "vocab.txt", "model.safetensors"):
-        (checkpoint / name).rename(directory / name)
-    return directory
+def here(trained):
+    """The directory of `trained`; the test may change the checkpoint and the runs."""
+    kept = trained.with_name("kept")
+    shutil.copytree(trained, kept)
+    yield trained
+    shutil.rmtree(trained)
+    kept.rename(trained)
 
 
 def protocols(config, run):
@@ -61,87 +76,93 @@ def protocols(config, run):
 
 
 @pytest.mark.parametrize("swap", [swap_weights, swap_words])
-def test_a_frozen_run_refuses_another_checkpoint_under_the_same_path(tmp_path, place, swap):
-    config, run = pretrained(place, model__text__trainable=False), tmp_path / "run"
-    training.train(config, run)
-    content, _ = evaluate(config, run)
-    assert set(content["text"]) == {"tokenizer", "weights"}
-    assert check(config, run)[0].lines == []
-    swap(place)
-    what = {swap_weights: "weights", swap_words: "tokenizer"}[swap]
-    said = rf"bert: not the {what} that .*run began with"
+def test_a_frozen_run_refuses_another_checkpoint_under_the_same_path(here, swap):
+    config, run = frozen(here / "bert"), here / "frozen"
+    if swap is swap_weights:
+        assert set(evaluate(config, run)[0]["text"]) == {"tokenizer", "weights"}
+        assert check(config, run)[0].lines == []
+    swap(here / "bert")
+    said = rf"bert: not the {'weights' if swap is swap_weights else 'tokenizer'} that .*frozen began with"
     with pytest.raises(InputError, match=said):
         evaluate(config, run)
     with pytest.raises(InputError, match=said):
         training.train(config, run)
     with pytest.raises(InputError, match=said):
-        evaluate_ensemble(config, [run, shutil.copytree(run, tmp_path / "copy")], tmp_path / "both")
+        evaluate_ensemble(config, [run, here / "tuned"], here / "both")
     (defect,) = check(config, run)[0].lines
     assert "began with" in defect
 
 
-def test_a_fine_tuned_run_needs_no_checkpoint_but_its_own(tmp_path, place):
-    config, run = pretrained(place, make=fragment_config, train__checkpoint_every=5), tmp_path / "run"
-    training.train(config, run)
+def test_a_fine_tuned_run_needs_no_checkpoint_but_its_own(here):
+    config, run = tuned(here / "bert"), here / "tuned"
     before, log = protocols(config, run), lines(run)
-    swap_weights(place)
-    swap_words(place)
+    swap_weights(here / "bert")
+    swap_words(here / "bert")
     assert protocols(config, run) == before
-    shutil.rmtree(place)
-    moved = shutil.move(run, tmp_path / "moved")
-    assert protocols(config, moved) == before
+    shutil.rmtree(here / "bert")
+    moved = shutil.move(run, here / "moved")
     assert protocols(read_json(moved / "config.json"), moved) == before
-    newest = max((moved / "checkpoints").iterdir(), key=lambda path: int(path.name))
-    shutil.rmtree(newest)
+    shutil.rmtree(max((moved / "checkpoints").iterdir(), key=lambda path: int(path.name)))
     training.train(config, moved)  # continues from the checkpoint before
     assert lines(moved) == log
-    code, out, err = command(f"--run={moved}", f"--out={tmp_path / 'page'}", "--count=1", module="itm_jax.visualize")
+    code, out, err = command(f"--run={moved}", f"--out={here / 'page'}", "--count=1", module="itm_jax.visualize")
     assert (code, err) == (0, []), out
 
 
-def test_a_frozen_run_takes_the_same_checkpoint_from_any_path(tmp_path, place):
-    config = pretrained(place, model__text__trainable=False)
-    first, second = tmp_path / "first", tmp_path / "second"
-    training.train(config, first)
-    training.train(pretrained(place, model__text__trainable=False, seed=1), second)
-    before, other = protocols(config, first), tmp_path / "elsewhere"
-    both = evaluate_ensemble(config, [first, second], tmp_path / "both")[0]
-    place.rename(other)
+def test_a_frozen_run_takes_the_same_checkpoint_from_any_path(here):
+    config, run, other = frozen(here / "bert"), here / "frozen", here / "elsewhere"
+    before, both = evaluate(config, run)[0], evaluate_ensemble(config, [run, here / "tuned"], here / "both")[0]
+    (here / "bert").rename(other)
     with pytest.raises(
         InputError, match=r"bert: no such directory.*has moved, pass --config\.model\.text\.pretrained="
     ):
-        evaluate(config, first)
-    moved = pretrained(other, model__text__trainable=False)
-    assert protocols(moved, first) == before
-    assert evaluate(moved, first)[0]["config_hash"] == evaluate(moved, first)[0]["config_hash"]
-    again = evaluate_ensemble(moved, [first, second], tmp_path / "again")[0]
-    assert again["protocols"] == both["protocols"]
-    training.train(moved, first)
-    assert json.loads((first / "config.json").read_text())["model"]["text"]["pretrained"] == str(other)
-    assert protocols(read_json(first / "config.json"), first) == before
+        evaluate(config, run)
+    moved = frozen(other)
+    again = evaluate(moved, run)[0]
+    assert (again["protocols"], again["config_hash"]) == (before["protocols"], before["config_hash"])
+    mixed = evaluate_ensemble(moved, [run, here / "tuned"], here / "again")[0]
+    assert mixed["protocols"] == both["protocols"]
+    training.train(moved, run)
+    assert json.loads((run / "config.json").read_text())["model"]["text"]["pretrained"] == str(other)
 
 
-def test_a_path_that_is_given_anew_is_compared(tmp_path, place):
-    config, run = pretrained(place), tmp_path / "run"
-    training.train(config, run)
-    other = shutil.copytree(place, tmp_path / "other")
-    assert protocols(pretrained(other), run) == protocols(config, run)
+def test_a_path_that_is_given_anew_is_compared(here):
+    other = shutil.copytree(here / "bert", here / "other")
+    assert protocols(tuned(other), here / "tuned") == protocols(tuned(here / "bert"), here / "tuned")
     swap_weights(other)
-    with pytest.raises(InputError, match=r"other: not the weights that .*run began with"):
-        evaluate(pretrained(other), run)
+    with pytest.raises(InputError, match=r"other: not the weights that .*tuned began with"):
+        evaluate(tuned(other), here / "tuned")
+
+
+def test_init_from_needs_the_same_tokenizer(here):
+    swap_words(here / "bert")
+    with pytest.raises(InputError, match=r"frozen: its tokenizer is not that of config\.model\.text"):
+        training.train(frozen(here / "bert", init_from=str(here / "frozen")), here / "next")
+
+
+def test_label_names_that_the_run_does_not_keep_need_the_checkpoint(here):
+    config, run = tuned(here / "bert"), here / "tuned"
+    before, labels = protocols(config, run), run / "text" / "labels.npz"
+    with np.load(labels) as kept:
+        names, encodings = kept["names"], kept["encodings"]
+    np.savez(labels, names=names[1:], encodings=encodings[1:])
+    assert protocols(config, run) == before
+    swap_weights(here / "bert")
+    with pytest.raises(InputError, match="bert: not the weights that the run began with"):
+        evaluate(config, run)
 
 
 def test_a_vocabulary_file_may_change_or_be_lost(tmp_path):
     vocab = tmp_path / "vocab.txt"
     shutil.copy(SCENES_VOCAB, vocab)
-    config, run = shrunk(model__text__vocab=str(vocab), train__epochs=1), tmp_path / "run"
+    config, run = shrunk(model__text__vocab=str(vocab), train__epochs=0.3), tmp_path / "run"
     training.train(config, run)
     before = protocols(config, run)
     swap_words(tmp_path)
-    assert protocols(config, run) == before
-    given = shrunk(model__text__vocab=str(shutil.copy(vocab, tmp_path / "other.txt")), train__epochs=1)
+    given = shrunk(model__text__vocab=str(shutil.copy(vocab, tmp_path / "other.txt")), train__epochs=0.3)
     with pytest.raises(InputError, match=r"other\.txt: not the tokenizer that"):
         evaluate(given, run)
+    assert protocols(config, run) == before
     vocab.unlink()
     assert protocols(config, run) == before
     kept = run / "text" / "tokenizer.json"
@@ -153,36 +174,11 @@ def test_a_vocabulary_file_may_change_or_be_lost(tmp_path):
         evaluate(config, run)
 
 
-def test_init_from_needs_the_same_tokenizer(tmp_path, place):
-    training.train(pretrained(place), tmp_path / "run")
-    swap_words(place)
-    with pytest.raises(InputError, match=r"run: its tokenizer is not that of config\.model\.text"):
-        training.train(pretrained(place, init_from=str(tmp_path / "run")), tmp_path / "next")
-
-
-def test_label_names_that_the_run_does_not_keep_need_the_checkpoint(tmp_path, place):
-    config, run = pretrained(place, make=fragment_config), tmp_path / "run"
-    training.train(config, run)
-    before = protocols(config, run)
-    labels = run / "text" / "labels.npz"
-    with np.load(labels) as kept:
-        names, encodings = kept["names"], kept["encodings"]
-    np.savez(labels, names=names[1:], encodings=encodings[1:])
-    assert protocols(config, run) == before
-    swap_weights(place)
-    with pytest.raises(InputError, match="bert: not the weights that the run began with"):
-        evaluate(config, run)
-
-
 def test_a_tokenizers_fingerprint_is_of_what_it_does():
-    ours = wordpiece_tokenizer(SCENES_VOCAB)
-    cut = wordpiece_tokenizer(SCENES_VOCAB)
+    ours, cut = wordpiece_tokenizer(SCENES_VOCAB), wordpiece_tokenizer(SCENES_VOCAB)
     cut.enable_truncation(4)
     cut.enable_padding(length=9)
     assert of_tokenizer(cut) == of_tokenizer(ours)
-    from tokenizers import Tokenizer
-    from tokenizers.implementations import BertWordPieceTokenizer
-
     cased = Tokenizer.from_str(BertWordPieceTokenizer(str(SCENES_VOCAB), lowercase=False).to_str())
     assert cased.get_vocab() == ours.get_vocab()
     assert of_tokenizer(cased) != of_tokenizer(ours)
