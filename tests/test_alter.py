@@ -32,6 +32,18 @@ def test_a_share_of_the_training_images():
     assert read_split(config, "dev").num_images == read_split(shrunk(), "dev").num_images
 
 
+def test_a_share_of_images_with_different_numbers_of_captions_and_regions():
+    whole = read_split(shrunk(), "train")
+    counts, regions = np.array([3, 7] * 8), np.array([6, 1] * 8)
+    whole = dataclasses.replace(whole, captions_per_image=counts, num_regions=regions, lines=np.arange(80) + 1)
+    part = alter(whole, shrunk(data__train_share=0.2, data__alter__regions=4).data, train=True)
+    assert part.captions == whole.captions[:13]
+    assert part.caption_image_index.tolist() == [0] * 3 + [1] * 7 + [2] * 3
+    assert part.num_regions.tolist() == [4, 1, 4]
+    assert part.lines.tolist() == list(range(1, 14))
+    assert part.rows_of(np.array([2])).tolist() == [2]
+
+
 def test_the_first_regions_of_every_split():
     config = shrunk(data__alter__regions=2)
     for name in ("train", "dev", "test"):

@@ -78,6 +78,7 @@ def first_regions(split: Split, regions: int) -> Split:
         features=_first(split.features, split.num_images, regions),
         boxes=None if split.boxes is None else split.boxes[:, :regions],
         labels=None if split.labels is None else split.labels[:, :regions],
+        num_regions=None if split.num_regions is None else np.minimum(split.num_regions, regions),
     )
 
 
