@@ -43,6 +43,21 @@ def test_lines_that_are_no_captions_are_refused(tmp_path, form):
         read_split(str(tmp_path), "test")
 
 
+def test_captions_that_only_look_strange_are_read(tmp_path):
+    write_all(tmp_path)
+    lines = [
+        "2,000,000 balloons in the sky",
+        '"hello" says a man',
+        "a sign says nan",
+        "no #1 fan",
+        "b 'quoted' text",
+        "[cat] sits",
+    ]
+    damage(tmp_path / "test_caps.txt", lambda x: [line.encode() for line in lines] * 5)
+    (tmp_path / "test_dependencies.json").unlink()
+    assert list(read_split(str(tmp_path), "test").captions) == lines * 5
+
+
 def test_boxes_that_are_fractions_already_and_sizes_that_are_wrong(tmp_path):
     write_all(tmp_path)
     sizes = tmp_path / "test_img_sizes.npy"
@@ -60,7 +75,9 @@ def test_boxes_and_nan_of_padding_are_not_looked_at(tmp_path):
     for split in SPLITS:
         damage(tmp_path / f"{split}_ims.npy", at((slice(None), 2), np.nan))
         np.save(tmp_path / f"{split}_num_regions.npy", np.full(6, 2))
-        damage(tmp_path / f"{split}_boxes.npy", at((slice(None), 2), -1.0))
+        damage(
+            tmp_path / f"{split}_boxes.npy", at((slice(None), 2), {"train": -1.0, "dev": np.nan, "test": 7.0}[split])
+        )
     defects, splits = check(config_for(tmp_path))
     assert defects.lines == []
     assert not splits[0].boxes[:, 2].any()

@@ -7,17 +7,13 @@ from collections.abc import Sequence
 from itm_jax.data.defects import STRICT, Defects
 from itm_jax.data.precomp.single_files import read_lines
 
+# How a line of Flickr's token files begins, NAME.jpg#0 and a tab, and a line of a CSV with an image and a caption.
 IMAGE_FILE = re.compile(r"\S+\.(?:jpe?g|png|gif|bmp|webp)(?:#\d+\s|\s*[\t,|])", re.IGNORECASE)
-# Lines that are more than a caption: what a line looks like, its kind, what is wrong.
+# Lines that are more than a caption: how they begin, their kind, and what stands there.
 NO_CAPTIONS = (
-    # Flickr's token files, NAME.jpg#0 and a tab; a CSV with an image and a caption
-    (
-        re.compile(r"\S+\.(?:jpe?g|png|gif|bmp|webp)(?:#\d+\s|\s*[\t,|])", re.IGNORECASE),
-        "file-name",
-        "the name of an image",
-    ),
+    (IMAGE_FILE, "file-name", "the name of an image"),
     (re.compile(r"\S+#\d+\t"), "file-name", "the name of an image"),
-    (re.compile(r"\d+,\d+,"), "table", "the columns of a table"),
+    (re.compile(r"\d+,\d+,[^\d\s]"), "table", "the columns of a table"),
     (re.compile(r"[^\t]*\t"), "table", "the first column of a table"),
     (re.compile(r'\{\s*"'), "json", "a JSON object"),
     (re.compile(r"\[\s*['\"]"), "json", "a list of words"),

@@ -97,13 +97,6 @@ def read_boxes(files: Companions, num_regions: np.ndarray | None = None) -> np.n
     if read is None or (has_sizes and (sizes is None or not sizes[1])):
         return None
     boxes, rows = read
-    strange = np.flatnonzero(~np.isfinite(boxes).all(axis=(1, 2)) | (boxes < 0).any(axis=(1, 2)))
-    if len(strange):  # padding may have any boxes
-        limits = None if num_regions is None else num_regions[strange]
-        valid = valid_regions(files.features[files.rows[strange]], limits)
-        boxes[strange] = np.where(valid[..., None], boxes[strange], 0)
-    not_finite = ~np.isfinite(boxes).all(axis=(1, 2))
-    defects.each(path, "row", rows[not_finite], "not-finite", "NaN or Inf")
     fractions = sizes is not None and float(np.nanmax(boxes)) <= BOX_LIMIT
     if sizes is not None:
         boxes = boxes / np.concatenate([sizes[0], sizes[0]], axis=1)[:, None, :]
@@ -111,6 +104,9 @@ def read_boxes(files: Companions, num_regions: np.ndarray | None = None) -> np.n
         if fractions or largest < SMALLEST:
             what = "they are fractions already" if fractions else f"none reaches beyond {largest:.2g} of its image"
             defects.add(path, "value", f"{what}; correct or remove {sizes_path.name}, the sizes of images in pixels")
+    boxes = _without_boxes_of_padding(files, boxes, num_regions)
+    not_finite = ~np.isfinite(boxes).all(axis=(1, 2))
+    defects.each(path, "row", rows[not_finite], "not-finite", "NaN or Inf")
     outside = ~((boxes >= 0) & (boxes <= BOX_LIMIT)).all(axis=(1, 2)) & ~not_finite
     hint = "" if has_sizes else f"; boxes in pixels need {sizes_path.name} [n, 2] (width, height)"
     if hint and files.path("ims_size.npy").exists():
@@ -118,6 +114,19 @@ def read_boxes(files: Companions, num_regions: np.ndarray | None = None) -> np.n
     defects.each(path, "row", rows[outside], "value", f"values outside [0, {BOX_LIMIT}]{hint}")
     inverted = ((boxes[..., 2] < boxes[..., 0]) | (boxes[..., 3] < boxes[..., 1])).any(axis=1) & ~outside
     defects.each(path, "row", rows[inverted], "value", "a box with x2 < x1 or y2 < y1; boxes are x1 y1 x2 y2")
+    return boxes
+
+
+def _without_boxes_of_padding(files: Companions, boxes: np.ndarray, num_regions: np.ndarray | None) -> np.ndarray:
+    """Returns the boxes, 0 for the padding of images that have an invalid box; padding may have any boxes."""
+    invalid = ~((boxes >= 0) & (boxes <= BOX_LIMIT)).all(axis=-1)
+    invalid |= (boxes[..., 2] < boxes[..., 0]) | (boxes[..., 3] < boxes[..., 1])
+    images = np.flatnonzero(invalid.any(axis=1))
+    if not len(images):
+        return boxes
+    valid = valid_regions(files.features[files.rows[images]], None if num_regions is None else num_regions[images])
+    boxes = boxes.copy()
+    boxes[images] = np.where(valid[..., None], boxes[images], 0)
     return boxes
 
 
