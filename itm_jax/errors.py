@@ -10,6 +10,10 @@ class InputError(Exception):
     exit_code = 2
 
 
+class NotWritableError(InputError):
+    """A directory cannot be written."""
+
+
 class NonFiniteScoresError(InputError):
     """Some scores are NaN or Inf."""
 

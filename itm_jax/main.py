@@ -46,7 +46,7 @@ def main() -> None:
     """Flags -> training and evaluation."""
     if not _WORKDIR.value:
         raise InputError("--workdir: missing; pass --workdir=DIR, the directory the run writes to")
-    config, workdir = commands.config_of(_CONFIG, FLAGS), commands.directory("workdir", _WORKDIR.value)
+    workdir, config = commands.directory("workdir", _WORKDIR.value), commands.config_of(_CONFIG, FLAGS)
     validate(config)
     if _OUT.value and (_MODE.value != "evaluate" or _ENSEMBLE.value):
         what = "the results of an ensemble go to --workdir" if _ENSEMBLE.value else "add --mode=evaluate"
@@ -67,7 +67,7 @@ def main() -> None:
     if _MODE.value != "evaluate":
         train(config, workdir, check_test=_MODE.value == "all")
     if _MODE.value != "train":
-        runs = [pathlib.Path(run).expanduser() for run in _ENSEMBLE.value]
+        runs = [commands.directory("ensemble", run) for run in _ENSEMBLE.value]
         if runs and not distributed.alone():
             raise InputError("--ensemble: only one process can evaluate an ensemble; start the command as one process")
         if runs:

@@ -39,7 +39,8 @@ class Regions:
 class Tokens:
     """Word pieces of a batch of captions, [CLS] and [SEP] included.
 
-    `word_ids` is the index of the whitespace word that a piece belongs to, -1 for special tokens and padding.
+    `word_ids` is the index of the whitespace word that a piece belongs to, -1 for special tokens and padding. In
+    scripts without spaces it is the number of the piece (`data.text.tokens.tokenize`).
     `edges` are the (head, dependent) edges of the dependency tree: indices of whitespace words, -1 for padding.
     `states`, where set, are the last hidden states of the frozen text encoder. The model then does not run its encoder.
     """

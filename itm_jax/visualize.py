@@ -10,7 +10,8 @@ best, the worst, and some spread over the split. It also shows what the model se
 the region that each word took and how strongly, the gates of regions, and the weights of words; for afa the rows that
 it merged. Images of `scenes` are rendered; other images are read from --images by the ids of {split}_ids.txt. Where an
 id is not the name of a file, --image_names=id_mapping.json or --image_name='COCO_val2014_{id:012d}.jpg' says the name.
-A missing picture is left grey and counted. Any data field of the run's config can be set as --config.FIELD=VALUE.
+A missing picture is counted, and does not stop the report. Any data field of the run's config can be set as
+--config.FIELD=VALUE.
 """
 
 import pathlib
@@ -61,15 +62,19 @@ def main() -> None:
     """Flags -> report."""
     if not _RUN.value:
         raise InputError("--run: missing; pass --run=DIR, the workdir of a run")
-    config, run = commands.config_of(_CONFIG, FLAGS), commands.directory("run", _RUN.value)
+    run, config = commands.directory("run", _RUN.value), commands.config_of(_CONFIG, FLAGS)
     validate(config)
+    if _IMAGE_NAME.value and _IMAGE_NAMES.value:
+        raise InputError("--image_name, --image_names: both say the names of the image files; pass one of them")
+    if (_IMAGE_NAME.value or _IMAGE_NAMES.value) and not _IMAGES.value:
+        raise InputError("--images: missing; pass --images=DIR, the directory of the image files that are named")
     from itm_jax.config.fields import flatten
     from itm_jax.evaluation.evaluate import results_of
     from itm_jax.evaluation.open_run import open_run
     from itm_jax.viz.images import pictures_of, read_names
     from itm_jax.viz.report import to_html
 
-    directory = pathlib.Path(_IMAGES.value).expanduser() if _IMAGES.value else None
+    directory = commands.directory("images", _IMAGES.value) if _IMAGES.value else None
     names = read_names(pathlib.Path(_IMAGE_NAMES.value).expanduser()) if _IMAGE_NAMES.value else None
     opened = open_run(config, run)
     images = pictures_of(config, opened.data.split, directory, names=names, pattern=_IMAGE_NAME.value)

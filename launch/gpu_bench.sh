@@ -3,6 +3,11 @@
 # PYTHON names the interpreter that has itm_jax and a JAX for the GPU. Each figure goes to OUT/NAME.json; a part that
 # takes longer than its limit is stopped and named, the others run on. On a CPU only with ITM_JAX_BENCH_ON_CPU=1.
 set -uo pipefail
+case ${1:-} in -*)
+  echo "error: launch/gpu_bench.sh: $1: not understood; say launch/gpu_bench.sh [OUT]" >&2
+  exit 2
+  ;;
+esac
 mkdir -p "${1:-runs/gpu_bench}"
 out=$(cd "${1:-runs/gpu_bench}" && pwd)
 python=$(command -v "${PYTHON:-python3}") || { echo "no interpreter ${PYTHON:-python3}"; exit 2; }

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Several processes on this machine train one run together:
 #   launch/local.sh N --config=configs/X.py --workdir=DIR [any flag of itm_jax.main]
-# With NVIDIA GPUs each process has its share of them (N must divide their number), else a CPU device each. PYTHON names the
-# interpreter (default: .venv of this checkout, else python3), PORT the port of the first process. --dry_run, anywhere,
-# prints what each process would run. Run again after any stop, the same command continues.
+# With NVIDIA GPUs each process has its share of them (N must divide their number), else a CPU device each. PYTHON names
+# the interpreter (default: that of the active environment, else .venv of this checkout, else python3), PORT the port of
+# the first process. --dry_run, anywhere, prints what each process would run. Run again after any stop, the same command
+# continues.
 set -euo pipefail
 
 dry_run=
@@ -40,7 +41,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-}
 if [ -z "$python" ]; then
   python=python3
-  [ ! -x "$root/.venv/bin/python" ] || python=$root/.venv/bin/python
+  if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && [ -x "$root/.venv/bin/python" ]; then python=$root/.venv/bin/python; fi
 fi
 port=${PORT:-12355}
 # The GPUs: those that CUDA_VISIBLE_DEVICES names, else all; none with JAX_PLATFORMS=cpu.

@@ -7,7 +7,8 @@ import pytest
 from support.runs import shrunk
 
 from itm_jax.config.validation import validate
-from itm_jax.data.alter import FirstRegions, alter, noisy_words, permute_labels
+from itm_jax.data.alter import alter, noisy_words, permute_labels
+from itm_jax.data.elsewhere import SomeRows
 from itm_jax.data.scenes.world import make_world
 from itm_jax.data.splits import read_split
 from itm_jax.errors import InputError
@@ -65,7 +66,7 @@ def test_features_that_are_read_by_row():
             assert not isinstance(rows, tuple)
             return self.all[rows]
 
-    few = FirstRegions(Rows(), 4, 2)
+    few = SomeRows(Rows(), np.arange(4), 2)
     assert (len(few), few.shape, few.ndim, few.nbytes) == (4, (4, 2, 3), 3, 96)
     for rows in (1, slice(None), slice(1, None), np.array([3, 0])):
         np.testing.assert_array_equal(few[rows], Rows.all[:4, :2][rows])

@@ -29,6 +29,10 @@ SMALL = [
         (["--config=configs/afa_f30k.py", "--workdir=W", "--config.data.dir=nowhere"], "nowhere"),
         (["--mode=evaluate", "--workdir=nowhere"], "is this the workdir of a run?"),
         (["--config=quickstart", "--workdir=gs://bucket/run"], "a URL; pass a local directory"),
+        (["--mode=evaluate", "--workdir=file:///run"], "--workdir=file:///run: a URL; pass a local directory"),
+        (["--config=quickstart", "--workdir=W", "--config.init_from=gs://b/run"], "init_from='gs://b/run': a URL; pass"),
+        (["--config=afa_f30k", "--workdir=W", "--config.data.dir=s3://b/f30k"], "data.dir='s3://b/f30k': a URL; pass"),
+        (["--mode=evaluate", "--workdir=W", "--ensemble=gs://b/1,gs://b/2", "--config=quickstart"], "--ensemble=gs://b/1: a URL"),
         (["--config=quickstart", "--workdir=W", "--config.model.name=clip"], "must be one of afa"),
     ],
 )  # fmt: skip

@@ -14,7 +14,7 @@ from itm_jax.errors import InputError
 @pytest.fixture
 def directory(tmp_path):
     """Two images of two captions."""
-    np.save(tmp_path / "train_ims.npy", np.ones((2, 3, 4), np.float32))
+    np.save(tmp_path / "train_ims.npy", np.arange(1, 25, dtype=np.float32).reshape(2, 3, 4))
     (tmp_path / "train_caps.txt").write_text("a red dog's ball\nrun\nthe dog , runs\ntwo dogs\n")
     return tmp_path
 

@@ -63,12 +63,11 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def here(trained):
-    """The directory of `trained`; the test may change the checkpoint and the runs."""
-    kept = trained.with_name("kept")
-    shutil.copytree(trained, kept)
+    """The directory of `trained` itself, whose paths the runs know; what a test changes there is undone after it."""
+    copy = shutil.copytree(trained, trained.with_name("copy"))
     yield trained
     shutil.rmtree(trained)
-    kept.rename(trained)
+    copy.rename(trained)
 
 
 def protocols(config, run):
@@ -134,10 +133,24 @@ def test_a_path_that_is_given_anew_is_compared(here):
         evaluate(tuned(other), here / "tuned")
 
 
-def test_init_from_needs_the_same_tokenizer(here):
-    swap_words(here / "bert")
-    with pytest.raises(InputError, match=r"frozen: its tokenizer is not that of config\.model\.text"):
+@pytest.mark.parametrize(("swap", "what"), [(swap_words, "tokenizer"), (swap_weights, "weights")])
+def test_init_from_needs_the_same_text_side(here, swap, what):
+    swap(here / "bert")
+    with pytest.raises(InputError, match=rf"frozen: the {what} of its text encoder is not that of config\.model\.text"):
         training.train(frozen(here / "bert", init_from=str(here / "frozen")), here / "next")
+
+
+def test_a_run_of_an_earlier_version_takes_only_the_path_it_knows(here):
+    """It keeps no fingerprints, so that nothing else tells whether another path has the same content."""
+    config, run, other = tuned(here / "bert"), here / "tuned", here / "other"
+    before = protocols(config, run)
+    shutil.rmtree(run / "text")
+    shutil.copytree(here / "bert", other)
+    assert protocols(config, run) == before
+    with pytest.raises(InputError, match=r"with another config \(model\.text\.pretrained: '.*bert' -> '.*other'"):
+        evaluate(tuned(other), run)
+    with pytest.raises(InputError, match=r"belongs to a run with another config \(model\.text\.pretrained: "):
+        training.train(tuned(other), run)
 
 
 def test_label_names_that_the_run_does_not_keep_need_the_checkpoint(here):

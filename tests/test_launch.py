@@ -194,6 +194,22 @@ def test_local_says_where_it_looked_for_the_library(stand_ins):
     assert "python3 has no itm_jax with its libraries; make .venv as README.md says, or set PYTHON" in err
 
 
+def test_local_takes_the_python_of_the_active_environment(tmp_path):
+    """The .venv of the checkout is taken only where no environment is active."""
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    shutil.copytree(LAUNCH, tmp_path / "launch")
+    for active, expected in (("", f"{tmp_path}/.venv/bin/python"), ("/some/env", "python3")):
+        settings = {"VIRTUAL_ENV": active, "CONDA_PREFIX": "", "PYTHON": "", "JAX_PLATFORMS": "cpu"}
+        out, _ = launch(tmp_path / "launch" / "local.sh", "1", *FLAGS, "--dry_run", **settings)
+        assert f" {expected} -m itm_jax.main " in out
+
+
+def test_gpu_bench_understands_no_flags():
+    _, err = launch("gpu_bench.sh", "--help", code=2)
+    assert err == "error: launch/gpu_bench.sh: --help: not understood; say launch/gpu_bench.sh [OUT]\n"
+
+
 @pytest.mark.slow
 def test_two_processes_that_it_starts_give_the_numbers_of_one(run_file, tmp_path):
     with socket.socket() as s:

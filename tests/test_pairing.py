@@ -12,6 +12,7 @@ from support.precomp import at, damage
 from itm_jax.checks import together
 from itm_jax.checks.run import check, describe
 from itm_jax.data import regions
+from itm_jax.data.precomp import repeats
 from itm_jax.data.precomp.reader import read_split
 from itm_jax.errors import InputError
 
@@ -147,18 +148,25 @@ def test_what_the_ids_contradict_is_refused(tmp_path):
         read_split(str(tmp_path), "test")
     write(tmp_path, [5] * 4, repeats="captions", ids="")
     damage(ids, lambda x: [b"%d" % k for k in range(20)])
-    with pytest.raises(InputError, match=r"test_ims\.npy: rows 0\.\.4: they are equal, and so are every 5 rows, but"):
+    with pytest.raises(
+        InputError, match=r"ims\.npy: rows 0 and 1: they are equal, but have different ids .* \(16 such neighbours\)"
+    ):
+        read_split(str(tmp_path), "test")
+    names = [0, 0, 0, 1, 1, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 4, 4, 4, 4, 4]  # the first image under two ids
+    damage(ids, lambda x: [b"%d" % k for k in names])
+    with pytest.raises(InputError, match=r"rows 0 and 3: they are equal, but have different ids .* \(1 such neigh"):
         read_split(str(tmp_path), "test")
 
 
 def test_equal_neighbours_that_fit_no_number_of_repeats_are_refused(tmp_path):
     write(tmp_path, [3, 2, 3], repeats="captions", ids="")
-    with pytest.raises(InputError, match=r"test_ims\.npy: rows 0\.\.2: they are equal, but not every 3 rows are"):
+    with pytest.raises(InputError, match=r"test_ims\.npy: rows 0\.\.2: they are equal, but other groups"):
         read_split(str(tmp_path), "test")
     write(tmp_path, [1] * 6, ids="")
     damage(tmp_path / "test_ims.npy", lambda x: at(3, x[2])(x))
     with pytest.raises(
-        InputError, match=r"rows 2\.\.3: they are equal, but not every 2 rows are \(1 such groups\); test"
+        InputError,
+        match=r"rows 2\.\.3: they are equal, but other groups of equal rows have other sizes \(1 such groups\); test",
     ):
         read_split(str(tmp_path), "test")
     (tmp_path / "test_ids.txt").write_text("".join(f"{i}\n" for i in range(6)))  # they are two images all the same
@@ -167,6 +175,29 @@ def test_equal_neighbours_that_fit_no_number_of_repeats_are_refused(tmp_path):
     damage(tmp_path / "test_ims.npy", lambda x: at(slice(0, 6), x[0])(x))
     with pytest.raises(InputError, match=r"test_ims\.npy: all rows are equal; extract the features again"):
         read_split(str(tmp_path), "test")
+
+
+def test_ids_of_rows_that_contradict_the_features_are_refused(tmp_path):
+    """Rows that are repeated have one id, in `image_ids.txt` too, whatever decides the pairing."""
+    write(tmp_path, [2] * 4, repeats="captions", ids="caption")
+    (tmp_path / "test_image_ids.txt").write_text("".join(f"{row}.jpg\n" for row in range(8)))
+    with pytest.raises(InputError, match=r"test_image_ids\.txt: line 2: an id of another image than the files' order"):
+        read_split(str(tmp_path), "test")
+    (tmp_path / "test_ids.txt").write_text("".join(f"{row}.jpg\n" for row in range(8)))
+    for pairing in ("order", "ids"):
+        with pytest.raises(InputError, match=r"rows 0 and 1: they are equal, but (have different ids|count as two)"):
+            read_split(str(tmp_path), "test", pairing=pairing)
+
+
+def test_rows_that_are_repeated_apart_are_refused(tmp_path):
+    """All rows of all images, and then all of them again: without ids they would count as so many images."""
+    write(tmp_path, [1] * 12, ids="")
+    damage(tmp_path / "test_ims.npy", lambda x: np.concatenate([x[:6], x[:6]]))
+    with pytest.raises(InputError, match=r"rows 0 and 6: they are equal, but count as two images \(6 of 12 images"):
+        read_split(str(tmp_path), "test")
+    (tmp_path / "test_ids.txt").write_text("".join(f"{i % 6}.jpg\n" for i in range(12)))
+    split = read_split(str(tmp_path), "test", pairing="ids")
+    assert (split.num_images, split.captions_per_image) == (6, 2)
 
 
 def test_pairing_by_ids_needs_to_know_each_row(tmp_path):
@@ -189,8 +220,11 @@ def test_pairing_by_ids_needs_to_know_each_row(tmp_path):
 
 @pytest.mark.parametrize("k", [1, 2, 5])
 def test_repeats_are_found_in_a_large_file_too(tmp_path, monkeypatch, k):
+    """The beginnings of all rows are compared then, and few rows as a whole."""
     captions = write(tmp_path, [k] * 9, repeats="captions", ids="image")
     monkeypatch.setattr(regions, "FULL_SCAN_BYTES", 0)
+    monkeypatch.setattr(repeats, "SAMPLED", 3)
+    monkeypatch.setattr(repeats, "HEAD_BYTES", 8)
     assert_pairs(read_split(str(tmp_path), "test"), [k] * 9, captions)
 
 
@@ -230,6 +264,27 @@ def test_labels_may_end_where_the_regions_end(tmp_path):
         read_split(str(tmp_path), "test")
 
 
+def test_check_reads_repeats_regions_and_padding_together(tmp_path):
+    """Rows that repeat an image are not looked at again, and padding of any values is no defect."""
+    write_all(tmp_path, repeats=5)
+    for name in ("ims", "boxes"):
+        pad = lambda x: np.pad(x, ((0, 0), (0, 2), (0, 0)), constant_values=np.nan)  # noqa: E731
+        damage(tmp_path / f"test_{name}.npy", pad)
+    np.save(tmp_path / "test_num_regions.npy", np.array([3, 1, 3, 3, 2, 3]))
+    damage(tmp_path / "test_labels.json", lambda x: [names[: 1 if i // 5 == 1 else 3] for i, names in enumerate(x)])
+    defects, splits = check(config_for(tmp_path))
+    assert defects.lines == []
+    assert describe(splits[2]).startswith("test: 6 images of 5 x 6 float32 (1 in 1, 2 in 1, 3 in 4 images), rows of")
+
+
+def test_equal_first_regions_are_no_leak(tmp_path):
+    """A detector may give the whole image of a grey picture first: all regions are compared."""
+    write_all(tmp_path)
+    train = np.load(tmp_path / "train_ims.npy")
+    damage(tmp_path / "test_ims.npy", at((slice(None), 0), train[0, 0]))
+    assert check(config_for(tmp_path))[0].lines == []
+
+
 def test_check_says_how_many_images_have_how_many_regions_and_captions(tmp_path):
     write_all(tmp_path)
     damage(tmp_path / "dev_ims.npy", lambda x: at((slice(0, 2), 2), 0.0)(x))
@@ -265,7 +320,7 @@ def test_content_decides_what_is_a_leak(tmp_path):
 def test_a_few_images_that_published_data_have_twice_are_noted(tmp_path, monkeypatch):
     write_all(tmp_path)
     damage(tmp_path / "train_ims.npy", lambda x: at(4, x[1])(x))
-    monkeypatch.setattr(together, "FEW", 0.2)
+    monkeypatch.setattr(together, "FEW_TWICE", 0.2)
     defects, _ = check(config_for(tmp_path))
     assert defects.lines == []
     assert defects.notes[0].startswith("train: images with the features of an earlier image: 1 of 6 (first: image 4")

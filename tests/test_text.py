@@ -230,6 +230,16 @@ def test_pieces_are_words_where_words_are_not_separated(characters):
             assert table.word_ids[rows_of(table, c)].max() < len(caption.split())
 
 
+def test_a_blank_caption_among_unseparated_ones_has_no_word(characters):
+    table = tokenize([*UNSPACED, ""], characters)
+    assert table.by_piece
+    assert table.word_ids[rows_of(table, len(UNSPACED))].tolist() == [-1, -1]
+
+
+def test_few_captions_in_another_script_change_nothing(characters):
+    assert not tokenize([UNSPACED[0], *CAPTIONS * 20], characters).by_piece
+
+
 def test_dependency_edges_keep_whitespace_words(characters):
     table = tokenize(UNSPACED, characters, edges=[[]] * len(UNSPACED))
     assert not table.by_piece

@@ -187,6 +187,12 @@ def test_files_of_images_are_found_by_id_mapping_or_pattern(tmp_path):
     )
     with pytest.raises(InputError, match=r"--image_name=COCO_val2014_\{id:012d\}\.jpg: does not fit the id x\.png"):
         by_pattern.read(2)
+    for pattern in ("one.jpg", "{image}.jpg", "{id.name}.jpg", "{id:q}.jpg", "{id"):
+        with pytest.raises(InputError, match=r"does not fit the id 17; write \{id\}"):
+            pictures_of(config, split, tmp_path, pattern=pattern).read(0)
+    with_zeros = Split("test", features, ["a"] * 3, 1, ["0017", "2", "3"])  # an id is text, and keeps its zeros
+    with pytest.raises(InputError, match=r"x0017\.png: no such file"):
+        pictures_of(config, with_zeros, tmp_path, pattern="x{id}.png").read(0)
     mapped = pictures_of(config, split, tmp_path, names={"522418": "x.png"})
     mapped.check_some()
     assert mapped.read(1).shape[:2] == (4, 5)
@@ -212,9 +218,14 @@ def test_a_missing_picture_does_not_lose_the_report(tmp_path):
     assert (code, err) == (0, [])
     assert re.search(r"2 pictures are missing \(first: .*f_00[45]\.png: (no such file|cannot be read)", out)
     assert "2 pictures are missing" in (run / "report.html").read_text()
-    code, _, err = command(*arguments[:-1], f"--images={images}", module="itm_jax.visualize")
-    assert code == 2
-    assert "none of the 6 images is there" in err[-1]
+    for given, message in (
+        ([*arguments[:-1], f"--images={images}"], "none of the 6 images is there"),
+        ([*arguments, f"--images={images}", "--image_names=x.json"], "both say the names of the image files"),
+        (arguments, "--images: missing; pass --images=DIR, the directory of the image files that are named"),
+    ):
+        code, _, err = command(*given, module="itm_jax.visualize")
+        assert code == 2
+        assert message in err[-1]
 
 
 def test_an_ensemble_mixes_models_of_any_kind(runs, tmp_path):

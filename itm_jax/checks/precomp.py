@@ -36,7 +36,7 @@ ALIASES |= {"id.txt": "ids.txt", "captions.txt": "caps.txt", "bbox.npy": "boxes.
 OTHERS = ("ims_bbx.npy", "ims_size.npy", "precaps_stan.txt", "caps.json", "segmentations.npy", "seg_maps.npy")
 MAX_WORDS = 300  # the longest caption of Flickr30K has 75
 CHUNK = 16 << 20  # bytes
-HEAD = 2048  # values at the beginning of an image that are compared with those of other images
+HEAD = 64  # values of each region of an image that are compared with those of other images
 
 
 def scan_features(
@@ -55,11 +55,11 @@ def scan_features(
         shape: [rows, r, f].
         dtype: float16 or float32.
         defects: where to report.
-        num_regions: the number of regions of each row; the others are not looked at. None: all.
+        num_regions: the number of regions of each row; the others are not looked at, nor are rows with 0. None: all.
 
     Returns:
-        A digest of the beginning of each row, equal for float16 and float32 and whatever the padding; and [rows], the
-        number of regions of each row, without padding.
+        A digest of the beginnings of all regions of each row, equal for float16 and float32 and whatever the padding,
+        and empty where all features are zero; and [rows], the number of regions of each row, without padding.
     """
     bits, exponent = (np.uint16, 0x7C00) if dtype.itemsize == 2 else (np.uint32, 0x7F800000)
     magnitude = bits((1 << (8 * dtype.itemsize - 1)) - 1)  # all bits but the sign
@@ -76,24 +76,27 @@ def scan_features(
             if num_regions is not None:
                 valid = np.arange(shape[1]) < num_regions[start : start + len(chunk), None]
                 chunk.reshape(-1, *shape[1:])[~valid] = 0
-            digests += digests_of(chunk[:, :HEAD].view(dtype))
+            digests += _digests(chunk.reshape(-1, *shape[1:])[:, :, :HEAD].view(dtype).reshape(len(chunk), -1))
             np.bitwise_and(chunk, magnitude, out=chunk)
             largest[start : start + len(chunk)] = chunk.max(axis=1)
             padded = np.flatnonzero(chunk[:, -shape[2] :].max(axis=1) == 0)
             if len(padded):
                 regions[start + padded] = valid_regions(chunk[padded].view(dtype).reshape(-1, *shape[1:])).sum(axis=1)
     defects.each(source, "row", np.flatnonzero(largest >= exponent), "not-finite", "NaN or Inf; extract it again")
-    defects.each(source, "row", np.flatnonzero(largest == 0), "zero", "all features are zero; extract it again")
+    empty = largest == 0
+    if num_regions is not None:
+        empty &= num_regions > 0
+    defects.each(source, "row", np.flatnonzero(empty), "zero", "all features are zero; extract it again")
     return digests, regions
 
 
-def digests_of(heads: np.ndarray) -> list[bytes]:
+def _digests(heads: np.ndarray) -> list[bytes]:
     """Returns a digest of each row of [rows, values], equal for float16 and float32; zeros at the end do not count."""
     with np.errstate(over="ignore", invalid="ignore"):
         half = heads.astype(np.float16)
         held = np.isfinite(half).all(axis=1) & (np.abs(half).max(axis=1) > 1e-3)  # float16 holds their values
-    rows = [half[k] if held[k] else heads[k] for k in range(len(heads))]
-    return [hashlib.blake2b(row.tobytes().rstrip(b"\0"), digest_size=16).digest() for row in rows]
+    values = [(half[k] if held[k] else heads[k]).tobytes().rstrip(b"\0") for k in range(len(heads))]
+    return [hashlib.blake2b(x, digest_size=16).digest() if x else b"" for x in values]
 
 
 def with_counts(split: Split, regions: np.ndarray) -> Split:
@@ -183,8 +186,9 @@ def check_split(
     if array is not None:
         assert isinstance(array, np.memmap)
         limits = None
-        if split is not None and split.num_regions is not None and split.rows is None:
-            limits = split.num_regions
+        if split is not None and split.num_regions is not None:  # other rows of an image are equal to its first one
+            limits = np.zeros(len(array), int)
+            limits[split.rows_of(np.arange(split.num_images))] = split.num_regions
         read = file_reader(path, array)
         digests, regions = scan_features(str(path), read, array.shape, array.dtype, defects, limits)
     if captions is not None:

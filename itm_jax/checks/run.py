@@ -69,7 +69,7 @@ def check_splits(config, defects: Defects) -> list[Split]:
         except InputError as e:
             defects.add_error(e)
     usable = [(split, digests) for split, digests in opened if split is not None]
-    if len(usable) > 1:
+    if usable:
         check_together(usable, defects)
     if config.data.source == "precomp":
         root = pathlib.Path(config.data.dir).expanduser()
@@ -152,7 +152,8 @@ def check_run(config, splits: Sequence[Split], workdir: pathlib.Path | None, def
     _, _, like = build_for_evaluation(config, _shapes(config, train, prepared.text))
     if config.init_from:
         other = pathlib.Path(config.init_from).expanduser()
-        _report(defects, check_text_of, prepared.text, other)
+        frozen = not config.model.text.trainable
+        _report(defects, lambda: check_text_of(prepared.text, other, frozen=frozen))
         if not _report(defects, check_width, train, read_data(other), other):
             return
         _report(defects, restore_variables, other, like)  # reads and checks all of it

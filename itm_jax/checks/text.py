@@ -11,9 +11,9 @@ from itm_jax.data.text.text_input import TextInput
 from itm_jax.data.text.tokens import tokenize
 from itm_jax.structs import Split
 
-UNSEEN = 0.2  # the share of regions whose labels the train split lacks above which they are noted
-SHARED = 0.05  # the share of captions that other images have too above which they are noted
-UNKNOWN = 0.05  # the share of unknown word pieces above which they are noted
+UNSEEN = 0.2  # a note is written where the train split lacks the names of more than this share of the labels
+SHARED = 0.05  # a note is written where other images have more than this share of the captions too
+UNKNOWN = 0.05  # a note is written where more than this share of the word pieces is unknown
 
 
 def check_tokens(config, splits: Sequence[Split], text: TextInput, defects: Defects) -> None:
@@ -50,6 +50,7 @@ def note_annotations(config, train: Split, splits: Sequence[Split], defects: Def
                 defects.notes.append(
                     f"{split.name}: {100 * share:.0f}% of the labels are names that {train.name} lacks"
                 )
-        words = [word for edges in split.edges or () for edge in edges for word in edge]
-        if uses_edges(config.model) and words and min(words) > 0:
+        edges = split.edges if uses_edges(config.model) else None
+        least = min((word for caption in edges or () for edge in caption for word in edge), default=0)
+        if least > 0:
             defects.notes.append(f"{split.name}: no dependency edge names word 0; indices of words count from 0")

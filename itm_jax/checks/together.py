@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from itm_jax.data.defects import Defects
+from itm_jax.data.precomp.repeats import FEW_TWICE
 from itm_jax.data.regions import masked_regions
 from itm_jax.structs import Split
 
 SAMPLED = 64  # images of a split whose features are compared with those of other splits
-FEW = 0.01  # the share of images that occur twice up to which they are noted, and not a defect
 SCALE = 4.0  # the largest ratio of the mean absolute values of the features of two splits
 
 
@@ -27,7 +27,7 @@ def check_together(splits: Sequence[tuple[Split, list[bytes]]], defects: Defects
         _check_twice(split, digests, defects)
         for other, other_digests in splits[:k]:
             if split.name != other.name and not _check_leak(split, digests, other, other_digests, defects):
-                _check_captions(split, other, defects)
+                _check_shared_captions(split, other, defects)
     first = splits[0][0]
     size = mean_size(first)
     for split, _ in splits[1:]:
@@ -56,13 +56,13 @@ def mean_size(split: Split) -> float:
 def _check_twice(split: Split, digests: Sequence[bytes], defects: Defects) -> None:
     """Reports images of one split that have the same features; a few, as published data sets have, are noted only."""
     first: dict[bytes, int] = {}
-    pairs = [(first[x], i) for i, x in enumerate(digests) if first.setdefault(x, i) != i]
+    pairs = [(first[x], i) for i, x in enumerate(digests) if x and first.setdefault(x, i) != i]
     if pairs:
         a, b = pairs[0]
         count = f"{len(pairs)} of {split.num_images}"
         what = f"images with the features of an earlier image: {count} (first: {_name(split, b)}, as {_name(split, a)})"
         hint = "a query then has two right images, but finds one; keep one of them"
-        if len(pairs) > FEW * split.num_images:
+        if len(pairs) > FEW_TWICE * split.num_images:
             defects.add(split.source, "twice", f"{what}; {hint}")
         else:
             defects.notes.append(f"{split.name}: {what}")
@@ -73,7 +73,7 @@ def _check_leak(
 ) -> bool:
     """Reports images of one split whose features are in another split too; returns whether there are any."""
     index = {x: i for i, x in enumerate(other_digests)}
-    shared = [i for i, x in enumerate(digests) if x in index]
+    shared = [i for i, x in enumerate(digests) if x and x in index]
     if shared:
         example = f"{_name(split, shared[0])}, there {_name(other, index[digests[shared[0]]])}"
         what = f"{len(shared)} images are in split {other.name} too (first: {example})"
@@ -81,7 +81,7 @@ def _check_leak(
     return bool(shared)
 
 
-def _check_captions(split: Split, other: Split, defects: Defects) -> None:
+def _check_shared_captions(split: Split, other: Split, defects: Defects) -> None:
     """Reports images of one split that have all captions of an image of another split."""
     index = {captions: i for i, captions in enumerate(_captions_of(other))}
     shared = [(i, index[c]) for i, c in enumerate(_captions_of(split)) if len(c) > 1 and c in index]

@@ -97,7 +97,7 @@ def given(argv: Sequence[str]) -> dict[str, str]:
 
 def with_config_of_run(argv: Sequence[str], run: str | None) -> list[str]:
     """The arguments, with the config of the run where --config is missing."""
-    if "config" in given(argv) or not run:
+    if "config" in given(argv) or not run or "://" in run:  # a URL is refused later
         return list(argv)
     return [argv[0], f"--config={CONFIG_OF_RUN}:{run}", *argv[1:]]
 

@@ -100,9 +100,12 @@ def set_field(config: ml_collections.ConfigDict, name: str, value: Any) -> None:
         raise InputError(f"config.{name}={value!r}: {e}") from None
 
 
-def check_evaluable(config: Any, trained: Any) -> None:
-    """Raises InputError where `config` differs from `trained`, the config of a run, in more than the evaluated data."""
-    changed = differences(config, trained)
+def check_evaluable(config: Any, trained: Any, *, places: bool = False) -> None:
+    """Raises InputError where `config` differs from `trained`, the config of a run, in more than the evaluated data.
+
+    `places` is as for `differences`.
+    """
+    changed = differences(config, trained, places=places)
     other = [c for c in changed if not c.startswith("data.") or c.startswith(OF_TRAINING)]
     if other:
         raise InputError(
@@ -111,12 +114,18 @@ def check_evaluable(config: Any, trained: Any) -> None:
         )
 
 
-def differences(mine: ml_collections.ConfigDict, theirs: ml_collections.ConfigDict) -> list[str]:
-    """Returns `field: theirs -> mine` for every field that differs, but for FREE_FIELDS and the values of PLACES."""
-    a, b = _comparable(mine), _comparable(theirs)
+def differences(
+    mine: ml_collections.ConfigDict, theirs: ml_collections.ConfigDict, *, places: bool = False
+) -> list[str]:
+    """Returns `field: theirs -> mine` for every field that differs, but for FREE_FIELDS.
+
+    Of PLACES it compares only whether they are set; with `places` it compares their values too, as for a run of an
+    earlier version, which keeps no fingerprints of its text side.
+    """
+    a, b = (_comparable(config, places=places) for config in (mine, theirs))
     return [f"{k}: {b.get(k)!r} -> {a.get(k)!r}" for k in a if a[k] != b.get(k)]
 
 
-def _comparable(config: Any) -> dict[str, Any]:
-    """Returns the fields that decide a run's numbers; of PLACES, whether they are set."""
-    return {k: bool(v) if k in PLACES else v for k, v in flatten(config).items() if k not in FREE_FIELDS}
+def _comparable(config: Any, *, places: bool) -> dict[str, Any]:
+    fields = {k: v for k, v in flatten(config).items() if k not in FREE_FIELDS}
+    return {k: bool(v) if k in PLACES and not places else v for k, v in fields.items()}

@@ -37,6 +37,8 @@ CHOICES = {
     "loss.same_image": ("mask", "keep"),
 }
 OWN = ("data.source", "model.name")  # fields that may also be MODULE:NAME
+# Fields that are places on this machine; `data.dir` is one too, but where `tfds` reads a bucket.
+LOCAL = ("data.cache_dir", "init_from", "eval.ground_truth", "model.text.pretrained", "model.text.vocab")
 # A value of the type that each field which may be None has otherwise; those that are missing here are strings.
 OPTIONAL = {
     "model.text.dropout": 0.0,
@@ -104,6 +106,9 @@ def _value_problems(config: ml_collections.ConfigDict, known: dict[str, Any], gi
             continue
         if given[name] not in choices and not (given[name] is None and known[name] is None):
             yield f"config.{name}={given[name]!r}: must be one of {', '.join(choices)}"
+    for name in LOCAL if config.data.source == "tfds" else (*LOCAL, "data.dir"):
+        if "://" in (given[name] or ""):
+            yield f"config.{name}={given[name]!r}: a URL; pass a local path (mount a bucket with gcsfuse, say)"
     yield from range_problems(given)
     augment = config.data.augment
     if abs(augment.word_mask + augment.word_random + augment.word_delete - 1) > 1e-6:

@@ -10,21 +10,9 @@ from typing import Any
 import numpy as np
 
 from itm_jax.data.draws import uniform
-from itm_jax.data.elsewhere import RowsElsewhere
+from itm_jax.data.elsewhere import SomeRows
 from itm_jax.errors import InputError
 from itm_jax.structs import Split
-
-
-class FirstRegions(RowsElsewhere):
-    """The first images and the first regions of features that are read by row."""
-
-    def __init__(self, features: Any, images: int, regions: int):
-        super().__init__((images, regions, features.shape[2]), features.dtype)
-        self._features = features
-
-    def read(self, rows: np.ndarray) -> np.ndarray:
-        """Reads rows by their indices."""
-        return self._features[rows][:, : self.shape[1]]
 
 
 def alter(split: Split, data: Any, *, train: bool) -> Split:
@@ -85,7 +73,7 @@ def first_regions(split: Split, regions: int) -> Split:
 def _first(features: Any, images: int, regions: int) -> Any:
     if isinstance(features, np.ndarray):
         return features[:images, :regions]
-    return FirstRegions(features, images, regions)
+    return SomeRows(features, np.arange(images), regions)
 
 
 def permute_labels(split: Split, share: float) -> Split:

@@ -39,3 +39,16 @@ class RowsElsewhere(abc.ABC):
         if copy is False:
             raise ValueError("features that are stored elsewhere are always copied; leave copy=False out")
         return self[:].astype(dtype or self.dtype, copy=False)
+
+
+class SomeRows(RowsElsewhere):
+    """Some rows of an array that is read by row, with their first regions."""
+
+    def __init__(self, array: Any, rows: np.ndarray, regions: int | None = None):
+        """Takes the indices of the rows, in their new order; `regions` None means all regions."""
+        super().__init__((len(rows), regions or array.shape[1], array.shape[2]), array.dtype)
+        self._array, self._rows = array, rows
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """Reads rows by their indices."""
+        return self._array[self._rows[rows]][:, : self.shape[1]]

@@ -21,6 +21,7 @@ from itm_jax.config.validation import model_problems, validate
 from itm_jax.data.labels import label_bank, label_indices, learns_labels
 from itm_jax.data.pipeline import TextSplit, usable_buckets
 from itm_jax.data.splits import read_splits
+from itm_jax.data.text.kept import keeps_text
 from itm_jax.data.text.states import frozen_states
 from itm_jax.data.text.text_input import TextInput, load_text
 from itm_jax.data.text.tokens import tokenize
@@ -69,7 +70,7 @@ def prepare(
     _check_own_model(config)
     text = load_text(config, workdir=workdir, has_checkpoint=has_checkpoint)
     completed = _with_priors_of_run(_with_text_fields(complete(config), text), trained)
-    check_evaluable(completed, trained)
+    check_evaluable(completed, trained, places=workdir is not None and not keeps_text(workdir))
     return Prepared(ml_collections.FrozenConfigDict(completed), text, tuple(read_splits(config, names)))
 
 

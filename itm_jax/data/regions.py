@@ -4,6 +4,7 @@ Files pad images that have fewer regions than others with rows of zeros. Such ro
 regions.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from itm_jax.data.defects import STRICT
 from itm_jax.structs import Split
 
+CHUNK_BYTES = 64 << 20
 FULL_SCAN_BYTES = 2 << 30  # files up to this size are read whole when they are opened, larger ones batch by batch
 
 
@@ -74,9 +76,19 @@ def is_small(features: Any) -> bool:
     return features.nbytes <= FULL_SCAN_BYTES
 
 
-def scan_small(split: Split) -> None:
-    """Raises InputError where the features of a split, in a small file, hold NaN or Inf."""
-    if is_small(split.features):
-        step = max(1, (64 << 20) // split.features[0].nbytes)
-        for start in range(0, split.num_images, step):
-            read_regions(split, np.arange(start, min(start + step, split.num_images)))
+def scan(split: Split) -> None:
+    """Raises InputError where a valid region of a split holds NaN or Inf, or where an image has no region."""
+    for images in chunks_of(split):
+        read_regions(split, images)
+
+
+def region_mask(split: Split) -> Bool[np.ndarray, "i r"]:
+    """Returns which regions of all images of a split are valid; their features are read."""
+    return np.concatenate([masked_regions(split, images)[1] for images in chunks_of(split)])
+
+
+def chunks_of(split: Split) -> Iterator[Int[np.ndarray, " b"]]:
+    """Yields the indices of the images in chunks whose features take about CHUNK_BYTES."""
+    step = max(1, CHUNK_BYTES // split.features[0].nbytes)
+    for start in range(0, split.num_images, step):
+        yield np.arange(start, min(start + step, split.num_images))

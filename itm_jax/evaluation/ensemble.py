@@ -93,8 +93,8 @@ def check_members(runs: Sequence[pathlib.Path], members: Sequence[Member]) -> No
         for other, earlier in zip(runs, members, strict=True):
             if earlier is member:
                 break
-            same = np.array_equal(member.scored.scores, earlier.scored.scores)
-            if same and member.config.seed == earlier.config.seed:
+            same_seed = member.config.seed == earlier.config.seed
+            if same_seed and np.array_equal(member.scored.scores, earlier.scored.scores):
                 raise InputError(f"{path}: a copy of the run {other}; an ensemble counts each run once, leave one out")
         for name in sorted(set(first.trained_on) | set(member.trained_on)):
             a, b = (m.trained_on.get(name, {}).get("id") for m in (first, member))

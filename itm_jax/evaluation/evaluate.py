@@ -7,7 +7,7 @@ from typing import Any
 
 from itm_jax.config.fields import read_json
 from itm_jax.devices import distributed
-from itm_jax.errors import InputError
+from itm_jax.errors import InputError, NotWritableError
 from itm_jax.evaluation.open_run import OpenRun, open_run
 from itm_jax.evaluation.rank import Ranked
 from itm_jax.evaluation.truth import ranks_and_truth
@@ -65,8 +65,9 @@ def evaluate(
         ranked, content = results_of(run)
         path = results_path(out, run.config, run.trained, content)
         if distributed.first():
-            if path.name != results_name(run.config, run.trained):
-                say(f"{out / results_name(run.config, run.trained)}: of other data, and kept; these results go apart")
+            usual = out / results_name(run.config, run.trained)
+            if path != usual:
+                say(f"{usual}: holds results on other data and stays; these results get a file of their own")
             write_ranks(path, ranked.ranks, run.data.split)
             write_whole(path, to_text(content))
     return content, path
@@ -75,13 +76,12 @@ def evaluate(
 @contextlib.contextmanager
 def _writable(workdir: pathlib.Path, out: pathlib.Path) -> Iterator[None]:
     """Locks the directory that results are written to; it is an InputError where it cannot be written."""
-    if out != workdir and (out / "config.json").exists():
+    if out.resolve() != workdir.resolve() and (out / "config.json").exists():
         raise InputError(f"--out={out}: holds a run; give the results a directory of their own")
     try:
         lock = contextlib.ExitStack()
         lock.enter_context(workdir_lock(out))
-    except InputError as e:
-        hint = "; pass --out=DIR, a directory for the results" if "cannot be written" in str(e) else ""
-        raise InputError(f"{e}{hint}") from None
+    except NotWritableError as e:
+        raise InputError(f"{e}; pass --out=DIR, a directory for the results") from None
     with lock:
         yield

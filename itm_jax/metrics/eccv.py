@@ -128,6 +128,11 @@ def read_truth(directory: pathlib.Path, split: Split) -> GroundTruth:
             f"{split.source}: {split.num_images} images and {len(split.captions)} captions; the ground truth of "
             f"{directory} is for {len(captions) // 5} and {len(captions)}; pass --config.data.test_split=testall"
         )
+    if not isinstance(split.captions_per_image, int) or split.lines is not None:
+        raise InputError(
+            f"{split.source}: its captions are not 5 for each image in the order of their file; the ground truth of "
+            f"{directory} names them by this order"
+        )
     numeric_ids = [int(x) for x in split.ids if str(x).isdecimal()]
     expected = (images[::5].tolist(), list(range(split.num_images)))
     if len(numeric_ids) == split.num_images and numeric_ids not in expected:

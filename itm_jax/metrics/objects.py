@@ -1,7 +1,7 @@
 """The number of objects that an image shows, from its labels, for recalls by the number of prominent objects."""
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from itm_jax.modules.boxes import area, intersection
 from itm_jax.structs import Split
@@ -95,13 +95,17 @@ COCO = frozenset(
 )
 
 
-def object_counts(split: Split) -> Int[np.ndarray, " i"] | None:
+def object_counts(split: Split, mask: Bool[np.ndarray, "i r"] | None = None) -> Int[np.ndarray, " i"] | None:
     """Returns the number of objects of each image.
 
     The source may give this number. Otherwise it is counted from the labels: regions with the same name whose boxes
     overlap are one object, and the first of them counts. Where some of the split's names are COCO classes, only those
     count. If a name such as man or woman occurs, the labels come from a larger vocabulary (for example Visual Genome).
     Then all names count.
+
+    Args:
+        split: any split.
+        mask: which regions are valid (`data.regions.region_mask`); None: all.
 
     Returns:
         [i] numbers, or None where the source does not give them and the split has no boxes or labels.
@@ -114,9 +118,7 @@ def object_counts(split: Split) -> Int[np.ndarray, " i"] | None:
     counted = (
         counted if counted.any() and not PEOPLE & set(split.label_names) else np.ones(len(split.label_names), bool)
     )
-    shows = counted[split.labels] & (area(split.boxes) > 0)  # the boxes of padding are empty
-    if split.num_regions is not None:
-        shows &= np.arange(shows.shape[1]) < split.num_regions[:, None]
+    shows = counted[split.labels] if mask is None else counted[split.labels] & mask
     new = np.zeros_like(shows)
     for r in range(shows.shape[1]):  # over regions, all images at once
         again = (split.labels[:, :r] == split.labels[:, r, None]) & new[:, :r]

@@ -55,6 +55,8 @@ def _in_package(name: str) -> pathlib.Path:
 
 def cache_hint(directory: pathlib.Path) -> str:
     """Says what to pass instead of a directory that is a folder of the hub's cache; empty for others."""
+    if directory.name == "snapshots":
+        directory = directory.parent
     snapshots = sorted((directory / "snapshots").glob("*/config.json"), key=lambda p: p.stat().st_mtime)
     if not snapshots:
         return ""

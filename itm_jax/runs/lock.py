@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from itm_jax.errors import InputError
+from itm_jax.errors import InputError, NotWritableError
 
 NAME = ".lock"
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # errors of file systems without locks
@@ -67,7 +67,7 @@ def workdir_lock(workdir: pathlib.Path) -> Iterator[None]:
         left_by = _owner(path) if path.exists() and path.stat().st_size else None
         descriptor = _open_locked(path)
     except OSError as e:
-        raise InputError(f"{workdir}: cannot be written ({e.strerror})") from None
+        raise NotWritableError(f"{workdir}: cannot be written ({e.strerror})") from None
     if descriptor is None:
         raise InputError(f"{workdir}: in use by {_owner(path)}; wait for it, stop it, or take another --workdir")
     try:

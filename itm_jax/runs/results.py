@@ -14,6 +14,7 @@ import numpy as np
 
 import itm_jax
 from itm_jax.config.fields import differences
+from itm_jax.data.regions import region_mask
 from itm_jax.errors import InputError
 from itm_jax.files import write_whole
 from itm_jax.metrics.objects import object_counts
@@ -137,7 +138,8 @@ def write_ranks(results_file: pathlib.Path, ranks: Mapping[str, Ranks], split: S
     """
     arrays = {f"{name}_{side}": getattr(r, side) for name, r in ranks.items() for side in Ranks._fields}
     arrays["captions_per_image"] = np.array(split.captions_per_image)
-    if (objects := object_counts(split)) is not None:
+    counted = split.objects is None and split.boxes is not None and split.labels is not None
+    if (objects := object_counts(split, region_mask(split) if counted else None)) is not None:
         arrays["objects"] = objects
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)

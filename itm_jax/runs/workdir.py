@@ -9,7 +9,7 @@ import numpy as np
 
 from itm_jax import files
 from itm_jax.config.fields import differences, read_json, to_json
-from itm_jax.data.text.kept import read_kept, write_kept
+from itm_jax.data.text.kept import keeps_text, read_kept, write_kept
 from itm_jax.data.text.text_input import TextInput, run_vocabulary, source_of
 from itm_jax.data.text.vocabulary import VOCAB, to_text
 from itm_jax.errors import InputError
@@ -55,7 +55,7 @@ def check_width(split: Split, recorded: Mapping[str, Any], run: pathlib.Path) ->
 def check_workdir(config, workdir: pathlib.Path) -> None:
     """Raises InputError where the workdir belongs to a run with another config."""
     path = workdir / "config.json"
-    changed = differences(config, read_json(path)) if path.exists() else []
+    changed = differences(config, read_json(path), places=not keeps_text(workdir)) if path.exists() else []
     if changed:
         raise InputError(
             f"{workdir}: belongs to a run with another config ({'; '.join(changed[:4])}); take the same config to "
@@ -63,21 +63,23 @@ def check_workdir(config, workdir: pathlib.Path) -> None:
         )
 
 
-def check_text_of(text: TextInput, other: pathlib.Path) -> None:
-    """Raises InputError where the run `other`, whose parameters this run starts from, has another tokenizer.
+def check_text_of(text: TextInput, other: pathlib.Path, *, frozen: bool) -> None:
+    """Raises InputError where the run `other`, whose parameters this run starts from, has another text side.
 
-    A BiGRU run that lacks its vocab.txt is refused too: nothing says which words its embeddings belong to.
+    The tokenizers must be the same, and with a `frozen` encoder the weights too. A BiGRU run that lacks its vocab.txt
+    is refused as well: nothing says which words its embeddings belong to.
     """
     path = other / VOCAB
     theirs = run_vocabulary(other) if text.words else None
     if theirs and theirs != text.words:
         raise InputError(f"{path}: not the vocabulary of this run; set config.model.text.vocab={path} to use it")
     kept = read_kept(other) if text.bert else None
-    if kept and kept.fingerprints["tokenizer"] != text.fingerprints["tokenizer"]:
-        raise InputError(
-            f"{other}: its tokenizer is not that of config.model.text; take the text encoder that it was trained with "
-            f"({kept.source or 'the vocabulary of scenes'})"
-        )
+    for name in ("tokenizer", "weights") if frozen else ("tokenizer",):
+        if kept and kept.fingerprints.get(name) not in (None, text.fingerprints.get(name)):
+            raise InputError(
+                f"{other}: the {name} of its text encoder is not that of config.model.text; take the text encoder that "
+                f"it was trained with ({kept.source or 'the vocabulary of scenes'})"
+            )
 
 
 def write_run_files(

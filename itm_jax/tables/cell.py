@@ -10,7 +10,7 @@ from typing import Any
 
 from itm_jax import files
 from itm_jax.config import default as config_lib
-from itm_jax.config.fields import FREE_FIELDS, PLACES, flatten, read_json
+from itm_jax.config.fields import FREE_FIELDS, flatten, read_json
 from itm_jax.config.model_fields import BERT_ARCHITECTURE
 from itm_jax.errors import InputError
 from itm_jax.runs.results import ranks_path
@@ -99,8 +99,6 @@ def check_config_of(cell: Cell) -> None:
     if cell.config.model.text.pretrained or cell.config.model.text.encoder == "gru":
         filled |= {f"model.text.{name}" for name in BERT_ARCHITECTURE}
     for name, wanted in flatten(cell.config).items():
-        if name in PLACES and wanted and values[name]:  # the run compares what is there
-            continue
         if name not in filled and wanted is not None and values[name] != wanted:
             raise InputError(
                 f"{path}: {name} is {values[name]!r}, the table wants {wanted!r}: another version of the library made "

@@ -60,14 +60,17 @@ def train(config, workdir: str | pathlib.Path, *, check_test: bool = False) -> N
         raise InputError(problem)
     use_cache(config)
     with workdir_lock(workdir) if distributed.first() else contextlib.nullcontext():
-        if distributed.first():
-            _say_where_it_stands(workdir)
-        names = [config.data.train_split, config.data.dev_split] + [config.data.test_split] * check_test
+        names = [config.data.train_split, config.data.dev_split]
+        if check_test:
+            names.append(config.data.test_split)
         prepared = prepare(config, names, workdir=workdir, has_checkpoint=bool(checkpoints.steps_of(workdir)))
         check_truth(prepared.config, prepared.splits)
         check_workdir(prepared.config, workdir)
         recorded, train_and_dev = read_data(workdir), prepared.splits[:2]
+        check_width(train_and_dev[0], recorded, workdir)
         check_data(recorded, {s.name: s for s in train_and_dev}, workdir)
+        if distributed.first():
+            _say_where_it_stands(workdir)
         train_data, dev_data = (prepared.with_text(split) for split in train_and_dev)
         if config.init_from:
             other = pathlib.Path(config.init_from).expanduser()
@@ -90,7 +93,7 @@ def train(config, workdir: str | pathlib.Path, *, check_test: bool = False) -> N
 
 
 def _say_where_it_stands(workdir: pathlib.Path) -> None:
-    """Says at once whether a run is continued, and from where, or finished."""
+    """Says whether a run is continued, and from where, or finished."""
     if not checkpoints.steps_of(workdir):
         return
     try:

@@ -31,7 +31,7 @@ def first_state(run: Run, workdir: pathlib.Path) -> tuple[TrainState, Progress]:
         raise InputError(f"{workdir}: no intact checkpoint is left; run the same command again to start anew")
     elif config.init_from:
         other = pathlib.Path(config.init_from).expanduser()
-        check_text_of(run.text, other)
+        check_text_of(run.text, other, frozen=not config.model.text.trainable)
         state = from_best(run, state, other)
     code = tuple(sorted({*progress.code, code_version()["source"]}))
     total = max(1, round(config.train.epochs * run.steps_per_epoch))

@@ -36,7 +36,7 @@ class StopSignal:
         self.received = number
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            say("saving a checkpoint after this step; press Ctrl-C again to end at once, without it")
+            say("saving a checkpoint soon; press Ctrl-C again to end at once, without it")
 
     def error(self, workdir: pathlib.Path, step: int) -> TerminatedError:
         """Returns the error that ends a run which was saved at a step."""
@@ -50,4 +50,5 @@ class StopSignal:
     def restore(self) -> None:
         """Puts the earlier handlers back."""
         for number, handler in self._old.items():
-            signal.signal(number, handler)
+            if handler is not None:  # None: it was not installed from Python, and cannot be put back
+                signal.signal(number, handler)

@@ -117,12 +117,17 @@ def pictures_of(config, split: Split, directory: pathlib.Path | None, **naming) 
 
 
 def _formatted(pattern: str, name: str) -> str:
-    try:
-        return pattern.format(id=int(name) if name.isdecimal() else name)
-    except (KeyError, IndexError, ValueError) as e:
-        raise InputError(
-            f"--image_name={pattern}: does not fit the id {name} ({e}); write {{id}}, or {{id:012d}} for numbers"
-        ) from None
+    """Returns the file name of an id: the id as it stands, as a number only where the pattern needs one."""
+    values: list[str | int] = [name, int(name)] if name.isdecimal() else [name]
+    for value in values if "{id" in pattern else ():
+        try:
+            return pattern.format(id=value)
+        except (KeyError, IndexError, ValueError, AttributeError, TypeError):
+            pass
+    raise InputError(
+        f"--image_name={pattern}: does not fit the id {name}; write {{id}} for the id, or {{id:012d}} for a number of "
+        "12 digits"
+    )
 
 
 def read_names(path: pathlib.Path) -> dict[str, str]:

@@ -8,13 +8,13 @@ from itm_jax.data.defects import STRICT, Defects
 from itm_jax.data.precomp.single_files import read_lines
 
 # How a line of Flickr's token files begins, NAME.jpg#0 and a tab, and a line of a CSV with an image and a caption.
-IMAGE_FILE = re.compile(r"\S+\.(?:jpe?g|png|gif|bmp|webp)(?:#\d+\s|\s*[\t,|])", re.IGNORECASE)
+IMAGE_FILE = re.compile(r"\S+\.(?:jpe?g|png|gif|bmp|webp)(?:#\d+)?[\s,|;]", re.IGNORECASE)
 # Lines that are more than a caption: how they begin, their kind, and what stands there.
 NO_CAPTIONS = (
     (IMAGE_FILE, "file-name", "the name of an image"),
     (re.compile(r"\S+#\d+\t"), "file-name", "the name of an image"),
     (re.compile(r"\d+,\d+,[^\d\s]"), "table", "the columns of a table"),
-    (re.compile(r"[^\t]*\t"), "table", "the first column of a table"),
+    (re.compile(r"\d+\s*[|;]"), "table", "the first column of a table"),
     (re.compile(r'\{\s*"'), "json", "a JSON object"),
     (re.compile(r"\[\s*['\"]"), "json", "a list of words"),
     (re.compile(r"b['\"]"), "bytes", "the b'...' of Python's bytes"),
@@ -24,7 +24,10 @@ HEADERS = ("caption", "captions", "text", "sentence", "sentences", "raw", "comme
 
 
 def read_captions(path: pathlib.Path, defects: Defects = STRICT) -> list[str] | None:
-    """Reads captions, one per line."""
+    """Reads captions, one per line, without spaces around them; None where the file is not usable.
+
+    Blank captions, and lines that are no captions, are defects; where these are not strict, such lines are in the list.
+    """
     lines = read_lines(path, defects)
     if lines is None:
         return None
@@ -50,6 +53,9 @@ def _check_forms(path: pathlib.Path, captions: Sequence[str], defects: Defects) 
     defects.each(path, "line", empty, "blank", "an empty cell of a table; every line must be a caption")
     if captions[0].lower() in HEADERS:
         defects.add(path, "header", "the header of a table; remove the line", "line 1")
+    tabs = [n for n, caption in enumerate(captions, 1) if n not in seen and "\t" in caption]
+    if 2 * len(tabs) > len(captions):
+        defects.each(path, "line", tabs, "table", "the columns of a table; keep the captions alone, one per line")
     quoted = [n for n, caption in enumerate(captions, 1) if len(caption) > 1 and caption[0] == caption[-1] == '"']
     if 2 * len(quoted) > len(captions):
         defects.each(path, "line", quoted, "quotes", "in the quotation marks of a CSV; keep the text alone")

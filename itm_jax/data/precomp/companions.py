@@ -11,10 +11,11 @@ import numpy as np
 from jaxtyping import Int
 
 from itm_jax.data.defects import Defects
+from itm_jax.data.precomp.pairing import Files
 from itm_jax.data.precomp.single_files import is_there, open_array, read_list
-from itm_jax.data.regions import valid_regions
+from itm_jax.data.regions import CHUNK_BYTES, valid_regions
 
-SMALLEST = 0.1  # the least that the largest coordinate of a file may be, as a fraction of the image
+SMALLEST = 0.1  # where no coordinate of a file reaches this fraction of its image, the sizes of the images are wrong
 BOX_LIMIT = 1.001  # the largest coordinate of a box, as a fraction of the image; a little above 1, for rounding
 
 
@@ -23,22 +24,23 @@ class Companions:
     """Where the companions of a split are, and what they must fit.
 
     Attributes:
-        directory: of the files.
-        split: the name of the split.
+        files: the files of the split that are open already.
         rows: [i] the first row of each image in the file of features.
-        features: [rows, r, f].
         defects: where to report what is wrong.
     """
 
-    directory: pathlib.Path
-    split: str
+    files: Files
     rows: Int[np.ndarray, " i"]
-    features: np.ndarray
     defects: Defects
+
+    @property
+    def features(self) -> np.ndarray:
+        """The features of all rows, [rows, r, f]."""
+        return self.files.features
 
     def path(self, companion: str) -> pathlib.Path:
         """Returns the path of a file of the split, such as `boxes.npy`."""
-        return self.directory / f"{self.split}_{companion}"
+        return self.files.path(companion)
 
     def rows_in(self, length: int) -> np.ndarray | None:
         """Returns the entry of each image in a file with this many entries: one per image, or one per row."""
@@ -97,10 +99,10 @@ def read_boxes(files: Companions, num_regions: np.ndarray | None = None) -> np.n
     if read is None or (has_sizes and (sizes is None or not sizes[1])):
         return None
     boxes, rows = read
-    fractions = sizes is not None and float(np.nanmax(boxes)) <= BOX_LIMIT
+    fractions = sizes is not None and _largest(boxes) <= BOX_LIMIT
     if sizes is not None:
         boxes = boxes / np.concatenate([sizes[0], sizes[0]], axis=1)[:, None, :]
-        largest = float(np.nanmax(boxes))
+        largest = _largest(boxes)
         if fractions or largest < SMALLEST:
             what = "they are fractions already" if fractions else f"none reaches beyond {largest:.2g} of its image"
             defects.add(path, "value", f"{what}; correct or remove {sizes_path.name}, the sizes of images in pixels")
@@ -117,16 +119,22 @@ def read_boxes(files: Companions, num_regions: np.ndarray | None = None) -> np.n
     return boxes
 
 
+def _largest(boxes: np.ndarray) -> float:
+    """Returns the largest finite coordinate; 1 where there is none."""
+    return float(np.max(boxes, initial=-np.inf, where=np.isfinite(boxes))) if np.isfinite(boxes).any() else 1.0
+
+
 def _without_boxes_of_padding(files: Companions, boxes: np.ndarray, num_regions: np.ndarray | None) -> np.ndarray:
     """Returns the boxes, 0 for the padding of images that have an invalid box; padding may have any boxes."""
     invalid = ~((boxes >= 0) & (boxes <= BOX_LIMIT)).all(axis=-1)
     invalid |= (boxes[..., 2] < boxes[..., 0]) | (boxes[..., 3] < boxes[..., 1])
-    images = np.flatnonzero(invalid.any(axis=1))
+    images = np.flatnonzero(invalid.any(axis=1) & ~invalid[:, 0])  # the first region is never padding
     if not len(images):
         return boxes
-    valid = valid_regions(files.features[files.rows[images]], None if num_regions is None else num_regions[images])
     boxes = boxes.copy()
-    boxes[images] = np.where(valid[..., None], boxes[images], 0)
+    for some in np.array_split(images, -(-len(images) * files.features[0].nbytes // CHUNK_BYTES)):
+        valid = valid_regions(files.features[files.rows[some]], None if num_regions is None else num_regions[some])
+        boxes[some] = np.where(valid[..., None], boxes[some], 0)
     return boxes
 
 

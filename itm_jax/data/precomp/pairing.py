@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Int
 
 from itm_jax.data.defects import Defects
-from itm_jax.data.precomp.repeats import constant_size, runs, runs_of_rows, unequal_images
-from itm_jax.data.precomp.single_files import read_lines
+from itm_jax.data.precomp.repeats import FEW_TWICE, constant_size, equal_neighbours, runs, runs_of_rows, unequal_images
+from itm_jax.data.precomp.single_files import is_there, read_lines
 from itm_jax.data.regions import check_finite
 
 ROW_IDS = "image_ids.txt"
@@ -44,18 +44,18 @@ class Files:
         directory: of the files.
         split: the name of the split.
         features: [rows, r, f].
-        captions: the number of captions.
+        num_captions: the number of captions.
         ids: the lines of `{split}_ids.txt`; None without this file.
     """
 
     directory: pathlib.Path
     split: str
     features: np.ndarray
-    captions: int
+    num_captions: int
     ids: Sequence[str] | None
 
     @property
-    def rows(self) -> int:
+    def num_rows(self) -> int:
         """The number of rows of the features."""
         return len(self.features)
 
@@ -80,45 +80,62 @@ def pair_by_order(files: Files, defects: Defects) -> Pairing | None:
     groups: np.ndarray | None = None  # the first line of each image, where ids have a line per row or per caption
     if ids is not None and not check_blank(files.path("ids.txt"), ids, defects):
         ids = None
-    if ids is not None and len(ids) in (files.rows, files.captions):
+    if ids is not None and len(ids) in (files.num_rows, files.num_captions):
         names = np.array(ids)
         groups = runs(names[1:] == names[:-1])
         if not _check_together(files, ids, groups, defects):
             return None
-    per_row = groups is not None and ids is not None and len(ids) == files.rows
-    starts = _images_by_ids(files, groups, defects) if per_row else images_by_content(files, defects)
+    per_row = groups is not None and ids is not None and len(ids) == files.num_rows
+    starts = _images_by_row_ids(files, groups, defects) if per_row else images_by_content(files, defects)
     if starts is None:
         return None
     images = len(starts)
-    counts: int | np.ndarray = files.captions // images
-    if groups is not None and ids is not None and len(ids) == files.captions:
+    counts: int | np.ndarray = files.num_captions // images
+    if groups is not None and ids is not None and len(ids) == files.num_captions:
         if len(groups) != images:
             what = f"names {len(groups)} images, but {files.path('ims.npy').name} holds {images}"
             defects.add(files.path("ids.txt"), "count", f"{what}; the line of a caption must be the id of its image")
             return None
-        counts = counts_of(sizes_of(groups, files.captions))
-    elif files.captions % images or files.captions < images:
-        what = f"{files.captions} captions for {images} images in {files.path('ims.npy').name}, no multiple"
+        counts = counts_of(sizes_of(groups, files.num_captions))
+    elif files.num_captions % images or files.num_captions < images:
+        name = files.path("ims.npy").name
+        what = f"{files.num_captions} captions for {images} images in {name} cannot be shared equally"
         hint = f"{files.path('ids.txt').name} with a line per caption can say how many captions each image has"
         defects.add(files.path("caps.txt"), "count", f"{what}; {hint}")
         return None
-    image_ids = _names(files, ids, groups, images, defects)
-    _check_row_ids(files, image_ids if ids is not None else None, starts, defects)
-    return Pairing(image_ids, starts, counts)
+    image_ids = _check_row_ids(files, _names(files, ids, groups, images, defects), starts, defects)
+    return Pairing(list(image_ids), starts, counts)
 
 
-def _check_row_ids(files: Files, names: Sequence[str] | None, starts: np.ndarray, defects: Defects) -> None:
-    """Reports a file with the id of each row that contradicts the order of the images."""
+def read_row_ids(files: Files, defects: Defects) -> list[str] | None:
+    """Reads `{split}_image_ids.txt`, the id of each row; None without this file, or where it is not usable."""
     path = files.path(ROW_IDS)
-    lines = read_lines(path, defects) if path.exists() else None
-    if lines is None or names is None:
-        return
-    if len(lines) != files.rows:
-        defects.add(path, "count", f"{len(lines)} lines for {files.rows} rows in {files.path('ims.npy').name}")
-        return
-    wrong = [int(row) + 1 for row, name in zip(starts, names, strict=True) if lines[row].strip() != name]
+    lines = read_lines(path, defects) if is_there(path, defects) else None
+    if lines is None:
+        return None
+    row_ids = [line.strip() for line in lines]
+    if not check_blank(path, row_ids, defects):
+        return None
+    if len(row_ids) != files.num_rows:
+        defects.add(path, "count", f"{len(row_ids)} lines for {files.num_rows} rows in {files.path('ims.npy').name}")
+        return None
+    return row_ids
+
+
+def _check_row_ids(files: Files, names: Sequence[str], starts: np.ndarray, defects: Defects) -> Sequence[str]:
+    """Returns the ids of the images; reports rows whose id in `{split}_image_ids.txt` is another one."""
+    row_ids = read_row_ids(files, defects)
+    if row_ids is None:
+        return names
+    if files.ids is None:
+        names = [row_ids[row] for row in starts]
+    of_rows = np.repeat(np.array(names), sizes_of(starts, files.num_rows))
+    wrong = np.flatnonzero(of_rows != np.array(row_ids)) + 1
     hint = "config.data.pairing=ids puts the captions in the order of the rows, where ids have a line per caption"
-    defects.each(path, "line", wrong, "differs", f"not the id that {files.path('ids.txt').name} has there; {hint}")
+    defects.each(
+        files.path(ROW_IDS), "line", wrong, "differs", f"an id of another image than the files' order says; {hint}"
+    )
+    return names
 
 
 def _names(
@@ -131,17 +148,17 @@ def _names(
     if groups is not None:
         return [ids[start] for start in groups]
     if len(ids) != images:
-        what = f"{len(ids)} ids for {images} images ({files.rows} rows in {files.path('ims.npy').name})"
+        what = f"{len(ids)} ids for {images} images ({files.num_rows} rows in {files.path('ims.npy').name})"
         defects.add(files.path("ids.txt"), "count", f"{what}; there must be one id per image, row or caption")
         return numbers
     _check_together(files, ids, np.arange(images), defects)
     return list(ids)
 
 
-def _images_by_ids(files: Files, groups: np.ndarray | None, defects: Defects) -> np.ndarray | None:
+def _images_by_row_ids(files: Files, groups: np.ndarray | None, defects: Defects) -> np.ndarray | None:
     """Returns the first row of each image where the file of ids has a line for each row."""
     assert groups is not None
-    path, sizes = files.path("ims.npy"), sizes_of(groups, files.rows)
+    path, sizes = files.path("ims.npy"), sizes_of(groups, files.num_rows)
     different = unequal_images(files.features, groups, np.repeat(np.arange(len(groups)), sizes))
     if len(different):
         first, size = int(groups[different[0]]), int(sizes[different[0]])
@@ -149,28 +166,29 @@ def _images_by_ids(files: Files, groups: np.ndarray | None, defects: Defects) ->
             check_finite(files.features[first : first + size], np.arange(first, first + size), str(path))
         what = f"they have one id but different features ({len(different)} such groups)"
         defects.add(path, "repeats", what, f"rows {first}..{first + size - 1}")
-    if len(groups) == files.rows > 1:
-        k = constant_size(runs_of_rows(files.features), files.rows)
-        if k and k > 1:
-            what = f"they are equal, and so are every {k} rows, but {files.path('ids.txt').name} names {k} images there"
-            hint = "give the rows of one image one id, or remove the file"
-            defects.add(path, "repeats", f"{what}; {hint}", f"rows 0..{k - 1}")
-            return None
+    equal = equal_neighbours(files.features, groups)
+    # Rows that are repeated have one id; one image that a data set has twice may have two.
+    if len(equal) > (0 if sizes.max() > 1 else max(1, FEW_TWICE * len(groups))):
+        first, second = groups[equal[0]], groups[equal[0] + 1]
+        what = f"they are equal, but have different ids in {files.path('ids.txt').name} ({len(equal)} such neighbours)"
+        hint = "give the rows of one image one id, or remove the file"
+        defects.add(path, "repeats", f"{what}; {hint}", f"rows {first} and {second}")
+        return None
     return groups
 
 
 def images_by_content(files: Files, defects: Defects) -> np.ndarray | None:
     """Returns the first row of each image where only equal neighbours can tell: every k rows are one image."""
     path, starts = files.path("ims.npy"), runs_of_rows(files.features)
-    if len(starts) == 1 < files.rows:
+    if len(starts) == 1 < files.num_rows:
         defects.add(path, "repeats", "all rows are equal; extract the features again")
         return None
-    if constant_size(starts, files.rows):
+    if constant_size(starts, files.num_rows):
         return starts
-    sizes = sizes_of(starts, files.rows)
+    sizes = sizes_of(starts, files.num_rows)
     group = int(np.argmax(sizes > 1))
     first, size = int(starts[group]), int(sizes[group])
-    what = f"they are equal, but not every {size} rows are ({int((sizes > 1).sum())} such groups)"
+    what = f"they are equal, but other groups of equal rows have other sizes ({int((sizes > 1).sum())} such groups)"
     hint = f"{files.path('ids.txt').name} with a line per row can say which rows are one image"
     defects.add(path, "repeats", f"{what}; {hint}", f"rows {first}..{first + size - 1}")
     return None
@@ -192,7 +210,7 @@ def _check_together(files: Files, ids: Sequence[str], groups: np.ndarray, defect
     name = ids[again[0]]
     what = f"an id that an earlier line has too (line {again[0] + 1}: {name}, as line {first[name] + 1})"
     hint = "every image needs an id of its own, and its lines must stand together"
-    if len(ids) == files.captions:
+    if len(ids) == files.num_captions:
         hint += "; config.data.pairing=ids puts the captions of one id together"
     defects.each(files.path("ids.txt"), "line", [start + 1 for start in again], "duplicate", f"{what}; {hint}")
     return False

@@ -17,9 +17,9 @@ from itm_jax.data.precomp.pairing import (
     counts_of,
     images_by_content,
     pair_by_order,
+    read_row_ids,
 )
 from itm_jax.data.precomp.repeats import unequal_images
-from itm_jax.data.precomp.single_files import read_lines
 
 
 def pair_by_ids(files: Files, defects: Defects) -> Pairing | None:
@@ -33,14 +33,14 @@ def pair_by_ids(files: Files, defects: Defects) -> Pairing | None:
     if ids is None:
         defects.add(path, "count", "no such file; config.data.pairing=ids needs a line with the image's id per caption")
         return None
-    if len(ids) != files.captions:  # a line per image or row: it says nothing of captions, which are in their order
+    if len(ids) != files.num_captions:  # a line per image or row: it says nothing of captions, which are in their order
         return pair_by_order(files, defects)
     if not check_blank(path, ids, defects):
         return None
-    found = _images(files, ids, defects)
-    if found is None:
+    images = _images(files, ids, defects)
+    if images is None:
         return None
-    names, rows = found
+    names, rows = images
     number = {name: k for k, name in enumerate(names)}
     unknown = [n for n, name in enumerate(ids, 1) if name not in number]
     defects.each(path, "line", unknown, "unknown", f"an id that {files.path(ROW_IDS).name} does not have")
@@ -59,15 +59,20 @@ def pair_by_ids(files: Files, defects: Defects) -> Pairing | None:
 def _images(files: Files, ids: Sequence[str], defects: Defects) -> tuple[list[str], np.ndarray] | None:
     """Returns the name and the first row of each image."""
     if files.path(ROW_IDS).exists():
-        return _images_of_file(files, defects)
+        row_ids = read_row_ids(files, defects)
+        if row_ids is None:
+            return None
+        names = list(dict.fromkeys(row_ids))
+        return names, _rows_by_ids(files, row_ids, names, defects)
     names = list(dict.fromkeys(ids))
-    if files.rows == files.captions:
+    if files.num_rows == files.num_captions:
         return names, _rows_by_ids(files, ids, names, defects)
     rows = images_by_content(files, defects)
     if rows is None:
         return None
     grouped = 1 + sum(a != b for a, b in itertools.pairwise(ids)) == len(names)
-    repeated = len(set(ids[: len(names)])) == len(names)  # the first captions of all images, then the second ones, ...
+    # The first captions of all images, then the second ones, and so on.
+    repeated = list(ids) == names * (len(ids) // len(names))
     if len(names) != len(rows):
         what = f"names {len(names)} images, but {files.path('ims.npy').name} holds {len(rows)}"
     elif not grouped and not repeated:
@@ -77,22 +82,6 @@ def _images(files: Files, ids: Sequence[str], defects: Defects) -> tuple[list[st
     hint = f"{files.path(ROW_IDS).name} with the id of each row can say it"
     defects.add(files.path("ids.txt"), "count", f"{what}; {hint}")
     return None
-
-
-def _images_of_file(files: Files, defects: Defects) -> tuple[list[str], np.ndarray] | None:
-    """Returns the name and the row of each image as `{split}_image_ids.txt` says them."""
-    path = files.path(ROW_IDS)
-    lines = read_lines(path, defects)
-    if lines is None:
-        return None
-    row_ids = [line.strip() for line in lines]
-    if not check_blank(path, row_ids, defects):
-        return None
-    if len(row_ids) != files.rows:
-        defects.add(path, "count", f"{len(row_ids)} lines for {files.rows} rows in {files.path('ims.npy').name}")
-        return None
-    names = list(dict.fromkeys(row_ids))
-    return names, _rows_by_ids(files, row_ids, names, defects)
 
 
 def _rows_by_ids(files: Files, row_ids: Sequence[str], names: Sequence[str], defects: Defects) -> np.ndarray:

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from itm_jax.data.defects import STRICT, Defects
-from itm_jax.data.elsewhere import RowsElsewhere
+from itm_jax.data.elsewhere import SomeRows
 from itm_jax.data.precomp.captions import read_captions
 from itm_jax.data.precomp.companions import Companions, read_boxes, read_edges, read_labels, read_num_regions
 from itm_jax.data.precomp.pairing import Files, pair_by_order
 from itm_jax.data.precomp.pairing_by_ids import pair_by_ids
+from itm_jax.data.precomp.repeats import FEW_TWICE, twins
 from itm_jax.data.precomp.single_files import is_there, open_features, read_lines, require
-from itm_jax.data.regions import scan_small
+from itm_jax.data.regions import is_small, scan
 from itm_jax.errors import InputError
 from itm_jax.structs import Split
 
@@ -35,6 +36,8 @@ OTHER_FORMS = {
     "*.jpg": "images, without features",
     "*.png": "images, without features",
 }
+
+PAIRINGS = {"order": pair_by_order, "ids": pair_by_ids}  # the values of `data.pairing`
 
 
 def splits_in(root: pathlib.Path) -> list[str]:
@@ -61,18 +64,6 @@ def _other_forms(root: pathlib.Path) -> str:
         if path is not None:
             return f"; {path.name} found there: {what}; docs/data.md (Other forms) shows how to write ours"
     return ""
-
-
-class SomeRows(RowsElsewhere):
-    """Some rows of an array that is read by row."""
-
-    def __init__(self, array: np.ndarray, rows: np.ndarray):
-        super().__init__((len(rows), *array.shape[1:]), array.dtype)
-        self._array, self._rows = array, rows
-
-    def read(self, rows: np.ndarray) -> np.ndarray:
-        """Reads rows by their indices."""
-        return self._array[self._rows[rows]]
 
 
 def _rows_of_images(features: np.ndarray, rows: np.ndarray) -> Any:
@@ -107,12 +98,14 @@ def read_split(directory: str, split: str, defects: Defects = STRICT, *, pairing
         return None
     ids = None if ids is None else [line.strip() for line in ids]
     files = Files(root, split, features, len(captions), ids)
-    paired = {"order": pair_by_order, "ids": pair_by_ids}[pairing](files, defects)
+    if pairing not in PAIRINGS:
+        raise InputError(f"config.data.pairing={pairing!r}: must be one of {', '.join(PAIRINGS)}")
+    paired = PAIRINGS[pairing](files, defects)
     if paired is None:
         return None
     rows, order = paired.rows, paired.order
     in_order = lambda items: items if order is None else [items[c] for c in order]  # noqa: E731
-    companions = Companions(root, split, rows, features, defects)
+    companions = Companions(files, rows, defects)
     num_regions = read_num_regions(companions)
     labels, label_names = read_labels(companions, num_regions)
     edges = read_edges(companions, captions)
@@ -131,6 +124,19 @@ def read_split(directory: str, split: str, defects: Defects = STRICT, *, pairing
         rows=None if len(rows) == len(features) else rows,
         lines=None if order is None else order + 1,
     )
-    if defects.strict:
-        scan_small(out)
+    if defects.strict and is_small(features):
+        scan(out)
+        _check_twins(out)
     return out
+
+
+def _check_twins(split: Split) -> None:
+    """Raises InputError where more than a few images have the features of another one."""
+    pairs = twins(split.features)
+    if len(pairs) > max(1, FEW_TWICE * split.num_images):
+        first, later = (int(split.rows_of(np.array([image]))[0]) for image in pairs[0])
+        raise InputError(
+            f"{split.source}: rows {first} and {later}: they are equal, but count as two images ({len(pairs)} of "
+            f"{split.num_images} images have the features of an earlier one); if rows are repeated, "
+            "config.data.pairing=ids puts the rows and captions of one id together"
+        )

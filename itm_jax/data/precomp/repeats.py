@@ -1,5 +1,8 @@
 """Finds rows of a file of features that repeat one image: SCAN's dev and test files have each image 5 times."""
 
+import hashlib
+from typing import Any
+
 import numpy as np
 from jaxtyping import Bool, Int
 
@@ -7,6 +10,7 @@ from itm_jax.data.regions import is_small
 
 HEAD_BYTES = 4096  # bytes at the beginning of a row that are compared first
 CHUNK_BYTES = 64 << 20
+FEW_TWICE = 0.01  # the share of images that a data set may have twice; published ones have a few
 SAMPLED = 256  # pairs of rows that are compared in a larger file
 
 
@@ -43,8 +47,9 @@ def runs(equal: Bool[np.ndarray, " n"]) -> Int[np.ndarray, " g"]:
 def runs_of_rows(features: np.ndarray) -> Int[np.ndarray, " g"]:
     """Returns the first row of each run of equal neighbouring rows of [rows, r, f].
 
-    Of a large file some neighbours are compared first. Where none of them are equal, no others are
-    compared; else the beginnings of all rows are, and some rows as a whole.
+    Of a large file some neighbours are compared first. If none of them are equal, no others are compared: a few
+    repeats between them are then not seen. Otherwise the beginnings of all neighbours are compared. A sample of the
+    equal ones is then compared in full; if one of them differs, all are.
     """
     pairs = np.arange(len(features) - 1)
     if is_small(features):
@@ -63,6 +68,32 @@ def constant_size(starts: Int[np.ndarray, " g"], rows: int) -> int | None:
     """Returns the length of the runs with these starts; None where they have different lengths."""
     sizes = np.unique(np.diff(np.append(starts, rows)))
     return int(sizes[0]) if len(sizes) == 1 else None
+
+
+def equal_neighbours(features: np.ndarray, rows: Int[np.ndarray, " i"]) -> Int[np.ndarray, " k"]:
+    """Returns the places k in `rows` where the rows k and k + 1 of [rows, r, f] are equal and finite.
+
+    Of a large file only some neighbours are compared.
+    """
+    places = np.arange(len(rows) - 1)
+    if not is_small(features) and len(places):
+        places = spread(places)
+    equal = places[equal_rows(features, rows[places], rows[places + 1])]
+    return np.array([k for k in equal if np.isfinite(features[rows[k]]).all()], int)
+
+
+def twins(features: Any) -> list[tuple[int, int]]:
+    """Returns (earlier, later) for every row of [rows, r, f] that is equal to an earlier one, near it or not."""
+    first: dict[bytes, int] = {}
+    pairs: list[tuple[int, int]] = []
+    step = max(1, CHUNK_BYTES // features[0].nbytes)
+    for start in range(0, len(features), step):
+        chunk = np.ascontiguousarray(features[start : start + step])
+        for row, values in enumerate(chunk, start):
+            digest = hashlib.blake2b(values, digest_size=16).digest()
+            if first.setdefault(digest, row) != row:
+                pairs.append((first[digest], row))
+    return pairs
 
 
 def spread(values: np.ndarray) -> np.ndarray:

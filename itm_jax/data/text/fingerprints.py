@@ -17,14 +17,20 @@ PROBES = (
 )
 
 
+def without_limits(tokenizer: Tokenizer) -> Tokenizer:
+    """Returns a copy of a tokenizer that neither cuts nor pads."""
+    plain = Tokenizer.from_str(tokenizer.to_str())
+    plain.no_truncation()
+    plain.no_padding()
+    return plain
+
+
 def of_tokenizer(tokenizer: Tokenizer) -> str:
     """Returns a fingerprint of a tokenizer: its vocabulary, and what it makes of some texts.
 
     It is the same in every version of `tokenizers` that makes the same word pieces.
     """
-    plain = Tokenizer.from_str(tokenizer.to_str())
-    plain.no_truncation()
-    plain.no_padding()
+    plain = without_limits(tokenizer)
     vocabulary = sorted(plain.get_vocab().items(), key=lambda item: (item[1], item[0]))
     pieces = [encoding.ids for encoding in plain.encode_batch([text.split() for text in PROBES], is_pretokenized=True)]
     return hashlib.sha256(json.dumps([vocabulary, pieces]).encode()).hexdigest()[:32]

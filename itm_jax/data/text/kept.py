@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
+from itm_jax.data.text.fingerprints import without_limits
 from itm_jax.errors import InputError
 from itm_jax.files import read_json, write_whole
 from itm_jax.modules.bert import BertConfig
@@ -46,6 +47,11 @@ class Kept:
     labels: Mapping[str, np.ndarray]
 
 
+def keeps_text(workdir: pathlib.Path) -> bool:
+    """Returns whether the workdir has a text side; runs of earlier versions have none."""
+    return (workdir / FOLDER / RECORD).exists()
+
+
 def read_kept(workdir: pathlib.Path) -> Kept | None:
     """Returns the text side that the run in `workdir` keeps; None where no run has begun, or it keeps none.
 
@@ -53,7 +59,7 @@ def read_kept(workdir: pathlib.Path) -> Kept | None:
         InputError: a file is missing or damaged.
     """
     folder = workdir / FOLDER
-    if not (workdir / "config.json").exists() or not (folder / RECORD).exists():
+    if not (workdir / "config.json").exists() or not keeps_text(workdir):
         return None
     record = read_json(folder / RECORD, "copy the workdir again")
     try:
@@ -96,7 +102,7 @@ def write_kept(
     folder = workdir / FOLDER
     folder.mkdir(exist_ok=True)
     if bert is not None:
-        write_whole(folder / TOKENIZER, _plain(tokenizer).to_str())
+        write_whole(folder / TOKENIZER, without_limits(tokenizer).to_str())
     if labels:
         buffer = io.BytesIO()
         np.savez(buffer, names=np.array(list(labels)), encodings=np.stack(list(labels.values())))
@@ -107,11 +113,3 @@ def write_kept(
         "bert": None if bert is None else dataclasses.asdict(bert),
     }
     write_whole(folder / RECORD, json.dumps(record, indent=2) + "\n")
-
-
-def _plain(tokenizer: Tokenizer) -> Tokenizer:
-    """Returns a copy of a tokenizer that neither cuts nor pads."""
-    plain = Tokenizer.from_str(tokenizer.to_str())
-    plain.no_truncation()
-    plain.no_padding()
-    return plain

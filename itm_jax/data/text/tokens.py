@@ -17,7 +17,8 @@ class TokenTable:
 
     Attributes:
         ids: word pieces.
-        word_ids: the word of each piece, an index in its caption; -1 for [CLS] and [SEP].
+        word_ids: the word of each piece, numbered within its caption (`tokenize` says what a word is); -1 for [CLS] and
+            [SEP].
         offsets: [t + 1].
         edges: the dependency edges of each caption, [t k 2], -1 after the last one; None where they are not needed.
         cut: the number of captions that were longer than the tokenizer's limit, and were cut.
@@ -74,6 +75,8 @@ def tokenize(
 
 def _by_piece(word: np.ndarray, caption: Sequence[str], scripts: Sequence[re.Pattern[str]]) -> np.ndarray:
     """Returns the word of each piece, where every piece of a word in one of `scripts` is a word."""
+    if not caption:
+        return word
     apart = np.array([any(script.search(w) for script in scripts) for w in caption], bool)
     is_word = word >= 0
     begins = is_word & ((np.diff(word, prepend=-2) != 0) | apart[np.maximum(word, 0)])
