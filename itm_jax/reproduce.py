@@ -12,6 +12,7 @@ field that is set as --config.FIELD=VALUE holds for all rows. On several machine
 import pathlib
 import re
 import sys
+from collections.abc import Mapping
 
 from absl import flags
 from ml_collections import config_flags
@@ -20,6 +21,7 @@ from itm_jax.cli import commands
 from itm_jax.config import default
 from itm_jax.errors import DivergedError, InputError
 
+SHOWN = 3  # problems of runs, and names of the runs that have them, that the last line names
 COST_REPEATS = 20  # timed repetitions for a table of costs
 DEFAULT = pathlib.Path(default.__file__)
 FLAGS = flags.FlagValues()
@@ -53,6 +55,7 @@ def main() -> None:
         )
     table_file, workdir = _required(_TABLE, "FILE"), _required(_WORKDIR, "DIR").resolve()
     from itm_jax.tables.board import plan_lines
+    from itm_jax.tables.inputs import check_inputs
     from itm_jax.tables.plan import check_finished, check_objects, make_plan
     from itm_jax.tables.runner import of_shard, run_cells
     from itm_jax.tables.table import evaluated_on, load_table
@@ -69,6 +72,7 @@ def main() -> None:
         print("\n".join(cell.command for cell in cells))
         return
     check_finished(cells)
+    check_inputs(of_shard(cells, *shard))
     if table.kind == "objects":
         check_objects(cells[0].config)
     if _DRY_RUN.value:
@@ -86,8 +90,22 @@ def main() -> None:
         f"written: {', '.join(str(f) for f in files)}" if files else "nothing is finished yet, so nothing is rendered"
     )
     if failed:
-        only_diverged = all(": diverged: " in line for line in failed)
-        raise (DivergedError if only_diverged else InputError)(f"{len(failed)} runs failed: {'; '.join(failed)}")
+        only_diverged = all(problem.startswith("diverged: ") for problem in failed.values())
+        raise (DivergedError if only_diverged else InputError)(failures(failed))
+
+
+def failures(failed: Mapping[str, str]) -> str:
+    """Says in one line which runs failed, and why; a problem that several have is said once."""
+    names: dict[str, list[str]] = {}
+    for name, problem in failed.items():
+        names.setdefault(problem, []).append(name)
+    parts = []
+    for problem, those in list(names.items())[:SHOWN]:
+        more = f" and {len(those) - SHOWN} more" if len(those) > SHOWN else ""
+        parts.append(f"{'; '.join(those[:SHOWN])}{more}: {problem}")
+    rest = f"; and {len(names) - SHOWN} other problems" if len(names) > SHOWN else ""
+    count = f"{len(failed)} run{'s' * (len(failed) > 1)} failed"
+    return f"{count}: {'; '.join(parts)}{rest}; the logs are in logs/ of the workdir"
 
 
 def _required(flag: flags.FlagHolder, kind: str) -> pathlib.Path:
@@ -104,7 +122,7 @@ def make_costs(table, dataset: str, cells, workdir: pathlib.Path) -> None:
 
     if _COMMANDS.value or _JOBS.value > 1 or _SHARD.value != "0/1":
         raise InputError(f"{table.name}: one run measures all rows; leave --commands, --jobs and --shard out")
-    path = figures_path(table, dataset, workdir)
+    path = figures_path(table, dataset, cells, workdir)
     finished = is_measured(cells, path)
     if _DRY_RUN.value:
         print(f"{'finished' if finished else 'missing '}  {len(cells)} models in one run, some minutes: {path}")
@@ -112,7 +130,7 @@ def make_costs(table, dataset: str, cells, workdir: pathlib.Path) -> None:
     if not finished:
         print(f"measuring {len(cells)} models in one run", file=sys.stderr, flush=True)
         measure(cells, path, repeats=COST_REPEATS)
-    files = write_costs(table, dataset, path)
+    files = write_costs(table, dataset, cells, path)
     print(files[0].read_text(encoding="utf-8"))
     print(f"written: {', '.join(map(str, files))}")
 

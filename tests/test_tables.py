@@ -22,9 +22,10 @@ from itm_jax.config.fields import to_json
 from itm_jax.data.prepare import with_priors
 from itm_jax.errors import InputError, TerminatedError
 from itm_jax.metrics.retrieval import Ranks, protocol_metrics
+from itm_jax.reproduce import failures
 from itm_jax.runs.results import read_ranks, write_ranks
 from itm_jax.structs import Split
-from itm_jax.tables import board, collect, content, cost, plan, process, render, runner, write
+from itm_jax.tables import board, changes, collect, content, cost, inputs, plan, process, render, runner, write
 from itm_jax.tables.published import IMAGES, published, published_beside, read_published
 from itm_jax.tables.table import evaluated_on, load_table
 
@@ -330,6 +331,72 @@ def test_published_numbers_stand_beside_the_data_that_they_are_of_alone(table, t
         assert "ublished" not in files[0].read_text()
 
 
+def test_what_the_command_line_changes_is_said(table, tmp_path):
+    """In captions, notes, JSON and file names: a short run must not look like the table, nor overwrite it."""
+    given = {"train.epochs": 1.0, "data.scenes.train": 32, "eval.tile": 7}
+    whole, short = plan_of(table, tmp_path, seeds=(0,)), plan_of(table, tmp_path, seeds=(0,), given=given)
+    for cell in (whole[0], short[0]):
+        finish(cell, [0, 0], [0] * 10)
+    usual = {f.suffix: f for f in write.write_table(table, whole, tmp_path)}
+    files = {f.suffix: f for f in write.write_table(table, short, tmp_path)}
+    assert [f.name for f in (usual[".md"], files[".md"])] == [
+        "small-scenes.md",
+        "small-scenes-scenes.train32-epochs1.md",
+    ]
+    caption = "A & B: scenes, with data.scenes.train=32, train.epochs=1, full"
+    assert f"**{caption}**" in files[".md"].read_text()
+    note = (
+        "Not the table as its file defines it: data.scenes.train=32 in place of 16; train.epochs=1 in place of 2. "
+        "The runs are shorter than the table's own: less of train.epochs."
+    )
+    assert f"- {note}\n" in files[".md"].read_text()
+    assert "A \\& B: scenes, with data.scenes.train=32" in files[".tex"].read_text()
+    said = json.loads(files[".json"].read_text())["changed"]
+    assert said["train.epochs"] == {"usual": [2.0], "given": 1.0}
+    assert "with" not in usual[".md"].read_text().splitlines()[0]
+    assert json.loads(usual[".json"].read_text())["changed"] == {}
+    same = plan_of(table, tmp_path, seeds=(0,), given={"train.epochs": 2.0})  # as the table has it
+    assert changes.changes_of(same) == {}
+    long = changes.suffix({f"model.text.field{n}": ([0], n) for n in range(9)})
+    assert len(long) == 9
+
+
+def test_default_tables_need_no_download():
+    """On `scenes` no row has a pretrained text encoder, so that every table can be made without network."""
+    for file in TABLES:
+        table = load_table(file)
+        cells = plan.make_plan(table, next(iter(table.bases)), (0,), {}, Path("nowhere"))
+        assert {(c.config.data.source, c.config.model.text.pretrained or None) for c in cells} == {("scenes", None)}
+
+
+def test_data_and_text_encoder_are_looked_at_once_before_the_first_run(tmp_path, monkeypatch):
+    table, asked = load_table(Path("cpfean_main")), []
+    with pytest.raises(InputError, match=r"no such directory.* \('VSE\+\+ \(mean\)' and 7 other rows need it\)"):
+        inputs.check_inputs(plan.make_plan(table, "f8k", (0,), {"data.dir": str(tmp_path / "none")}, tmp_path))
+
+    def refuse(self, name, timeout):
+        asked.append(name)
+        raise OSError("no network " + "x" * 900)
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", refuse)
+    cells = plan.make_plan(table, "f30k", (0,), {"data.dir": str(tmp_path)}, tmp_path)
+    monkeypatch.setattr(inputs, "read_source", lambda *_: None)
+    with pytest.raises(InputError, match=r"bert-base-uncased: not a local directory, .*\(no network") as e:
+        inputs.check_inputs(cells)
+    assert asked == ["google-bert/bert-base-uncased"]
+    assert len(str(e.value)) < 500
+
+
+def test_a_problem_of_several_runs_is_said_once():
+    line = failures({"A, seed 0": "exit code 2: x", "B, seed 0": "exit code 2: x", "C, seed 1": "diverged: y"})
+    assert line == (
+        "3 runs failed: A, seed 0; B, seed 0: exit code 2: x; C, seed 1: diverged: y; the logs are in logs/ of the "
+        "workdir"
+    )
+    many = failures({f"row {n}": "x" for n in range(20)})
+    assert many.startswith("20 runs failed: row 0; row 1; row 2 and 17 more: x; ")
+
+
 def test_nothing_finished_nothing_written(table, tmp_path):
     assert write.write_table(table, plan_of(table, tmp_path), tmp_path) == []
 
@@ -368,7 +435,7 @@ def test_published_rows_of_a_method():
 @pytest.mark.parametrize("file", TABLES, ids=lambda p: p.stem)
 def test_the_tables_of_the_library_can_be_planned(file, tmp_path):
     table = load_table(file)
-    assert {"scenes", "f8k", "f30k", "coco"} <= set(table.bases)
+    assert list(table.bases) == ["scenes", "scenes_minilm", "f8k", "f30k", "coco"]
     for dataset in table.bases:
         cells = plan.make_plan(table, dataset, table.seeds, {"data.dir": str(tmp_path)}, tmp_path)
         assert cells
@@ -398,7 +465,7 @@ def test_costs_are_measured_again_when_the_rows_change(tmp_path, monkeypatch):
         return types.SimpleNamespace(returncode=0, stderr="")
 
     monkeypatch.setattr(cost.subprocess, "run", bench)
-    path = cost.figures_path(table, "scenes", tmp_path)
+    path = cost.figures_path(table, "scenes", make(), tmp_path)
     assert not cost.is_measured(make(), path)
     cost.measure(make(), path, repeats=5)
     assert cost.is_measured(make(), path)
@@ -409,7 +476,7 @@ def test_costs_are_measured_again_when_the_rows_change(tmp_path, monkeypatch):
     del earlier["models"]["CPFEAN"]["score_seconds_median"]
     (tmp_path / "earlier.json").write_text(json.dumps(earlier))
     assert not cost.is_measured(make(), tmp_path / "earlier.json")
-    files = {f.suffix: f for f in write.write_costs(table, "scenes", path)}
+    files = {f.suffix: f for f in write.write_costs(table, "scenes", make(), path)}
     text = files[".md"].read_text()
     assert "| **0.00** |" in text  # the fewest parameters are best
     assert "*one vector per item*" in text
@@ -554,7 +621,7 @@ def test_what_another_command_finished_is_not_run_again(table, tmp_path, monkeyp
         return process.Running(cell, gone, log, time.monotonic(), process.Share(), 0)
 
     monkeypatch.setattr(runner, "start", start)
-    assert runner.run_cells(cells, tmp_path, shard=(0, 1), jobs=1, minutes=None) == []
+    assert runner.run_cells(cells, tmp_path, shard=(0, 1), jobs=1, minutes=None) == {}
     assert started == ["A, seed 0"]
 
 

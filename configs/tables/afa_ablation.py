@@ -25,7 +25,7 @@ def get_table():
     return Table(
         title="AFA, ablation",
         question="Which parts of AFA carry it: the mixed negatives, the aggregation, or the maximum over its rows?",
-        bases=bases.quick(),
+        bases=bases.short(),
         reference="AFA",
         minutes={"scenes": 18},
         rows=(

@@ -2,9 +2,9 @@
 
     python -m itm_jax.reproduce --table=configs/tables/complexity.py --workdir=runs/tables
 
-All models are measured in one run, on random data of the data set's shapes; nothing is trained. On `scenes` and f8k the
-text encoder is frozen. Fields of the base config give other shapes, for example --config.data.scenes.regions=36
---config.data.scenes.features=2048 --config.model.width=1024.
+All models are measured in one run, on random data of the data set's shapes; nothing is trained. On f8k and with
+--dataset=scenes_minilm the text encoder is frozen. Fields of the base config give other shapes, for example
+--config.data.scenes.regions=36 --config.data.scenes.features=2048 --config.model.width=1024.
 """
 
 import pathlib

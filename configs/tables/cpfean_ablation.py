@@ -21,9 +21,9 @@ def get_table():
 
     def row(name, group, **fields):
         about_boxes = any(name.startswith(("model__regions", "model__graph__iou")) for name in fields)
-        datasets = ("scenes", "f8k") if about_boxes else ()
+        datasets = bases.LITTLE if about_boxes else ()
         if fields.get("model__words__graph") == "sparse":
-            datasets = ("scenes",)  # the only one with dependency edges
+            datasets = bases.GENERATED  # the only ones with dependency edges
         return Row(name, cpfean | {k.replace("__", "."): v for k, v in fields.items()}, group, datasets=datasets)
 
     regions, words, fusion, alignment = "regions", "words", "fusion", "alignment"
@@ -32,7 +32,7 @@ def get_table():
         question="Which parts of CPFEAN carry it: priors, graphs, fusion, or the alignment of prominent fragments?",
         bases=bases.short(),
         reference="CPFEAN",
-        minutes={"scenes": 25},
+        minutes={"scenes_minilm": 25},
         rows=(
             Row("CPFEAN", cpfean, published="CPFEAN", seeds=(0, 1, 2)),
             row("no label prior", regions, model__regions__labels=False),

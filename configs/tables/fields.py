@@ -5,7 +5,7 @@ This file is no table.
 
 AFA = {"model.name": "afa"}
 CPFEAN = {"model.name": "cpfean"}
-LEFT_OUT = "On scenes and f8k CPFEAN is without its visual Transformer."
+LEFT_OUT = "On `scenes` and f8k CPFEAN is without its visual Transformer."
 WHOLE_CPFEAN = CPFEAN | {"model.graph.layers": 1}  # with the visual Transformer, which configs/cpfean_f8k.py leaves out
 METHODS = (
     "VSE++ (re-impl. by VSE_infty)",

@@ -1,6 +1,6 @@
 """The table of recalls for images with few and with many prominent objects.
 
-    python -m itm_jax.reproduce --table=configs/tables/prominence.py --workdir=runs/tables --config.data.dir=DIR
+    python -m itm_jax.reproduce --table=configs/tables/prominence.py --workdir=runs/tables
 
 It evaluates the runs of cpfean_main. itm_jax/metrics/objects.py says how objects are counted.
 """
@@ -18,7 +18,7 @@ def get_table():
         title="Prominent objects",
         question="Where an image shows several prominent objects, does aligning prominent fragments help more?",
         bases=bases.main(),
-        minutes={"scenes": 12, "f8k": 18},
+        minutes={"scenes_minilm": 12, "f8k": 18},
         seeds=(0, 1, 2),
         kind="objects",
         reference="CPFEAN",

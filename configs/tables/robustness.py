@@ -16,7 +16,7 @@ bases, fields = (load_module(pathlib.Path(__file__).with_name(f"{name}.py")) for
 
 
 def get_table():
-    labelled = ("scenes", "f8k")  # SCAN's files have no labels
+    labelled = bases.LITTLE  # SCAN's files have no labels
     labels, words = "data.alter.permuted_labels", "data.alter.noisy_words"
     rows = [Row("CPFEAN", fields.CPFEAN, "CPFEAN"), Row("AFA", fields.AFA, "AFA", reference="AFA")]
     for share in (0.25, 0.5, 1.0):
@@ -42,7 +42,7 @@ def get_table():
         title="Wrong labels and noisy words",
         question="What do wrong labels and noisy words cost, at the test and throughout?",
         bases=bases.short(),
-        minutes={"scenes": 8},
+        minutes={"scenes_minilm": 8},
         reference="CPFEAN",
         rows=tuple(rows),
         note=fields.LEFT_OUT,

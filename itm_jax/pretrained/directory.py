@@ -6,6 +6,8 @@ import pathlib
 from itm_jax.errors import InputError
 
 PACKAGE = "package:"
+HUB_SECONDS = 10.0  # that the hub may take to say whether it has a name
+LONGEST_REASON = 160  # characters of an error of the hub that are shown
 FILES = (
     "config.json",
     "*.safetensors",
@@ -21,6 +23,36 @@ def checkpoint_dir(path_or_name: str) -> pathlib.Path:
 
     `package:NAME/FOLDER` is a folder of an installed Python package, wherever it is installed.
     """
+    local = _local(path_or_name)
+    if local is not None:
+        return local
+    import huggingface_hub
+
+    try:
+        return pathlib.Path(huggingface_hub.snapshot_download(path_or_name, allow_patterns=list(FILES)))
+    except Exception as e:  # the hub raises many kinds: no network, no such name, no access
+        raise _not_on_hub(path_or_name, e) from None
+
+
+def check_available(path_or_name: str) -> None:
+    """Raises InputError where a checkpoint is neither on this machine nor on the hub; nothing is downloaded."""
+    if _local(path_or_name) is not None:
+        return
+    import huggingface_hub
+
+    try:
+        huggingface_hub.snapshot_download(path_or_name, allow_patterns=list(FILES), local_files_only=True)
+        return
+    except Exception:  # not in the hub's cache
+        pass
+    try:
+        huggingface_hub.HfApi().model_info(path_or_name, timeout=HUB_SECONDS)
+    except Exception as e:
+        raise _not_on_hub(path_or_name, e) from None
+
+
+def _local(path_or_name: str) -> pathlib.Path | None:
+    """Returns the directory that a path or `package:` names; None for a name of the hub."""
     if path_or_name.startswith(PACKAGE):
         return _in_package(path_or_name)
     path = pathlib.Path(path_or_name).expanduser()
@@ -30,16 +62,17 @@ def checkpoint_dir(path_or_name: str) -> pathlib.Path:
         raise InputError(
             f"{path_or_name}: no such directory; config.model.text.pretrained is a directory or a hub name"
         )
-    import huggingface_hub
+    return None
 
-    try:
-        return pathlib.Path(huggingface_hub.snapshot_download(path_or_name, allow_patterns=list(FILES)))
-    except Exception as e:  # the hub raises many kinds: no network, no such name, no access
-        reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
-        raise InputError(
-            f"{path_or_name}: not a local directory, and not available from the Hugging Face hub ({reason}); "
-            "download it and pass its directory as config.model.text.pretrained"
-        ) from None
+
+def _not_on_hub(name: str, error: Exception) -> InputError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if len(reason) > LONGEST_REASON:
+        reason = f"{reason[:LONGEST_REASON]} ..."
+    return InputError(
+        f"{name}: not a local directory, and not available from the Hugging Face hub ({reason}); download it and pass "
+        "its directory as config.model.text.pretrained"
+    )
 
 
 def _in_package(name: str) -> pathlib.Path:

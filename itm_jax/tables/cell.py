@@ -6,6 +6,7 @@ import json
 import pathlib
 import shlex
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from itm_jax import files
@@ -32,6 +33,7 @@ class Cell:
         results: the results file that the run writes.
         arguments: the arguments of `python -m itm_jax.main`.
         needs: the cells that must be finished before this one.
+        changed: the fields that the command line changes in this row: the value of the table's file, and the given one.
     """
 
     row: Row
@@ -41,6 +43,7 @@ class Cell:
     results: pathlib.Path
     arguments: tuple[str, ...]
     needs: tuple["Cell", ...] = ()
+    changed: Mapping[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
 
     @property
     def name(self) -> str:

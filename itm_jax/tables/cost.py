@@ -14,6 +14,7 @@ from itm_jax.config.fields import FREE_FIELDS, flatten
 from itm_jax.errors import InputError
 from itm_jax.files import read_json, write_whole
 from itm_jax.tables.cell import Cell
+from itm_jax.tables.changes import changes_of, suffix
 from itm_jax.tables.content import Content
 from itm_jax.tables.table import Table
 
@@ -31,9 +32,9 @@ COLUMNS = {  # heading: (figure, factor, format, whether the smallest is best)
 }
 
 
-def figures_path(table: Table, dataset: str, workdir: pathlib.Path) -> pathlib.Path:
+def figures_path(table: Table, dataset: str, cells: Sequence[Cell], workdir: pathlib.Path) -> pathlib.Path:
     """Returns the file of the measured figures; the table is finished when they are in it."""
-    return workdir / f"{table.name}-{dataset}-figures.json"
+    return workdir / f"{table.name}-{dataset}{suffix(changes_of(cells))}-figures.json"
 
 
 def plan_of(cells: Sequence[Cell]) -> str:
@@ -95,8 +96,8 @@ def read_figures(path: pathlib.Path) -> dict[str, Any] | None:
     return read_json(path, "remove it to measure again") if path.exists() else None
 
 
-def cost(table: Table, dataset: str, figures: dict[str, Any]) -> Content:
-    """Returns the figures as a table."""
+def cost(table: Table, dataset: str, label: str, figures: dict[str, Any]) -> Content:
+    """Returns the figures as a table; `label` stands for the data set in its caption."""
     models, machine = figures["models"], figures["machine"]
     rows: list[tuple[str, ...]] = []
     groups: list[str] = []
@@ -130,7 +131,7 @@ def cost(table: Table, dataset: str, figures: dict[str, Any]) -> Content:
         "the body of a loop once. Parameters are those that are trained. The memory of a step is what XLA plans."
     )
     return Content(
-        f"{table.title}: {dataset}",
+        f"{table.title}: {label}",
         ("", *COLUMNS),
         tuple(rows),
         tuple(groups),

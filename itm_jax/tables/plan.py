@@ -105,15 +105,18 @@ def _trained(table: Table, row: Row, dataset: str, seed: int, given: Mapping, wo
     for problem in idle_flags(config, row.overrides):
         raise InputError(f"{where}: {problem}")
     read = {name: value for name, value in given.items() if not list(idle_flags(config, [name]))}
+    usual = flatten(config)
     for name, value in read.items():
         set_field(config, name, value)
+    new = flatten(config)
+    changed = {name: (usual[name], new[name]) for name in read if name not in FREE_FIELDS and new[name] != usual[name]}
     try:
         validate(config)
     except InputError as e:
         raise InputError(f"{where}: {e}") from None
     run = workdir / "runs" / f"{config.data.name}-{config.model.name}-{address(config)}-seed{seed}"
     arguments = (f"--config={file}", f"--workdir={run}", *_flags({**fields, **read, "seed": seed}))
-    return Cell(row, seed, config, run, run / "results.json", arguments)
+    return Cell(row, seed, config, run, run / "results.json", arguments, changed=changed)
 
 
 def _evaluated(row: Row, cell: Cell, given: Mapping[str, Any]) -> Cell:

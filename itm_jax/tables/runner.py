@@ -15,8 +15,8 @@ LONGEST_LOCK_SECONDS = 300.0
 
 def run_cells(
     cells: Sequence[Cell], workdir: pathlib.Path, *, shard: tuple[int, int], jobs: int, minutes: float | int | None
-) -> list[str]:
-    """Runs this shard's unfinished cells, `jobs` at a time, and returns a line for each that failed.
+) -> dict[str, str]:
+    """Runs this shard's unfinished cells, `jobs` at a time, and returns the problem of each that failed, by its name.
 
     A cell that needs others, such as an ensemble, runs when they are finished. SIGTERM, Ctrl-C and a closed terminal
     are passed on, so that every run saves a checkpoint; the same command then continues.
@@ -35,7 +35,7 @@ def run_cells(
     part = of_shard(cells, *shard)
     waiting = [c for c in part if c.state != "finished"]
     running: list[Running] = []
-    failed: list[str] = []
+    failed: dict[str, str] = {}
     # Workdirs that another process writes: the time of the next attempt, and the wait before it.
     locked: dict[pathlib.Path, tuple[float, float]] = {}
     free = shares(jobs)
@@ -60,11 +60,11 @@ def run_cells(
                 cell.workdir in locked and all(need.state == "finished" for need in cell.needs) for cell in waiting
             ):
                 for cell in waiting:
-                    line = f"{cell.name}: waits for {', '.join(need.name for need in cell.needs)}"
+                    reason = f"waits for {', '.join(need.name for need in cell.needs)}"
                     if shard[1] > 1:  # other shards run what it waits for
-                        board.say(line)
+                        board.say(f"{cell.name}: {reason}")
                     else:
-                        failed.append(line)
+                        failed[cell.name] = reason
                 break
             time.sleep(POLL_SECONDS)
             for one in [r for r in running if r.process.poll() is not None]:
@@ -80,7 +80,7 @@ def run_cells(
                     waiting.insert(0, one.cell)
                     continue
                 if problem:
-                    failed.append(f"{one.cell.name}: {problem} (log: {one.log})")
+                    failed[one.cell.name] = problem
                 locked.pop(one.cell.workdir, None)
                 board.ended(one.cell, time.monotonic() - one.began, problem)
             board.show([(one.cell, last_line(one.log)) for one in running])

@@ -1,13 +1,15 @@
 """Writes the files of a rendered table."""
 
+import dataclasses
 import json
 import pathlib
 from collections.abc import Sequence
 
 from itm_jax.files import write_whole
-from itm_jax.tables import content, cost, picture, render
+from itm_jax.tables import changes, content, cost, picture, render
 from itm_jax.tables import values as records
 from itm_jax.tables.cell import Cell
+from itm_jax.tables.changes import changes_of
 from itm_jax.tables.collect import Line, collect
 from itm_jax.tables.published import REPORTING
 from itm_jax.tables.table import Table
@@ -24,6 +26,8 @@ def data_name(cells: Sequence[Cell]) -> str:
 def write_table(table: Table, cells: Sequence[Cell], workdir: pathlib.Path) -> list[pathlib.Path]:
     """Writes NAME-DATA.md, .tex, .csv, .json and .png to the workdir, from the finished runs.
 
+    What the command line changes in the rows is in the captions, in the notes, and behind NAME-DATA in the file names.
+
     Returns:
         The files; none where no run is finished.
     """
@@ -34,27 +38,40 @@ def write_table(table: Table, cells: Sequence[Cell], workdir: pathlib.Path) -> l
             blocks[protocol] = lines
     if not blocks:
         return []
+    changed = changes_of(cells)
+    label = changes.label(dataset, changed)
     shape = content.objects if table.kind == "objects" else content.recalls
-    contents = [shape(table, dataset, protocol, lines) for protocol, lines in blocks.items()]
-    contents += content.beyond(table, dataset, cells)
-    stem = workdir / f"{table.name}-{dataset}"
-    every = records.records(table, dataset, blocks, cells)
-    files = _write(stem, contents, every, records.as_json(table, dataset, blocks, cells))
+    contents = [shape(table, label, protocol, lines) for protocol, lines in blocks.items()]
+    contents += content.beyond(table, label, cells)
+    contents = [_with_note(block, changed) for block in contents]
+    stem = workdir / f"{table.name}-{dataset}{changes.suffix(changed)}"
+    every = records.records(table, label, blocks, cells)
+    values = records.as_json(table, dataset, blocks, cells) | {"changed": changes.as_json(changed)}
+    files = _write(stem, contents, every, values)
     drawn = stem.with_name(stem.name + ".png")
-    picture.draw(drawn, table, dataset, blocks)
+    picture.draw(drawn, table, label, blocks)
     return [*files, drawn]
 
 
-def write_costs(table: Table, dataset: str, figures: pathlib.Path) -> list[pathlib.Path]:
+def write_costs(table: Table, dataset: str, cells: Sequence[Cell], figures: pathlib.Path) -> list[pathlib.Path]:
     """Writes the same files for a table of kind cost, from its measured figures, and returns them."""
     read = cost.read_figures(figures)
     assert read is not None  # they were measured before
-    stem = figures.with_name(f"{table.name}-{dataset}")
+    changed = changes_of(cells)
+    label = changes.label(dataset, changed)
+    stem = figures.with_name(f"{table.name}-{dataset}{changes.suffix(changed)}")
     every = [{"row": name, **figures} for name, figures in read["models"].items()]
-    files = _write(stem, [cost.cost(table, dataset, read)], every, read)
+    block = _with_note(cost.cost(table, dataset, label, read), changed)
+    files = _write(stem, [block], every, read | {"changed": changes.as_json(changed)})
     drawn = stem.with_name(stem.name + ".png")
-    picture.draw_costs(drawn, table, dataset, read["models"])
+    picture.draw_costs(drawn, table, label, read["models"])
     return [*files, drawn]
+
+
+def _with_note(block: content.Content, changed: changes.Changes) -> content.Content:
+    """Returns a block that says first what the command line changes."""
+    note = changes.note(changed)
+    return dataclasses.replace(block, notes=(note, *block.notes)) if note else block
 
 
 def _write(
