@@ -24,6 +24,7 @@ from ml_collections import config_flags
 from itm_jax.cli import commands
 from itm_jax.config.validation import validate
 from itm_jax.errors import InputError
+from itm_jax.terminal import say
 
 MODES = ("all", "train", "evaluate")
 FLAGS = flags.FlagValues()
@@ -54,6 +55,7 @@ def main() -> None:
     if _ENSEMBLE.value and _MODE.value != "evaluate":
         raise InputError("--ensemble: averages runs that are trained already; add --mode=evaluate")
 
+    say(f"{workdir}: loading JAX, the data and the text encoder")
     from itm_jax.devices import distributed
 
     distributed.start()

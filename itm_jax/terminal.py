@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 PLAIN_EVERY = 10.0  # seconds between lines where the output is not a terminal
+PLAIN_FROM = 3.0  # seconds that work takes before the first of these lines, so that short work prints none
 
 
 def say(message: str) -> None:
@@ -21,15 +22,26 @@ class Bar:
         live: whether the output is a terminal.
     """
 
-    def __init__(self, name: str, total: int, *, start: int = 0, remaining: bool = True, live: bool = True):
-        """Counts from `start` to `total`. `name` says what is counted, `remaining` whether to show the time left.
+    def __init__(
+        self, name: str, total: int, *, start: int = 0, remaining: bool = True, short: bool = False, live: bool = True
+    ):
+        """Counts from `start` to `total`. The bar appears with the first call of a method; it ends when all is done.
 
-        The bar appears with the first call of a method. It ends with `close`, or when all is done.
+        Args:
+            name: says what is counted.
+            total: the number at the end.
+            start: the number at the beginning.
+            remaining: whether to show the time left. It is estimated from the first update on: what comes before, such
+                as compilation, does not count.
+            short: whether nothing is printed where the output is not a terminal and all is done within PLAIN_FROM.
+            live: whether a terminal gets a live bar.
         """
         console = Console(stderr=True, highlight=False)
         self.live = live and console.is_terminal
-        self._name, self._total, self._start, self._remaining = name, total, start, remaining
-        self._began, self._last = time.monotonic(), 0.0
+        self._name, self._total, self._remaining = name, total, remaining
+        self._first: tuple[float, int] | None = None  # time and number of the first update
+        self._last = time.monotonic() - PLAIN_EVERY + PLAIN_FROM if short else 0.0
+        self._quiet = short
         columns: list[ProgressColumn] = [TextColumn(name), MofNCompleteColumn(), BarColumn()]
         columns += [TextColumn("{task.description}")]
         columns += [TextColumn("left"), TimeRemainingColumn()] if remaining else []
@@ -50,10 +62,13 @@ class Bar:
         self._bar.start()
         self._bar.update(self._task, completed=done, description=text)
         now = time.monotonic()
-        if not self.live and (now - self._last > PLAIN_EVERY or done == self._total):
-            self._last = now
-            left = (now - self._began) / max(1, done - self._start) * (self._total - done)
-            time_left = f"  left {left:.0f} s" if self._remaining else ""
+        began, start = self._first = self._first or (now, done)
+        ended = done == self._total and not self._quiet
+        if not self.live and (now - self._last > PLAIN_EVERY or ended):
+            self._last, self._quiet = now, False
+            time_left = ""
+            if self._remaining and done > start:
+                time_left = f"  left {(now - began) / (done - start) * (self._total - done):.0f} s"
             say(f"{self._name} {done:,}/{self._total:,}{'  ' if text else ''}{text}{time_left}")
         if done == self._total:
             self.close()

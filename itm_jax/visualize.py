@@ -24,6 +24,7 @@ from itm_jax.cli import commands
 from itm_jax.config.validation import validate
 from itm_jax.errors import InputError
 from itm_jax.files import write_whole
+from itm_jax.terminal import say
 
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file(
@@ -68,6 +69,7 @@ def main() -> None:
         raise InputError("--image_name, --image_names: both say the names of the image files; pass one of them")
     if (_IMAGE_NAME.value or _IMAGE_NAMES.value) and not _IMAGES.value:
         raise InputError("--images: missing; pass --images=DIR, the directory of the image files that are named")
+    say(f"{run}: loading JAX, the run and its data")
     from itm_jax.config.fields import flatten
     from itm_jax.evaluation.evaluate import results_of
     from itm_jax.evaluation.open_run import open_run

@@ -33,7 +33,12 @@ def test_a_bank_gives_back_what_the_file_has(devices, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"model__name": "cpfean", "data__batch_size": 4, "train__epochs": 1}, {"model__dtype": "bfloat16"}]
+    "changes",
+    [
+        {"model__dtype": "bfloat16"},
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"model__name": "cpfean", "data__batch_size": 4, "train__epochs": 1}, marks=pytest.mark.slow),
+    ],
 )
 def test_training_from_the_bank_has_the_same_numbers(tmp_path, changes):
     for name in ("host", "device"):

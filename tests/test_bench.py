@@ -73,6 +73,7 @@ def test_flops_of_one_layer():
     assert flops.step_flops(shrunk(model__name="late"), regions=1, width=1, tokens=8) is None
 
 
+@pytest.mark.slow
 def test_growth_writes_a_table_and_a_picture(tmp_path):
     sizes = {"batch_sizes": [4, 8], "galleries": [4, 8], "tiles": [2, 4]}
     found = bench_growth(small("cpfean"), tmp_path, **sizes, **SHAPES, joint=16, repeats=1)

@@ -74,6 +74,7 @@ def test_help_names_the_flags():
     assert "--workdir" in out
 
 
+@pytest.mark.slow
 def test_main_as_a_module_then_as_a_file_continues_and_evaluates(tmp_path):
     run = f"--workdir={tmp_path / 'run'}"
     code, out, err = process("--config=configs/quickstart.py", run, *SMALL, "--mode=train")

@@ -29,9 +29,9 @@ pytestmark = pytest.mark.usefixtures("one_device")
     [
         {},
         {"model__words__graph": "sparse"},
-        {"model__fusion__gate": "feature"},
-        {"model__name": "scan"},
-        {"model__name": "vseinf"},
+        pytest.param({"model__fusion__gate": "feature"}, marks=pytest.mark.slow),
+        pytest.param({"model__name": "scan"}, marks=pytest.mark.slow),
+        pytest.param({"model__name": "vseinf"}, marks=pytest.mark.slow),
     ],
     ids=lambda c: "-".join(map(str, c.values())) or "cpfean",
 )

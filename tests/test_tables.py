@@ -486,6 +486,7 @@ def test_costs_are_measured_again_when_the_rows_change(tmp_path, monkeypatch):
         cost.is_measured(make(), path)
 
 
+@pytest.mark.slow
 def test_cost_of_two_models_measured(tmp_path):
     """The measurement itself, on tiny models."""
     configs = {"AFA": shrunk(), "late": shrunk(model__name="late")}

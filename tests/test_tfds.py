@@ -323,6 +323,7 @@ def test_builder_command(tmp_path):
     assert command(*flags[:2], "--out=x") == (2, [], [missing])
 
 
+@pytest.mark.slow
 def test_bench_reads_both_without_tensorflow(tmp_path):
     config, other = world(tmp_path)
     code, out, err = command(

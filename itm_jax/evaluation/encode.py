@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from itm_jax.config.model_fields import depends_on_batch
 from itm_jax.data.pipeline import TextSplit
 from itm_jax.devices.mesh import put_batch, replicated
+from itm_jax.terminal import Bar
 
 
 class Encoders(NamedTuple):
@@ -53,9 +54,18 @@ def make_encoders(model, mesh: Mesh) -> Encoders:
 
 
 def _encode(
-    encode: Callable, variables: Any, read: Callable, order: np.ndarray, batch_size: int, mesh
+    encode: Callable,
+    variables: Any,
+    read: Callable,
+    order: np.ndarray,
+    batch_size: int,
+    mesh,
+    encoded_items: Callable[[int], None],
 ) -> list[tuple[np.ndarray, Any]]:
-    """Encodes the items in `order`, batch by batch. Returns (indices, encodings) for each shape of encodings."""
+    """Encodes the items in `order`, batch by batch. Returns (indices, encodings) for each shape of encodings.
+
+    After each batch it calls `encoded_items` with the number of its items.
+    """
     batch_size = -(-min(batch_size, len(order)) // mesh.size) * mesh.size
     parts: dict[tuple, list] = {}
     for start in range(0, len(order), batch_size):
@@ -64,6 +74,7 @@ def _encode(
         n, encoded = len(items), encode(variables, put_batch(read(filled), mesh))
         encoded = jax.tree.map(lambda x, n=n: np.asarray(x)[:n], encoded)
         parts.setdefault(tuple(x.shape[1:] for x in jax.tree.leaves(encoded)), []).append((items, encoded))
+        encoded_items(n)
     return [_in_order(*zip(*group, strict=True)) for group in parts.values()]
 
 
@@ -74,18 +85,26 @@ def _in_order(items: Sequence[np.ndarray], encoded: Sequence[Any]) -> tuple[np.n
     return index[order], jax.tree.map(lambda *x: np.concatenate(x)[order], *encoded)
 
 
-def encode_split(encoders: Encoders, variables: Any, data: TextSplit, *, config, mesh) -> Encoded:
+def encode_split(encoders: Encoders, variables: Any, data: TextSplit, *, config, mesh, shown: bool = False) -> Encoded:
     """Encodes all images and all captions of a split.
 
     Captions of similar length share a batch. Where an embedding depends on its batch, the batches are those of the
-    authors' code instead: in the split's order, and as large as in training.
+    authors' code instead: in the split's order, and as large as in training. With `shown`, a bar shows the progress.
     """
     fixed = depends_on_batch(config.model)
     batch_size = config.data.batch_size if fixed else config.data.eval_batch_size
     lengths = data.table.lengths
     order = np.arange(len(lengths)) if fixed else np.argsort(lengths, kind="stable")
     variables = variables | data.constants
-    [(_, images)] = _encode(
-        encoders.images, variables, data.regions, np.arange(data.split.num_images), batch_size, mesh
-    )
-    return Encoded(images, _encode(encoders.captions, variables, data.tokens, order, batch_size, mesh))
+    total, done = data.split.num_images + len(lengths), 0
+    bar = Bar("images and captions encoded", total, short=True) if shown else None
+
+    def encoded_items(n: int) -> None:
+        nonlocal done
+        done += n
+        if bar:
+            bar.update(done)
+
+    every = np.arange(data.split.num_images)
+    [(_, images)] = _encode(encoders.images, variables, data.regions, every, batch_size, mesh, encoded_items)
+    return Encoded(images, _encode(encoders.captions, variables, data.tokens, order, batch_size, mesh, encoded_items))

@@ -74,6 +74,7 @@ def open_run(config, workdir: str | pathlib.Path) -> OpenRun:
         record=newest_record(workdir),
         trained_on=trained_on,
         trained=trained,
+        shown=distributed.first(),
     )
 
 

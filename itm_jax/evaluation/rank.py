@@ -47,6 +47,7 @@ class Scorer:
         mesh: the devices.
         encoders: the compiled functions of the model.
         variables: `{"params", "batch_stats"}`.
+        shown: whether a bar shows the progress of encoding.
     """
 
     config: Any
@@ -54,10 +55,13 @@ class Scorer:
     mesh: Any
     encoders: Encoders
     variables: Any
+    shown: bool = dataclasses.field(default=False, kw_only=True)
 
     def encode(self) -> Encoded:
         """Returns the encodings of the split."""
-        return encode_split(self.encoders, self.variables, self.data, config=self.config, mesh=self.mesh)
+        return encode_split(
+            self.encoders, self.variables, self.data, config=self.config, mesh=self.mesh, shown=self.shown
+        )
 
     def scores_of(self, encoded: Encoded) -> Float[np.ndarray, "i t"]:
         """Returns the scores of encoded items in the order of the split; captions come in groups of equal length."""

@@ -112,6 +112,8 @@ def _compiled(run: Run, data: TextSplit, state: TrainState, write: Callable[[], 
 
     If the step does not fit, nothing is written: you can start again in the same workdir with a smaller batch.
     """
+    if distributed.first():
+        say("compiling the training step")
     step = build_step(run, data, state)
     largest = largest_batch(data, run.config.data.batch_size, run.mesh, regions=step.bank is None)
     needs = check_step(step, state, largest, run.mesh, remedies(run.config, run.mesh))

@@ -13,8 +13,10 @@ import numpy as np
 
 from itm_jax.data.text.text_input import TextInput
 from itm_jax.data.text.tokens import TokenTable, gather_tokens, padded_length
+from itm_jax.devices import distributed
 from itm_jax.errors import InputError
 from itm_jax.modules.bert import Bert
+from itm_jax.terminal import Bar
 
 BATCH = 256  # captions that are encoded at a time
 
@@ -36,6 +38,7 @@ def encode_states(text: TextInput, table: TokenTable, buckets: Sequence[int], ou
     apply = jax.jit(lambda params, ids, mask: encoder.apply({"params": params}, ids, mask))
     params = jax.device_put(text.params)
     by_length = np.argsort(table.lengths, kind="stable")
+    bar = Bar("captions encoded, once", len(by_length), short=True) if distributed.first() else None
     for start in range(0, len(by_length), BATCH):
         rows = by_length[start : start + BATCH]
         length = padded_length(int(table.lengths[rows].max()), buckets, text.bert.max_positions)
@@ -44,6 +47,8 @@ def encode_states(text: TextInput, table: TokenTable, buckets: Sequence[int], ou
         states = np.asarray(apply(params, tokens.ids, tokens.mask)).astype(out.dtype)
         for state, row in zip(states, rows, strict=False):
             out[table.offsets[row] : table.offsets[row + 1]] = state[: table.lengths[row]]
+        if bar:
+            bar.update(start + len(rows))
 
 
 def _umask() -> int:
