@@ -15,6 +15,7 @@ from ml_collections import config_flags
 
 from itm_jax.cli import commands
 from itm_jax.errors import InputError
+from itm_jax.terminal import say
 
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file(
@@ -30,10 +31,12 @@ _JSON = flags.DEFINE_bool(
 
 def main() -> None:
     """Flags -> the list of defects."""
+    workdir = commands.directory("workdir", _WORKDIR.value) if _WORKDIR.value else None
     config = commands.config_of(_CONFIG, FLAGS)
+    say("checking the config, the data and the text encoder")
     from itm_jax.checks.run import check, describe
 
-    defects, splits = check(config, commands.directory("workdir", _WORKDIR.value) if _WORKDIR.value else None)
+    defects, splits = check(config, workdir)
     if _JSON.value:
         for defect in defects.records:
             print(json.dumps(dataclasses.asdict(defect)))
@@ -41,6 +44,10 @@ def main() -> None:
             print(json.dumps({"path": path, "where": f"{count} more", "kind": kind, "text": text}))
     else:
         print("\n".join([*(defects.lines or [describe(split) for split in splits]), *defects.notes]))
+        if not defects.count:
+            images, captions = sum(s.num_images for s in splits), sum(len(s.captions) for s in splits)
+            where = config.data.dir if config.data.source in ("precomp", "tfds") else config.data.source
+            print(f"no defects in {where}: {len(splits)} splits, {images:,} images, {captions:,} captions")
     if defects.count:
         raise InputError(f"{defects.count} defect{'s' * (defects.count > 1)}")
 

@@ -4,14 +4,17 @@
     python -m itm_jax.visualize --run=runs/cpfean_f8k --images=DIR --count=20
     python -m itm_jax.visualize --run=runs/cpfean_coco --images=DIR --image_name='COCO_val2014_{id:012d}.jpg'
     python -m itm_jax.visualize --run=runs/cpfean_f8k --images=DIR --captions=0,17,305 --format=svg --out=pictures
+    python -m itm_jax.visualize --compare=runs/afa,runs/cpfean --out=compared
 
 RUN/report.html has the results beside published ones, the curves, recall at K, and queries with what they found: the
 best, the worst, and some spread over the split. It also shows what the model sees in pairs: for cpfean, late and scan
-the region that each word took and how strongly, the gates of regions, and the weights of words; for afa the rows that
-it merged. Images of `scenes` are rendered; other images are read from --images by the ids of {split}_ids.txt. Where an
-id is not the name of a file, --image_names=id_mapping.json or --image_name='COCO_val2014_{id:012d}.jpg' says the name.
-A missing picture is counted, and does not stop the report. Any data field of the run's config can be set as
---config.FIELD=VALUE.
+the region that each word took and how strongly, the gates of regions, and the weights of words; for afa the regions and
+words that make up the score, and the regions that it merged. --compare shows two runs side by side, on the same split:
+their results, and queries that one of them answers and the other does not.
+
+Images of `scenes` are rendered; other images are read from --images by the ids of {split}_ids.txt. Where an id is not
+the name of a file, --image_names=id_mapping.json or --image_name='COCO_val2014_{id:012d}.jpg' says the name. A missing
+picture is counted, and does not stop the report. Any data field of the run's config can be set as --config.FIELD=VALUE.
 """
 
 import pathlib
@@ -23,7 +26,6 @@ from ml_collections import config_flags
 from itm_jax.cli import commands
 from itm_jax.config.validation import validate
 from itm_jax.errors import InputError
-from itm_jax.files import write_whole
 from itm_jax.terminal import say
 
 FLAGS = flags.FlagValues()
@@ -31,6 +33,7 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "config, default: that of the run", lock_config=True, flag_values=FLAGS
 )
 _RUN = flags.DEFINE_string("run", None, "workdir of a run", flag_values=FLAGS)
+_COMPARE = flags.DEFINE_list("compare", [], "two workdirs, RUN1,RUN2, that are compared", flag_values=FLAGS)
 _OUT = flags.DEFINE_string(
     "out", None, "directory for the page and its pictures, default: RUN and RUN/pictures", flag_values=FLAGS
 )
@@ -61,135 +64,52 @@ _FORMAT = flags.DEFINE_enum("format", "png", ["png", "svg"], "format of the pict
 
 def main() -> None:
     """Flags -> report."""
-    if not _RUN.value:
+    runs = [commands.directory("compare", run) for run in _COMPARE.value]
+    if not runs and not _RUN.value:
         raise InputError("--run: missing; pass --run=DIR, the workdir of a run")
-    run, config = commands.directory("run", _RUN.value), commands.config_of(_CONFIG, FLAGS)
+    if runs and (len(runs) != 2 or _RUN.value or not _OUT.value):
+        raise InputError("--compare: takes two runs, RUN1,RUN2, and --out=DIR for the page, in place of --run")
+    if _RUN.value:
+        runs = [commands.directory("run", _RUN.value)]
+    config = commands.config_of(_CONFIG, FLAGS)
     validate(config)
+    naming = image_naming()
+    out = commands.directory("out", _OUT.value) if _OUT.value else None
+    say(f"{' and '.join(map(str, runs))}: loading JAX, the data and the text encoder")
+    if _COMPARE.value:
+        from itm_jax.viz.compare import write_comparison
+
+        written = write_comparison(config, runs, out or runs[0], queries=_QUERIES.value, **naming)
+        print(f"written: {written}")
+        return
+    from itm_jax.viz.make_report import Wanted, write_report
+
+    wanted = Wanted(_COUNT.value, tuple(_CAPTIONS.value), _QUERIES.value, _FORMAT.value)
+    report = write_report(config, runs[0], out, wanted, **naming)
+    if report.missing:
+        print(report.missing)
+    print(f"{report.pictures} pictures in {report.directory}; written: {report.page}")
+
+
+def image_naming() -> dict:
+    """Where the pictures of the images are, and what their files are called: arguments of `viz.images.pictures_of`."""
     if _IMAGE_NAME.value and _IMAGE_NAMES.value:
         raise InputError("--image_name, --image_names: both say the names of the image files; pass one of them")
     if (_IMAGE_NAME.value or _IMAGE_NAMES.value) and not _IMAGES.value:
         raise InputError("--images: missing; pass --images=DIR, the directory of the image files that are named")
-    say(f"{run}: loading JAX, the run and its data")
-    from itm_jax.config.fields import flatten
-    from itm_jax.evaluation.evaluate import results_of
-    from itm_jax.evaluation.open_run import open_run
-    from itm_jax.viz.images import pictures_of, read_names
-    from itm_jax.viz.report import to_html
-
     directory = commands.directory("images", _IMAGES.value) if _IMAGES.value else None
+    if directory is not None and not directory.is_dir():
+        raise InputError(f"--images={directory}: no such directory")
+    from itm_jax.viz.images import read_names
+
     names = read_names(pathlib.Path(_IMAGE_NAMES.value).expanduser()) if _IMAGE_NAMES.value else None
-    opened = open_run(config, run)
-    images = pictures_of(config, opened.data.split, directory, names=names, pattern=_IMAGE_NAME.value)
-    images.check_some()
-    captions = chosen_captions(opened.data.split.caption_starts)
-    if not opened.can_hold_scores:
-        raise InputError(f"config.eval.matrix_gb: a report needs all scores; set it above {opened.gigabytes:.2g}")
-    ranked, content = results_of(opened)
-    scores, ranks = ranked.scores, ranked.ranks
-    page = commands.directory("out", _OUT.value) if _OUT.value else run
-    pictures = page if _OUT.value else run / "pictures"
-    try:
-        pictures.mkdir(parents=True, exist_ok=True)
-        curves = draw_curves(run, ranks, pictures)
-        queries = draw_queries(opened, images, scores, ranks, pictures)
-        alignments, note = draw_alignments(opened, images, captions, pictures)
-        notes = [x for x in (note, images.note()) if x]
-        if not images.available:
-            notes.append("Images are named, not shown: --images is not set.")
-        text = to_html(run.name, content, flatten(config), curves, queries, alignments, notes)
-        write_whole(page / "report.html", text)
-    except OSError as e:
-        raise InputError(f"{e.filename or pictures}: cannot be written ({e.strerror})") from None
-    count = len(curves) + len({path for paths in queries.values() for path in paths}) + len(alignments)
-    if images.missing:
-        print(images.note())
-    print(f"{count} pictures in {pictures}; written: {page / 'report.html'}")
-
-
-def chosen_captions(starts) -> list[int]:
-    """The indices of --captions, else of the first caption of --count images spread over the split."""
-    images, total = len(starts) - 1, int(starts[-1])
-    for given in _CAPTIONS.value:
-        if not given.isdecimal() or int(given) >= total:
-            raise InputError(f"--captions={given}: must be indices below {total}")
-    if _CAPTIONS.value:
-        return [int(given) for given in _CAPTIONS.value]
-    count = min(_COUNT.value, images)
-    return [int(starts[k * images // count]) for k in range(count)]
-
-
-def draw_curves(run: pathlib.Path, ranks, out: pathlib.Path) -> list[pathlib.Path]:
-    """Writes the curves of training and of recall; returns their files."""
-    from itm_jax.runs.metrics_log import read_metrics
-    from itm_jax.viz.curves import draw_recall, draw_training
-
-    training, recall = (out / f"{name}.{_FORMAT.value}" for name in ("training", "recall"))
-    draw_recall(recall, *ranks["full"])
-    lines = read_metrics(run)
-    if not lines:
-        return [recall]
-    draw_training(training, lines)
-    return [training, recall]
-
-
-def draw_queries(opened, images, scores, ranks, out: pathlib.Path) -> dict[tuple[str, str], list[pathlib.Path]]:
-    """Writes a picture of each chosen query; returns the files by (direction, kind)."""
-    from itm_jax.viz.retrieval import draw_caption_query, draw_image_query, shown_queries
-
-    split = opened.data.split
-    written: dict[tuple[str, str], list[pathlib.Path]] = {}
-    for (direction, kind), answers in shown_queries(
-        scores, split.caption_image_index, ranks["full"], _QUERIES.value
-    ).items():
-        draw = draw_image_query if direction == "i2t" else draw_caption_query
-        for answer in answers:
-            path = out / f"{direction}-{answer.query:06d}.{_FORMAT.value}"
-            if not any(path in paths for paths in written.values()):  # a query may be of two kinds
-                draw(path, split, answer, images.get)
-            written.setdefault((direction, kind), []).append(path)
-    return written
-
-
-def draw_alignments(
-    opened, images, captions: list[int], out: pathlib.Path
-) -> tuple[list[tuple[str, pathlib.Path]], str]:
-    """Writes pictures of what the model sees in pairs.
-
-    Returns:
-        (caption, picture) of each pair, and a note that is empty, or says why there is nothing to show.
-    """
-    import numpy as np
-
-    from itm_jax.viz.alignment import draw_matching, draw_merging
-    from itm_jax.viz.explain import Matching, explain
-
-    split = opened.data.split
-    try:
-        if split.boxes is None:
-            raise InputError(f"{split.source}: has no boxes, which pictures of alignments need")
-        if not images.available:
-            raise InputError("alignments: --images is missing; pass --images=DIR, the directory of the images")
-        explanations = explain(opened, np.array(captions))
-    except InputError as e:
-        if _CAPTIONS.value:
-            raise
-        return [], f"No alignments: {e}."
-    written = []
-    for caption, seen in zip(captions, explanations, strict=True):
-        image = int(split.caption_image_index[caption])
-        path = out / f"{split.name}-{caption:06d}.{_FORMAT.value}"
-        pixels, boxes, text = images.get_or_grey(image), split.boxes[image], split.captions[caption]
-        if isinstance(seen, Matching):
-            draw_matching(path, pixels, boxes, text, seen)
-        else:
-            draw_merging(path, pixels, boxes, text, seen)
-        written.append((split.captions[caption], path))
-    return written, ""
+    return {"directory": directory, "names": names, "pattern": _IMAGE_NAME.value}
 
 
 def arguments(argv: list[str]) -> list[str]:
-    """Adds the config of the run where --config is missing."""
-    return commands.with_config_of_run(argv, commands.given(argv).get("run"))
+    """Adds the config of the run, or of the first of two, where --config is missing."""
+    given = commands.given(argv)
+    return commands.with_config_of_run(argv, given.get("run") or given.get("compare", "").split(",")[0])
 
 
 if __name__ == "__main__":

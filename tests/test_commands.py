@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from support.commands import command, process
 from support.paths import ROOT
@@ -41,9 +42,9 @@ def test_mistakes_end_with_one_line_and_exit_code_2(tmp_path, arguments, message
     code, out, err = command(*arguments)
     assert code == 2
     assert out == ""
-    assert len(err) == 1
-    assert err[0].startswith("error: ")
-    assert message in err[0]
+    assert [line for line in err if line.startswith("error: ")] == err[-1:]
+    assert err[-1].startswith("error: ")
+    assert message in err[-1]
     assert not (tmp_path / "run").exists()
 
 
@@ -100,3 +101,24 @@ def test_bench_words():
     code, out, err = command("rank", "--images=20", "--captions=100", "--repeats=1", module="itm_jax.bench.__main__")
     assert code == 0, err
     assert "seconds_median" in out
+
+
+def test_the_cache_is_listed_and_cleared(tmp_path):
+    states, programs = tmp_path / "states-0a1b.npy", tmp_path / "xla"
+    np.save(states, np.zeros((100, 384), np.float16))
+    (tmp_path / "states-half.npy").write_bytes(b"\x93NUMPY")
+    programs.mkdir()
+    (programs / "jit_step").write_bytes(b"x" * 2_000_000)
+    (tmp_path / "of_the_user").touch()
+    code, out, _ = command("list", f"--dir={tmp_path}", module="itm_jax.cli.cache")
+    assert code == 0
+    assert "2.0 MB  read    0 days ago  xla  1 files of compiled programs" in out
+    assert "states-0a1b.npy  hidden states of 100 tokens, 384 wide" in out
+    assert "states-half.npy  not whole" in out
+    assert "3 entries, 2.1 MB" in out
+    assert "0 entries" in command("clear", f"--dir={tmp_path}", "--days=1", module="itm_jax.cli.cache")[1]
+    out = command("clear", f"--dir={tmp_path}", "--kind=states", module="itm_jax.cli.cache")[1]
+    assert "2 entries, 0.1 MB removed" in out
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["of_the_user", "xla"]
+    assert "1 entries, 2.0 MB removed" in command("clear", f"--dir={tmp_path}", module="itm_jax.cli.cache")[1]
+    assert command("drop", f"--dir={tmp_path}", module="itm_jax.cli.cache")[0] == 2

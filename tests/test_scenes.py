@@ -1,7 +1,6 @@
 """`scenes`: what it says is true of its world, twins differ, and the generator is frozen."""
 
 import hashlib
-import itertools
 import json
 import re
 
@@ -10,83 +9,18 @@ import numpy as np
 import pytest
 
 from itm_jax.data.scenes import world as scenes
-from itm_jax.data.scenes.captions import BACKGROUNDS, COLOURS, COUNTS, RELATIONS, SHAPES, SIZES, vocabulary
+from itm_jax.data.scenes.captions import BACKGROUNDS, SHAPES, vocabulary
 from itm_jax.data.scenes.render import COLOURS as RGB
 from itm_jax.data.scenes.render import GROUNDS, TEXTURE, render
+from itm_jax.data.scenes.truth import GROUPS, is_true, parse
 from itm_jax.data.text.text_input import SCENES_VOCAB, wordpiece_tokenizer
 from itm_jax.data.text.tokens import tokenize
 from itm_jax.errors import InputError
-
-ATTRIBUTES = {"shape": SHAPES, "colour": COLOURS, "size": SIZES, "background": BACKGROUNDS}
-MEANING = {word: (kind, k) for kind, v in ATTRIBUTES.items() for k, names in enumerate(v) for word in names if word}
-RELATION = {" ".join(form): name for name, forms in RELATIONS.items() for form in forms}
 
 
 def config(**changes):
     values = {"train": 40, "dev": 200, "test": 200, "regions": 16, "features": 8, "noise": 1.5, "seed": 0}
     return ml_collections.ConfigDict(values | changes)
-
-
-def one_of(words):
-    return "|".join(sorted(words, key=len, reverse=True))
-
-
-def grammar():
-    """The forms of a caption; a, b, c: objects, r, q: relations, g: background, n: number of objects."""
-    kinds = {kind: one_of(w for w, (k, _) in MEANING.items() if k == kind) for kind in ATTRIBUTES}
-    noun = f"(?:an?|the) (?:(?:{kinds['size']}) )?(?:(?:{kinds['colour']}) )?(?:{kinds['shape']})"
-    relation, ground = one_of(RELATION), f"on the (?P<g>{kinds['background']})"
-    return [
-        re.compile(form)
-        for form in (
-            f"(?P<a>{noun}) (?P<r>{relation}) (?P<b>{noun})",
-            f"there is (?P<a>{noun}) (?P<r>{relation}) (?P<b>{noun}) {ground}",
-            f"(?P<a>{noun}) and (?P<b>{noun}) {ground}",
-            f"(?P<n>{one_of(COUNTS.values())}) (?:shapes|things) {ground} , one of them (?P<a>{noun})",
-            f"(?P<a>{noun}) is (?P<r>{relation}) (?P<b>{noun})(?: , with (?P<c>{noun}) (?P<q>{relation}) it)?",
-        )
-    ]
-
-
-FORMS = grammar()
-
-
-def parse(caption):
-    """The caption's parts by name; an AssertionError where the grammar does not know it."""
-    found = [m for form in FORMS if (m := form.fullmatch(caption))]
-    assert len(found) == 1, caption
-    return {name: text for name, text in found[0].groupdict().items() if text}
-
-
-def fits(noun, world, image, o):
-    """Whether every word of the noun phrase is true of object o."""
-    return all(getattr(world, kind)[image, o] == k for kind, k in map(MEANING.get, noun.split()[1:]))
-
-
-def holds(relation, world, image, o, other):
-    """Whether o is left of, right of, above or below other, more so than in the other axis."""
-    dx, dy = world.centre[image, o] - world.centre[image, other]
-    ahead, aside = {"left": (-dx, dy), "right": (dx, dy), "above": (-dy, dx), "below": (dy, dx)}[RELATION[relation]]
-    return ahead > 0 and ahead >= abs(aside)
-
-
-def is_true(caption, world, image):
-    """Whether some choice of objects makes the caption true."""
-    parts = parse(caption)
-    if "g" in parts and MEANING[parts["g"]] != ("background", world.background[image]):
-        return False
-    if "n" in parts and parts["n"] != COUNTS[world.count[image]]:
-        return False
-    nouns = [name for name in "abc" if name in parts]
-    for chosen in itertools.permutations(range(world.count[image]), len(nouns)):
-        o = dict(zip(nouns, chosen, strict=True))
-        if (
-            all(fits(parts[name], world, image, o[name]) for name in nouns)
-            and ("r" not in parts or holds(parts["r"], world, image, o["a"], o["b"]))
-            and ("q" not in parts or holds(parts["q"], world, image, o["c"], o["a"]))
-        ):
-            return True
-    return False
 
 
 def same(one, other):
@@ -126,7 +60,7 @@ def test_the_generator_is_frozen():
 def test_captions_are_grammatical_and_true_and_twins_distract(seed):
     split, world = scenes.make_split(config(seed=seed, dev=400), "dev"), scenes.make_world(400, seed, "dev")
     of_twin, forms = [], set()
-    for caption, image in zip(split.captions, split.caption_image_index, strict=True):
+    for caption, image in zip(split.captions, split.caption_image_index.tolist(), strict=True):
         assert is_true(caption, world, image), (image, caption)
         of_twin.append(is_true(caption, world, image ^ 1))
         forms.add((*parse(caption), " is " in caption))
@@ -138,8 +72,39 @@ def test_captions_are_grammatical_and_true_and_twins_distract(seed):
     assert np.mean(np.all(np.reshape(of_twin, (-1, 5)), axis=1)) < 0.2
 
 
+def test_what_is_true_of_an_image_by_hand():
+    """A large red circle on the left of a small blue star, on grass."""
+    world = scenes.World(
+        count=np.array([2]),
+        shape=np.array([[0, 3]]),
+        colour=np.array([[0, 2]]),
+        size=np.array([[2, 0]]),
+        centre=np.array([[[0.2, 0.5], [0.8, 0.6]]]),
+        background=np.array([0]),
+    )
+    for caption in (
+        "a red circle left of a star",
+        "there is a scarlet disc left of an azure asterisk on the lawn",
+        "a star and a circle on the grass",
+        "two things on the grass , one of them a tiny star",
+        "the big red disc is to the left of the small blue star",
+    ):
+        assert is_true(caption, world, 0), caption
+    for caption in (
+        "a blue circle left of a star",
+        "a red circle right of a star",
+        "a red circle above a star",
+        "a star and a circle on the sand",
+        "three things on the grass , one of them a tiny star",
+        "the big red disc is to the left of the large blue star",
+        "a star and a star on the grass",
+        "two dogs play",
+    ):
+        assert not is_true(caption, world, 0), caption
+
+
 def test_every_word_means_one_thing_and_is_one_token():
-    words = [w for groups in ATTRIBUTES.values() for names in groups for w in names if w]
+    words = [w for groups in GROUPS.values() for names in groups for w in names if w]
     assert len(words) == len(set(words))
     assert SCENES_VOCAB.read_text(encoding="utf-8").splitlines() == vocabulary()
     assert len(vocabulary()) == len(set(vocabulary()))

@@ -20,8 +20,8 @@ from itm_jax.metrics.retrieval import protocols
 from itm_jax.modules.aggregation import aggregate, merged_pairs
 from itm_jax.structs import Split
 from itm_jax.training import loop as training
-from itm_jax.viz.alignment import draw_matching
-from itm_jax.viz.curves import recall_curve
+from itm_jax.viz.alignment import draw_matching, explanations, in_words
+from itm_jax.viz.curves import draw_training, recall_curve
 from itm_jax.viz.explain import Matching, explain
 from itm_jax.viz.explore import look_at, scores, with_captions, word_effects
 from itm_jax.viz.images import pictures_of, read_names
@@ -83,12 +83,18 @@ def test_merged_pairs_are_those_that_aggregation_merges(rng):
         assert np.abs(left[:, None] - means[None]).max(axis=-1).min(axis=1).max() < 1e-5
 
 
-def test_afa_shows_its_merges_and_single_vectors_have_nothing_to_show(runs):
+def test_afa_shows_the_parts_of_its_score_and_single_vectors_have_nothing_to_show(runs):
     opened = open_run(read_json(runs["afa"] / "config.json"), runs["afa"])
     [found] = explain(opened, np.array([3]))
     assert len(found.regions) == 1  # 30% of 6 regions
     assert found.regions[0][2] >= -1
     assert found.words[0] == "[CLS]"
+    assert found.shares.shape == (6, len(found.words))
+    assert np.nansum(found.shares) == pytest.approx(found.score, abs=1e-5)
+    assert found.score == pytest.approx(opened.scores().scores[0, 3], abs=1e-5)
+    source, destination, _ = found.regions[0]
+    assert not found.shares[source].any()  # it is a part of the region that it was merged into
+    assert found.shares[destination].any()
     config = ml_collections.ConfigDict(opened.config)
     config.model.name = "vsepp"
     with pytest.raises(InputError, match="nothing to show"):
@@ -108,8 +114,8 @@ def test_the_command_writes_a_report_that_needs_nothing_beside_it(runs, name, fo
     assert f"{len(names) - 1} pictures" in out
     page = (tmp_path / "out" / "report.html").read_text()
     sources = re.findall(r"(?:src|href)=[\"']([^\"']{0,30})", page)
-    assert len(sources) >= len(names) - 1
-    assert all(s.startswith("data:image/") for s in sources)
+    assert len(sources) > 4  # curves, pairs, photographs
+    assert all(s.startswith(("data:image/", "#")) for s in sources)
     assert "All fields of the config" in page
     if form == "png":
         pixels = matplotlib.image.imread(tmp_path / "out" / "test-000000.png")
@@ -122,8 +128,10 @@ def test_queries_that_are_shown_and_what_they_found():
     owner = np.arange(4)
     assert margins(scores, owner, of_images=True).round(6).tolist() == [0.1, 0.8, -0.1, -0.3]
     ranks = np.array([0, 0, 3, 3])
-    chosen = chosen_queries(ranks, margins(scores, owner, of_images=True), 2)
-    assert chosen == {"best": [1, 0], "worst": [3, 2], "spread": [0, 3]}
+    margin = margins(scores, owner, of_images=True)
+    assert chosen_queries(ranks, margin, owner, 2) == {"best": [1, 0], "worst": [3, 2], "spread": [0, 3]}
+    one_image = chosen_queries(ranks, margin, np.array([7, 7, 8, 9]), 2)
+    assert one_image == {"best": [1], "worst": [3, 2], "spread": [0, 3]}  # one of its captions is enough
     found = shown_queries(scores, owner, (ranks, ranks), 2)["i2t", "worst"][1]
     assert (found.query, found.rank) == (2, 3)
     assert found.items.tolist() == [0, 1, 3, 2]  # among equals the right one is last
@@ -215,10 +223,18 @@ def test_a_missing_picture_does_not_lose_the_report(tmp_path):
     (images / "f_004.png").write_text("no image")
     arguments = [f"--run={run}", "--queries=2", "--count=6", "--image_name=f_{id:03d}.png"]
     code, out, err = command(*arguments, f"--images={images}", module="itm_jax.visualize")
-    assert (code, err) == (0, [])
+    assert code == 0, err
     assert re.search(r"2 pictures are missing \(first: .*f_00[45]\.png: (no such file|cannot be read)", out)
     assert "2 pictures are missing" in (run / "report.html").read_text()
+    code, _, err = command(*arguments[:-1], module="itm_jax.visualize")
+    assert code == 2
+    assert "report.html: shows the images, and a report without --images would replace it; pass --images=DIR" in err[-1]
+    code, _, err = command(*arguments[:-1], f"--out={tmp_path / 'other'}", module="itm_jax.visualize")
+    assert code == 0, err
+    page = (tmp_path / "other" / "report.html").read_text()
+    assert "What the model sees in pairs is not shown: --images is missing" in page
     for given, message in (
+        ([*arguments, f"--images={images / 'none'}"], "none: no such directory"),
         ([*arguments[:-1], f"--images={images}"], "none of the 6 images is there"),
         ([*arguments, f"--images={images}", "--image_names=x.json"], "both say the names of the image files"),
         (arguments, "--images: missing; pass --images=DIR, the directory of the image files that are named"),
@@ -226,6 +242,59 @@ def test_a_missing_picture_does_not_lose_the_report(tmp_path):
         code, _, err = command(*given, module="itm_jax.visualize")
         assert code == 2
         assert message in err[-1]
+
+
+@pytest.mark.parametrize("name", ["cpfean", "late", "afa"])
+def test_no_picture_is_cut_off(runs, name, tmp_path):
+    """Nothing is drawn at the edges of a picture, however long its caption is."""
+    opened = open_run(read_json(runs[name] / "config.json"), runs[name])
+    [seen] = explain(opened, np.array([3]))
+    caption = " ".join(["a very long caption with extraordinarily-long-words-in-it"] * 5)
+    boxes = np.array([[0.0, 0.0, 1.0, 1.0]] * 6)
+    draw_matching(tmp_path / "pair.png", np.zeros((60, 200, 3)), boxes, caption, seen)
+    pixels = matplotlib.image.imread(tmp_path / "pair.png")[..., :3]
+    edges = np.concatenate([pixels[:3].ravel(), pixels[-3:].ravel(), pixels[:, :3].ravel(), pixels[:, -3:].ravel()])
+    assert edges.min() > 0.95
+    assert pixels.min() < 0.1
+    words = in_words(seen)
+    assert [row[0] for row in words.rows] == seen.words
+    assert all(len(row) == len(words.headings) for row in words.rows)
+
+
+def test_sleeping_gates_are_said_and_not_drawn():
+    awake = Matching(["a"], np.full((2, 1), 0.5), np.array([0.0, 0.4]), np.ones(1), 0.5)
+    asleep = dataclasses.replace(awake, gate=np.array([0.001, 0.0023]))
+    assert any(line.startswith("gate: ") for line in explanations([asleep, awake]))
+    assert explanations([asleep])[-1].startswith("The gates are not shown: the largest of them is 0.0023, so")
+
+
+def test_two_runs_are_compared_on_one_split(runs, tmp_path):
+    both = f"--compare={runs['cpfean']},{runs['late']}"
+    code, out, err = command(both, f"--out={tmp_path}", "--queries=2", module="itm_jax.visualize")
+    assert code == 0, err
+    page = (tmp_path / "comparison.html").read_text()
+    assert f"written: {tmp_path / 'comparison.html'}" in out
+    assert "second minus first" in page
+    assert page.count("Right by ") == 4  # two sections, each in the contents too
+    matrices = [open_run(read_json(runs[n] / "config.json"), runs[n]).ranks().ranks["full"] for n in ("cpfean", "late")]
+    alone = ((matrices[0].captions == 0) & (matrices[1].captions > 0)).sum()
+    assert f"text to image: {alone} of 20 queries" in page
+    for arguments, message in (
+        ([both], "--out=DIR"),
+        ([both.rsplit(",", 1)[0], f"--out={tmp_path}"], "takes two runs"),
+    ):
+        code, _, err = command(*arguments, module="itm_jax.visualize")
+        assert code == 2
+        assert message in err[-1]
+
+
+def test_the_end_of_the_warm_up_is_marked(tmp_path):
+    lines = [{"step": k, "loss": 10.0 - k, "epoch": k / 4} for k in range(1, 9)]
+    pictures = []
+    for warmup in (0.0, 1.0, 5.0):  # none, at step 4, and later than the last step
+        draw_training(tmp_path / "x.png", lines, warmup)
+        pictures.append((tmp_path / "x.png").read_bytes())
+    assert pictures[0] == pictures[2] != pictures[1]
 
 
 def test_an_ensemble_mixes_models_of_any_kind(runs, tmp_path):

@@ -23,7 +23,9 @@ def results_of(run: OpenRun) -> tuple[Ranked, dict[str, Any]]:
     """The ranks of an open run on its split, and the content of the results file; nothing is written."""
     split = run.data.split
     if distributed.first():
-        say(f"evaluating step {run.step} on {split.name}: {split.num_images:,} images, {len(split.captions):,} captions")
+        say(
+            f"evaluating step {run.step} on {split.name}: {split.num_images:,} images, {len(split.captions):,} captions"
+        )
     ranked, beyond = ranks_and_truth(run)
     content = results(
         run.config,

@@ -8,6 +8,8 @@ from itm_jax.tables.cell import Cell
 from itm_jax.tables.plan import estimate
 from itm_jax.terminal import Bar
 
+PLAIN_EVERY = 30.0  # seconds between lines about running cells, where the output is not a terminal
+
 
 class Board:
     """Progress over the runs of a table: a live display on a terminal, lines elsewhere, on stderr."""
@@ -17,6 +19,7 @@ class Board:
         self._bar = Bar("runs", total, remaining=False)
         self._left = f", about {duration(seconds)} left" if seconds else ""
         self._done, self._total, self.began = 0, total, time.monotonic()
+        self._said = self.began
 
     def __enter__(self) -> "Board":
         return self
@@ -26,6 +29,7 @@ class Board:
 
     def say(self, message: str) -> None:
         """Prints a line."""
+        self._said = time.monotonic()
         self._bar.say(message)
 
     def ended(self, cell: Cell, seconds: float, problem: str) -> None:
@@ -38,11 +42,16 @@ class Board:
         self.say(f"[{self._done}/{self._total}] {cell.name}: {what} ({duration(seconds)}{self._left})")
 
     def show(self, running: Sequence[tuple[Cell, str]]) -> None:
-        """Shows the running cells, given with the last lines of their logs; on a terminal only."""
+        """Shows the running cells, given with the last lines of their logs.
+
+        On a terminal this is the live line; elsewhere it prints a line every PLAIN_EVERY seconds.
+        """
+        steps = (re.findall(r"step [\d,]+/[\d,]+", line) for _, line in running)
+        doing = "; ".join(f"{cell.name} {s[-1] if s else ''}" for (cell, _), s in zip(running, steps, strict=True))
         if self._bar.live:
-            steps = (re.findall(r"step [\d,]+/[\d,]+", line) for _, line in running)
-            doing = "; ".join(f"{cell.name} {s[-1] if s else ''}" for (cell, _), s in zip(running, steps, strict=True))
             self._bar.describe(doing + self._left)
+        elif doing and time.monotonic() - self._said > PLAIN_EVERY:
+            self.say(doing + self._left)
 
 
 def duration(seconds: float) -> str:

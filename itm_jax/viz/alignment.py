@@ -1,16 +1,19 @@
 """Draws alignments: an image with its regions, and for each word the region that it took and how strongly."""
 
 import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from itm_jax.viz.explain import Matching, Merging
-from itm_jax.viz.figures import GATES, PAIRS, as_written, panels, save
+from itm_jax.viz.explain import Matching, Shares
+from itm_jax.viz.figures import GATES, PAIRS, as_written, save
 
 COLUMNS = 6  # words in a row
 
@@ -38,54 +41,113 @@ def _wrapped(text: str, width: int = 60) -> str:
 
 
 @as_written
-def draw_matching(path: pathlib.Path, pixels: np.ndarray, boxes: np.ndarray, caption: str, matching: Matching) -> None:
-    """Writes a picture: all regions coloured by their gates, then for each word the region that it took.
+def draw_matching(
+    path: pathlib.Path, pixels: np.ndarray, boxes: np.ndarray, caption: str, seen: Matching | Shares
+) -> None:
+    """Writes a picture: all regions, coloured by their weight, then for each word the region that it took.
 
     Args:
         path: the file of the picture.
         pixels: the image.
         boxes: [r 4] fractions of the image.
         caption: the caption as it is written.
-        matching: the matching of the pair.
+        seen: what the model sees in the pair.
     """
-    rows = max(1, -(-len(matching.words) // COLUMNS))
+    view, words = _view(seen), in_words(seen)
+    rows = max(1, -(-len(seen.words) // COLUMNS))
     figure = Figure(figsize=(4.2 + 1.7 * COLUMNS, max(4.4, 2.0 * rows)), layout="constrained")
     [[left, right]] = figure.subfigures(1, 2, squeeze=False, width_ratios=(4.2, 1.7 * COLUMNS))
     axes = left.subplots()
-    _show(axes, pixels, f"{_wrapped(caption, 44)}\nscore {matching.score:.3f}", 10)
-    gate = np.ones(len(boxes)) if matching.gate is None else matching.gate
-    widest = max(float(gate.max()), 1e-9)  # all gates may be small; the colours compare them
-    for region in np.argsort(gate):
-        if np.isfinite(matching.cosines[region]).all():
-            share = float(gate[region]) / widest
+    _show(axes, pixels, f"{_wrapped(caption, 44)}\nscore {seen.score:.3f}", 10)
+    weight = np.ones(len(boxes)) if view.region_weight is None else np.maximum(view.region_weight, 0.0)
+    widest = max(float(np.nanmax(weight)), 1e-9)  # all weights may be small; the colours compare them
+    for region in np.argsort(weight):
+        if np.isfinite(view.pairs[region]).all():
+            share = float(weight[region]) / widest
             _box(axes, boxes[region], pixels.shape, GATES(share), 0.6 + 2.4 * share)
-    if matching.gate is not None:
+    if view.region_weight is not None:
         mappable = ScalarMappable(Normalize(0, widest), GATES)
-        left.colorbar(mappable, ax=axes, location="bottom", shrink=0.7, label="gate of a region")
+        left.colorbar(mappable, ax=axes, location="bottom", shrink=0.7, label=view.name_of_weight)
     grid = right.subplots(rows, COLUMNS, squeeze=False).ravel()
-    for axes in grid[len(matching.words) :]:
+    for axes in grid[len(seen.words) :]:
         axes.axis("off")
-    for k, (word, region) in enumerate(zip(matching.words, matching.region_of_word, strict=True)):
-        weight = "" if matching.prominence is None else f"\nweight {matching.prominence[k]:.3f}"
-        _show(grid[k], pixels, f"{word}  {matching.cosines[region, k]:.2f}{weight}")
-        _box(grid[k], boxes[region], pixels.shape, "red", 2.5)
-    save(figure, path)
+    for k, (word, region, *numbers) in enumerate(words.rows):
+        lines = [f"{name} {number}" for name, number in zip(words.headings[2:], numbers, strict=True)]
+        _show(grid[k], pixels, "\n".join([word, *lines]), 8)
+        _box(grid[k], boxes[int(region)], pixels.shape, "red", 2.5)
+    if isinstance(seen, Shares):
+        for k, (source, destination, _) in enumerate(seen.regions):
+            for region in (source, destination):
+                _box(left.axes[0], boxes[region], pixels.shape, PAIRS(k), 2, f"merged {k + 1}")
+    save(figure, path, bbox_inches="tight", pad_inches=0.1)
 
 
-@as_written
-def draw_merging(path: pathlib.Path, pixels: np.ndarray, boxes: np.ndarray, caption: str, merging: Merging) -> None:
-    """Writes a picture: each pair of merged regions in one colour, and the merged word pieces below."""
-    shown = merging.regions[:COLUMNS]
-    count = max(1, len(shown))
-    figure, [grid] = panels(1, 1 + count, figsize=(4 + 2.6 * count, 4))
-    _show(grid[0], pixels, f"{_wrapped(caption, 40)}\nscore {merging.score:.3f}", 10)
-    for axes in grid[1:]:
-        axes.axis("off")
-    for k, (source, destination, cosine) in enumerate(shown):
-        _show(grid[k + 1], pixels, f"regions {source} → {destination}\ncosine {cosine:.2f}")
-        for region in (source, destination):
-            _box(grid[0], boxes[region], pixels.shape, PAIRS(k), 2)
-            _box(grid[k + 1], boxes[region], pixels.shape, PAIRS(k), 2, str(region))
-    pairs = [f"{merging.words[s]} → {merging.words[d]} ({cosine:.2f})" for s, d, cosine in merging.pieces]
-    figure.supxlabel("merged words: " + (", ".join(pairs) or "none"), fontsize=10)
-    save(figure, path)
+class _View(NamedTuple):
+    """What a picture shows: a number for each pair of region and word, and a weight for each region."""
+
+    pairs: Float[np.ndarray, "r l"]
+    region_weight: np.ndarray | None
+    name_of_weight: str
+
+
+def _view(seen: Matching | Shares) -> _View:
+    if isinstance(seen, Shares):
+        return _View(seen.shares, np.nansum(seen.shares, axis=1), "part of the score")
+    return _View(seen.cosines, seen.gate if seen.awake else None, "gate of a region")
+
+
+class InWords(NamedTuple):
+    """The numbers of a picture as a table."""
+
+    headings: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+def in_words(seen: Matching | Shares) -> InWords:
+    """Returns for each word the region that it took, and its numbers."""
+    of_word = enumerate(zip(seen.words, seen.region_of_word, strict=True))
+    if isinstance(seen, Shares):
+        whole = np.nansum(seen.shares, axis=0)
+        with_region = [(w, str(r), f"{whole[k]:.3f}", f"{seen.shares[r, k]:.3f}") for k, (w, r) in of_word]
+        return InWords(("word", "region", "part", "with it"), [tuple(row) for row in with_region])
+    rows = [(w, str(r), f"{seen.cosines[r, k]:.2f}") for k, (w, r) in of_word]
+    if seen.prominence is None:
+        return InWords(("word", "region", "cosine"), [tuple(row) for row in rows])
+    weighted = [(*row, f"{weight:.3f}") for row, weight in zip(rows, seen.prominence, strict=True)]
+    return InWords(("word", "region", "cosine", "weight"), [tuple(row) for row in weighted])
+
+
+def explanations(every: Sequence[Matching | Shares]) -> list[str]:
+    """Returns a sentence for each kind of number in the pictures, and says which mechanism is asleep."""
+    if not every:
+        return []
+    first = every[0]
+    if isinstance(first, Shares):
+        out = [
+            "AFA takes the maximum over the rows of each side, in every dimension. The score is a sum over dimensions; "
+            "part: how much of it the dimensions have in which this word won; with it: how much of that they have in "
+            "which the shown region won too. The red box is the region with the largest part for the word.",
+            "Colours on the left: the part of the score that each region won. Boxes named merged: regions that were "
+            "merged because they were alike.",
+        ]
+        if not any(isinstance(seen, Shares) and seen.regions for seen in every):
+            out.append("No regions are merged in these images: model.aggregation.ratio times their number is below 1.")
+        pieces = [
+            f"{seen.words[a]} into {seen.words[b]} ({cosine:.2f})"
+            for seen in every
+            if isinstance(seen, Shares)
+            for a, b, cosine in seen.pieces
+        ]
+        return [*out, f"Merged words, with their cosines: {', '.join(pieces[:20])}."] if pieces else out
+    matchings = [seen for seen in every if isinstance(seen, Matching)]
+    out = ["cosine: of the word with the region that it took, the one in the red box, which has the largest."]
+    if first.prominence is not None:
+        out.append("weight: how much the word counts in the score; all weights of a caption add up to 1.")
+    if any(seen.awake for seen in matchings):
+        out.append("gate: how much of its word a region takes up, from 0 to 1; colours on the left compare the gates.")
+    elif first.gate is not None:
+        largest = max(float(np.max(seen.gate)) for seen in matchings if seen.gate is not None)
+        out.append(
+            f"The gates are not shown: the largest of them is {largest:.4f}, so the fusion changes next to nothing."
+        )
+    return out

@@ -7,13 +7,19 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from itm_jax.viz.figures import BLUE, ORANGE, panels, save, without_frame
+from itm_jax.viz.figures import BLUE, GREY, ORANGE, panels, save, without_frame
 
 UP_TO = 100  # the largest K of a recall curve
 
 
-def draw_training(path: pathlib.Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    """Writes a picture of the loss of training steps and of rSum on dev; `lines` are the objects of metrics.jsonl."""
+def draw_training(path: pathlib.Path, lines: Sequence[Mapping[str, Any]], warmup_epochs: float = 0.0) -> None:
+    """Writes a picture of the loss of training steps and of rSum on dev, with a mark where the warm-up ends.
+
+    Args:
+        path: the file of the picture.
+        lines: the objects of metrics.jsonl.
+        warmup_epochs: `loss.warmup_epochs` of the run; after them the loss is another one.
+    """
     figure, [[left, right]] = panels(1, 2, figsize=(10, 3.4))
     steps = [(x["step"], x["loss"]) for x in lines if x.get("loss") is not None]
     dev = [(x["step"], x["rsum"]) for x in lines if x.get("rsum") is not None]
@@ -23,6 +29,12 @@ def draw_training(path: pathlib.Path, lines: Sequence[Mapping[str, Any]]) -> Non
     )
     right.plot(*zip(*dev, strict=True), color=ORANGE, marker="o", ms=4) if dev else None
     right.set(xlabel="step", ylabel="rSum on dev")
+    epochs = [(x["step"], x["epoch"]) for x in lines if x.get("epoch") is not None]
+    if warmup_epochs and epochs and epochs[-1][1] > warmup_epochs:
+        end = epochs[-1][0] / epochs[-1][1] * warmup_epochs
+        for axes in (left, right):
+            axes.axvline(end, color=GREY, lw=1, ls=":", label="the warm-up ends")
+            axes.legend(fontsize=8)
     _finish(figure, (left, right), path)
 
 

@@ -1,4 +1,4 @@
-"""Explains what a trained model sees in a pair: the region of each word, gates and prominence, or AFA's merged rows."""
+"""Explains what a trained model sees in a pair: the region of each word, gates and prominence, or AFA's shares."""
 
 import dataclasses
 from typing import Any, cast
@@ -15,6 +15,9 @@ from itm_jax.modules.aggregation import merged_pairs
 from itm_jax.modules.alignment import prominence, weigh
 from itm_jax.modules.enhancement import Enhancement
 from itm_jax.modules.fusion import fuse
+from itm_jax.modules.numerics import at_least_f32, l2_normalize
+
+ASLEEP = 0.01  # the largest gate below which a fusion is called asleep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,35 +43,53 @@ class Matching:
         """For each word, the region with the largest cosine."""
         return np.nanargmax(self.cosines, axis=0)
 
+    @property
+    def awake(self) -> bool:
+        """Whether any gate lets a word through: below ASLEEP the fusion changes nothing that could be seen."""
+        return self.gate is not None and float(np.max(self.gate)) >= ASLEEP
+
 
 @dataclasses.dataclass(frozen=True)
-class Merging:
-    """The regions and the word pieces that AFA merged in a pair.
+class Shares:
+    """What AFA's score of a pair is made of.
 
-    Each merge is (row, the row that it was merged into, their cosine); the most similar rows come first.
+    In each dimension one region and one word piece have the maximum; the product of the two is a part of the score.
+
+    Attributes:
+        words: the l valid word pieces of the caption, [CLS] and [SEP] included.
+        shares: the parts of the score by region and word; their sum is the score. NaN for invalid regions.
+        regions: merged regions, as (row, the row that it was merged into, their cosine); the most similar come first.
+        pieces: merged word pieces, in the same form.
+        score: the score of the pair.
     """
 
     words: list[str]
+    shares: Float[np.ndarray, "r l"]
     regions: list[tuple[int, int, float]]
     pieces: list[tuple[int, int, float]]
     score: float
 
+    @property
+    def region_of_word(self) -> Int[np.ndarray, " l"]:
+        """For each word, the region with which it has the largest part of the score."""
+        return np.nanargmax(self.shares, axis=0)
 
-def explain(run: OpenRun, captions: np.ndarray) -> list[Matching | Merging]:
+
+def explain(run: OpenRun, captions: np.ndarray) -> list[Matching | Shares]:
     """Returns what the model of a run sees in each of the captions and its image.
 
     Raises:
-        InputError: the model keeps one vector per item and merges nothing, so there is nothing to show.
+        InputError: the model keeps one vector per item and does not choose its rows, so there is nothing to show.
     """
     c = run.config.model
     if c.name in ("cpfean", "late", "scan"):
         return [_matching(run, int(caption)) for caption in captions]
-    if c.name != "afa" or not c.aggregation.enabled or c.aggregation.variant != "paper":
+    if c.name != "afa" or c.aggregation.variant != "paper" or c.selection != "max":
         raise InputError(
             f"config.model.name={c.name}: nothing to show; use a run of cpfean, late or scan, or of afa with the "
-            "aggregation of the paper"
+            "aggregation of the paper and model.selection=max"
         )
-    return [_merging(run, int(caption)) for caption in captions]
+    return [_shares(run, int(caption)) for caption in captions]
 
 
 def _inputs(data: TextSplit, caption: int) -> tuple[Any, Any]:
@@ -109,19 +130,48 @@ def _matching(run: OpenRun, caption: int) -> Matching:
     return Matching(names, cosines, gate, weight, score)
 
 
-def _merging(run: OpenRun, caption: int) -> Merging:
+def _shares(run: OpenRun, caption: int) -> Shares:
     regions, tokens = _inputs(run.data, caption)
     (image, text), seen = run.model.apply(
         run.variables, regions, tokens, train=False, capture_intermediates=lambda m, _: isinstance(m, Enhancement)
     )
     a = run.config.model.aggregation
     merged: list[list[tuple[int, int, float]]] = []
+    winners: list[np.ndarray] = []
     for branch, mask in (("image_branch", regions.mask), ("text_branch", tokens.mask)):
         rows = seen["intermediates"][branch]["enhancement"]["__call__"][0]
-        pairs = merged_pairs(rows, jnp.asarray(mask), ratio=a.ratio, shuffle=a.shuffle, pairing=a.pairing)
-        into, cosine = (np.asarray(x[0]) for x in pairs)
+        into, cosine = np.full(rows.shape[1], -1), np.zeros(rows.shape[1])
+        if a.enabled:
+            pairs = merged_pairs(rows, jnp.asarray(mask), ratio=a.ratio, shuffle=a.shuffle, pairing=a.pairing)
+            into, cosine = (np.asarray(x[0]) for x in pairs)
         merges = [(int(k), int(into[k]), float(cosine[k])) for k in np.flatnonzero(into >= 0)]
         merged.append(sorted(merges, key=lambda merge: -merge[2]))
-    words = _names(run.text, tokens, np.asarray(tokens.mask[0]))
-    merged_regions, merged_pieces = merged
-    return Merging(words, merged_regions, merged_pieces, float(np.sum(np.asarray(image[0]) * np.asarray(text[0]))))
+        unit = np.asarray(l2_normalize(at_least_f32(rows)) if a.enabled else rows)[0]
+        winners.append(winning_rows(unit, np.asarray(mask[0]), into))
+    parts = np.asarray(image[0]) * np.asarray(text[0])
+    shares = np.zeros((regions.mask.shape[1], tokens.mask.shape[1]), np.float32)
+    np.add.at(shares, (winners[0], winners[1]), parts)
+    valid_words, valid_regions = np.asarray(tokens.mask[0]), np.asarray(regions.mask[0])
+    shares = np.where(valid_regions[:, None], shares, np.nan)[:, valid_words]
+    words, (of_regions, of_pieces) = _names(run.text, tokens, valid_words), merged
+    return Shares(words, shares, of_regions, of_pieces, float(np.sum(parts)))
+
+
+def winning_rows(
+    rows: Float[np.ndarray, "n d"], mask: np.ndarray, into: Int[np.ndarray, " n"]
+) -> Int[np.ndarray, " d"]:
+    """Returns the row that has the maximum in each dimension, after the merges.
+
+    A row that others were merged into is the mean of all of them, and stands for them.
+
+    Args:
+        rows: the rows before the merges.
+        mask: which of them are valid.
+        into: the row that each row is merged into, -1 where it is not merged.
+    """
+    group = np.where(into >= 0, into, np.arange(len(rows)))
+    count = np.bincount(group[mask], minlength=len(rows))
+    sums = np.zeros(rows.shape, np.float64)
+    np.add.at(sums, group[mask], rows[mask])
+    means = np.where(count[:, None] > 0, sums / np.maximum(count, 1)[:, None], -np.inf)
+    return means.argmax(axis=0)

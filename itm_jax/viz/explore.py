@@ -11,7 +11,7 @@ from itm_jax.config.model_fields import uses_edges
 from itm_jax.data.prepare import with_text
 from itm_jax.errors import InputError
 from itm_jax.evaluation.open_run import OpenRun
-from itm_jax.viz.explain import Matching, Merging, explain
+from itm_jax.viz.explain import Matching, Shares, explain
 
 
 def with_captions(run: OpenRun, images: Sequence[int], captions: Sequence[str]) -> OpenRun:
@@ -54,7 +54,7 @@ def scores(run: OpenRun) -> Float[np.ndarray, "i t"]:
     return run.scores().scores
 
 
-def look_at(run: OpenRun, image: int, caption: str) -> Matching | Merging:
+def look_at(run: OpenRun, image: int, caption: str) -> Matching | Shares:
     """Returns what the model sees in an image of the split and a caption of your own."""
     return explain(with_captions(run, [image], [caption]), np.array([0]))[0]
 

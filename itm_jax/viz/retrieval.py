@@ -33,8 +33,10 @@ class Answer:
     right: np.ndarray
 
 
-def chosen_queries(ranks: Int[np.ndarray, " q"], margin: Float[np.ndarray, " q"], count: int) -> dict[str, list[int]]:
-    """Returns queries to show, by kind.
+def chosen_queries(
+    ranks: Int[np.ndarray, " q"], margin: Float[np.ndarray, " q"], image: Int[np.ndarray, " q"], count: int
+) -> dict[str, list[int]]:
+    """Returns queries to show, by kind; of the captions of one image at most one.
 
     `best` are right at rank 1, with the largest margins first. `worst` have the last ranks. `spread` are evenly spread
     over the split.
@@ -42,13 +44,19 @@ def chosen_queries(ranks: Int[np.ndarray, " q"], margin: Float[np.ndarray, " q"]
     Args:
         ranks: the 0-based rank of each query.
         margin: the score of the best right answer minus that of the best wrong one.
+        image: the image of each query.
         count: the number of queries of each kind, at most.
     """
     order = np.lexsort((-margin, ranks))
     some = np.unique(np.linspace(0, len(ranks) - 1, min(count, len(ranks))).astype(int))
-    best = [int(q) for q in order[:count] if ranks[q] == 0]
-    worst = [int(q) for q in order[::-1][:count] if ranks[q] > 0]
-    return {"best": best, "worst": worst, "spread": [int(q) for q in some]}
+    best = _one_of_each(order[ranks[order] == 0], image)[:count]
+    worst = _one_of_each(order[::-1][ranks[order[::-1]] > 0], image)[:count]
+    return {"best": best, "worst": worst, "spread": _one_of_each(some, image)}
+
+
+def _one_of_each(queries: np.ndarray, image: np.ndarray) -> list[int]:
+    """Returns the first query of each image, in the order of the queries."""
+    return [int(queries[k]) for k in np.sort(np.unique(image[queries], return_index=True)[1])]
 
 
 def margins(
@@ -138,7 +146,8 @@ def shown_queries(
     out = {}
     for direction, rank in zip(("i2t", "t2i"), ranks, strict=True):
         of_images = direction == "i2t"
-        chosen = chosen_queries(rank, margins(scores, owner, of_images=of_images), count)
+        images = np.arange(len(scores)) if of_images else owner
+        chosen = chosen_queries(rank, margins(scores, owner, of_images=of_images), images, count)
         for kind, queries in chosen.items():
             out[direction, kind] = [answer(scores, owner, q, int(rank[q]), of_image=of_images) for q in queries]
     return out
