@@ -10,7 +10,7 @@ import pytest
 from support.runs import lines, shrunk
 
 from itm_jax.runs.checkpoints import FOLDER, UNFINISHED, Keep
-from itm_jax.runs.metrics_log import Events
+from itm_jax.runs.loggers import Events
 from itm_jax.training.loop import train
 
 
@@ -49,8 +49,8 @@ def test_orbax_asks_the_policy_which_checkpoints_to_keep(tmp_path):
 
 
 def test_tensorboardx_writes_events_at_once(tmp_path):
-    """runs/metrics_log.py: events are written by EventsWriter, without tensorboardX's thread."""
-    events = Events(tmp_path, 1)
+    """runs/loggers.py: events are written by EventsWriter, without tensorboardX's thread."""
+    events = Events(None, tmp_path, 1)
     events.scalar("train/loss", 2.5, 1)
     events.flush()
     [file] = tmp_path.glob("events*")

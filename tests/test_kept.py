@@ -104,7 +104,7 @@ def test_a_fine_tuned_run_needs_no_checkpoint_but_its_own(here):
     shutil.rmtree(max((moved / "checkpoints").iterdir(), key=lambda path: int(path.name)))
     training.train(config, moved)  # continues from the checkpoint before
     assert lines(moved) == log
-    code, out, err = command(f"--run={moved}", f"--out={here / 'page'}", "--count=1", module="itm_jax.visualize")
+    code, _, err = command(f"--run={moved}", f"--out={here / 'page'}", "--count=1", module="itm_jax.visualize")
     assert code == 0, err
 
 

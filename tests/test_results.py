@@ -133,7 +133,7 @@ def test_results_may_go_to_another_directory_and_the_run_stays_untouched(runs, t
     assert path == tmp_path / "out" / "results.json"
     assert {p.name for p in path.parent.iterdir()} == {"results.json", "ranks.npz"}
     assert everything() == before
-    code, out, err = command("--mode=evaluate", f"--workdir={runs[0]}", f"--out={tmp_path / 'again'}")
+    code, _, err = command("--mode=evaluate", f"--workdir={runs[0]}", f"--out={tmp_path / 'again'}")
     assert code == 0, err
     assert json.loads((tmp_path / "again" / "results.json").read_text())["protocols"] == content["protocols"]
     assert everything() == before

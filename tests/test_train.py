@@ -83,9 +83,10 @@ def test_lines_after_the_restored_step_are_written_again(tmp_path):
     before = (tmp_path / "metrics.jsonl").read_text()
     longer = before + '{"step": 11, "split": "train", "loss": 1}\n{"step": 12, "spl'
     (tmp_path / "metrics.jsonl").write_text(longer)
+    from itm_jax.runs.loggers import Nothing
     from itm_jax.runs.metrics_log import MetricsWriter
 
-    MetricsWriter(tmp_path, 10).close()
+    MetricsWriter(tmp_path, 10, Nothing()).close()
     assert (tmp_path / "metrics.jsonl").read_text() == before
 
 

@@ -147,6 +147,8 @@ def default_config() -> ml_collections.ConfigDict:
     # gradient is the same.
     c.train.text_parts = 1  # parts in which a batch goes through the encoder; losses and statistics see the whole batch
     c.train.remat = False  # (bert) True: the layers are computed again for the gradient
+    # Where curves go besides metrics.jsonl: tensorboard, wandb (extra `wandb`) or none.
+    c.train.logger = "tensorboard"
     # First and last step of a trace for XProf or TensorBoard, written to WORKDIR/profile. (0, 0): no trace.
     c.train.profile = (0, 0)
     c.train.max_skipped = 20  # the run ends after more steps than this with a non-finite loss or gradient

@@ -24,6 +24,7 @@ FREE_FIELDS = (
     "eval.tile",
     "optim.sharded",
     "train.log_every",
+    "train.logger",
     "train.max_skipped",
     "train.profile",
 )

@@ -35,6 +35,7 @@ CHOICES = {
     "model.text.cache_dtype": ("float16", "float32"),
     "loss.soft_negatives": ("mixup", "hardest", "none", "hinge"),
     "loss.same_image": ("mask", "keep"),
+    "train.logger": ("tensorboard", "wandb", "none"),
 }
 OWN = ("data.source", "model.name")  # fields that may also be MODULE:NAME
 # Fields that are places on this machine; `data.dir` is one too, but where `tfds` reads a bucket.

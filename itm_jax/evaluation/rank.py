@@ -30,11 +30,25 @@ class Ranked(NamedTuple):
         ranks: the ranks of each protocol.
         seconds: the seconds of each part: encode, score, rank.
         scores: the [i t] scores; None where they were too many to be held at once.
+        modality_gap: the cosine of the mean image and the mean caption; None for models with several vectors per item.
     """
 
     ranks: dict[str, Ranks]
     seconds: dict[str, float]
     scores: Float[np.ndarray, "i t"] | None
+    modality_gap: float | None
+
+
+def modality_gap(encoded: Encoded) -> float | None:
+    """Returns the cosine of the mean image and the mean caption; None for models with several vectors per item.
+
+    Near 1 the two modalities share their directions; near -1 they lie apart (Liang et al., NeurIPS 2022).
+    """
+    if not isinstance(encoded.images, np.ndarray) or encoded.images.ndim != 2:
+        return None
+    image = encoded.images.mean(axis=0, dtype=np.float64)
+    caption = np.concatenate([captions for _, captions in encoded.captions]).mean(axis=0, dtype=np.float64)
+    return float(image @ caption / max(float(np.linalg.norm(image) * np.linalg.norm(caption)), 1e-12))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,17 +110,20 @@ class Scorer:
         then counted under `score`.
         """
         owner = self.data.split.caption_image_index
+        times = [time.perf_counter()]
+        encoded, scores = self.encode(), None
+        times.append(time.perf_counter())
         if self.can_hold_scores:
-            scores, seconds = self.scores()
-            began = time.perf_counter()
+            scores = self.scores_of(encoded)
+            times.append(time.perf_counter())
             ranks = protocol_ranks(scores, owner)
-            return Ranked(ranks, seconds | {"rank": time.perf_counter() - began}, scores)
-        began = time.perf_counter()
-        encoded = self.encode()
-        between = time.perf_counter()
-        score = Partial(self.encoders.score, self.variables)
-        ranks = streamed_ranks(score, encoded, owner, tile=self.config.eval.tile, mesh=self.mesh)
-        return Ranked(ranks, {"encode": between - began, "score": time.perf_counter() - between, "rank": 0.0}, None)
+        else:
+            score = Partial(self.encoders.score, self.variables)
+            ranks = streamed_ranks(score, encoded, owner, tile=self.config.eval.tile, mesh=self.mesh)
+            times.append(time.perf_counter())
+        times.append(time.perf_counter())
+        seconds = dict(zip(("encode", "score", "rank"), np.diff(times).tolist(), strict=True))
+        return Ranked(ranks, seconds, scores, modality_gap(encoded))
 
 
 def streamed_ranks(

@@ -3,10 +3,12 @@
 import dataclasses
 import pathlib
 import time
+from typing import Any
 
 from itm_jax.runs import checkpoints
 from itm_jax.runs.collapse_alarm import CollapseAlarm
 from itm_jax.runs.display import Display
+from itm_jax.runs.loggers import make_logger
 from itm_jax.runs.metrics_log import MetricsWriter
 from itm_jax.runs.progress import Progress
 from itm_jax.structs import TrainState
@@ -15,20 +17,25 @@ from itm_jax.structs import TrainState
 class Records:
     """Writes metrics and checkpoints and shows progress, in the process that owns the workdir."""
 
-    def __init__(self, workdir: pathlib.Path, step: int, progress: Progress):
+    def __init__(self, config: Any, workdir: pathlib.Path, step: int, progress: Progress):
         """Opens the files of `workdir` for a run that continues after `step`."""
         self._before, self._began = progress.train_seconds, time.perf_counter()
-        self._writer, self._display = MetricsWriter(workdir, step), Display(progress.total_steps, step)
+        self._logger = make_logger(config, workdir, step + 1)
+        self._writer, self._display = MetricsWriter(workdir, step, self._logger), Display(progress.total_steps, step)
         self._alarm = CollapseAlarm.after(self._writer.kept)
         self._manager = checkpoints.Manager(workdir)
         if self._writer.last_step > step:
             last = self._writer.last_step
             self._display.say(f"the steps after {step}, up to {last}, are done again")
 
-    def train(self, step: int, values: dict[str, float], epoch: float, examples_per_second: float) -> None:
-        """Records a training step, and the collapse alarm if it goes off."""
+    def train(self, step: int, values: dict[str, float], epoch: float, seconds_per_step: float, batch: int) -> None:
+        """Records a training step, and the collapse alarm if it goes off.
+
+        The time goes to the logger alone: metrics.jsonl is the same in every repetition of a run.
+        """
         self._writer.write(step, "train", values | {"epoch": epoch})
-        self._display.update(step, values["loss"], examples_per_second)
+        self._logger.scalar("train/seconds_per_step", seconds_per_step, step)
+        self._display.update(step, values["loss"], batch / seconds_per_step)
         if message := self._alarm.check(step, values):
             self._writer.write(step, "alarm", {"message": message})
             self._display.say(message)

@@ -147,9 +147,9 @@ def _loop(
     )
     encoders = make_encoders(run.model, run.mesh)
     eval_every = max(1, round(config.train.eval_every_epochs * epoch))
-    records = Records(workdir, start, progress) if distributed.first() else NoRecords()
+    records = Records(config, workdir, start, progress) if distributed.first() else NoRecords()
     profile = Profile(config.train.profile if distributed.first() else (0, 0), workdir)
-    stop, speed = StopSignal(), Speed(start, config.data.batch_size)
+    stop, speed = StopSignal(), Speed(start)
     try:
         for step in range(start + 1, total + 1):
             profile.before(step)
@@ -162,7 +162,7 @@ def _loop(
             if logged:
                 values = {name: float(value) for name, value in jax.device_get(metrics).items()}
                 values["lr"] = learning_rate(run, state)
-                records.train(step, values, step / epoch, speed.at(step))
+                records.train(step, values, step / epoch, speed.at(step), config.data.batch_size)
                 if values["skipped"] > config.train.max_skipped or values["skipped"] == total:
                     records.wait()
                     what = (
@@ -198,18 +198,20 @@ def _evaluate_on_dev(
 ) -> tuple[dict[str, Any], Progress]:
     """Returns the metrics on dev, and the progress, in which this step is the best one if its rSum is the best."""
     try:
-        metrics = rank_metrics(*scorer.ranks().ranks["full"])
+        ranked = scorer.ranks()
+        metrics = rank_metrics(*ranked.ranks["full"])
     except NonFiniteScoresError as e:
         raise diverged(run, workdir, step, f"on {scorer.data.split.name}: {e}") from None
+    if ranked.modality_gap is not None:
+        metrics["modality_gap"] = ranked.modality_gap
     return metrics, progress.evaluated(step, metrics["rsum"])
 
 
 class Speed:
-    """Measures examples per second since the last line, without the time of evaluations."""
+    """Measures seconds per step since the last line, without the time of evaluations."""
 
-    def __init__(self, step: int, batch_size: int):
+    def __init__(self, step: int):
         """Counts from `step` on."""
-        self._batch_size = batch_size
         self.restart(step)
 
     def restart(self, step: int) -> None:
@@ -217,10 +219,10 @@ class Speed:
         self._step, self._began = step, time.perf_counter()
 
     def at(self, step: int) -> float:
-        """Returns the examples per second up to `step`, and counts from `step` on."""
+        """Returns the seconds per step up to `step`, and counts from `step` on."""
         steps, seconds = step - self._step, time.perf_counter() - self._began
         self.restart(step)
-        return steps * self._batch_size / seconds
+        return seconds / steps
 
 
 def learning_rate(run: Run, state: TrainState) -> float:
