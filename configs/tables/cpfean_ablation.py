@@ -32,7 +32,7 @@ def get_table():
         question="Which parts of CPFEAN carry it: priors, graphs, fusion, or the alignment of prominent fragments?",
         bases=bases.short(),
         reference="CPFEAN",
-        minutes={"scenes_minilm": 25},
+        minutes={"scenes": 40, "scenes_minilm": 25},
         rows=(
             Row("CPFEAN", cpfean, published="CPFEAN", seeds=(0, 1, 2)),
             row("no label prior", regions, model__regions__labels=False),

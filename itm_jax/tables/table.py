@@ -69,7 +69,8 @@ class Table:
         axis: the name of the axis of `Row.x`; where it is set, the picture has curves and not bars.
         field: methods of published.csv that are printed above the rows, where they are on the table's data set.
         kind: recalls; objects (recalls by the number of objects of an image); cost (size and speed of each model).
-        minutes: by data set, the minutes of the whole table with one seed on 2 CPU cores, as measured.
+        minutes: by data set, the minutes of the whole table with one seed on 2 CPU cores: as measured, or, where it was
+            never run whole, from measured runs of its models.
         note: a sentence that is printed below the table.
         file: the file that the table comes from.
     """
