@@ -11,8 +11,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 ELSEWHERE = {"README.md": "index.md", "launch/README.md": "launch.md", "launch/growth.png": "growth.png"}
 ELSEWHERE |= {name: name for name in ("RESULTS.md", "CONTRIBUTING.md", "CHANGELOG.md")}
 LINK = re.compile(r"(\]\()([^)#:\s]+)((?:#[^)]*)?\))")
-# The rooms of the package in the order in which data flow, and what a user calls from Python.
+# The parts of the package that a user calls from Python.
 PUBLIC = (
+    "config",
     "structs",
     "modules",
     "losses",
@@ -35,9 +36,9 @@ def on_files(files, config):
             continue
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, place, content=_with_links(text, posixpath.dirname(source))))
-    pages = {f"reference/{room}.md": _reference(room) for room in PUBLIC}
-    contents = [f"- [{room}](reference/{room}.md)" for room in PUBLIC]
-    start = "# Reference\n\nWhat the docstrings say, room by room, in the order in which data flow.\n\n"
+    pages = {f"reference/{part}.md": _reference(part) for part in PUBLIC}
+    contents = [f"- [{part}](reference/{part}.md)" for part in PUBLIC]
+    start = "# Reference\n\nMade from the docstrings: one page for each part of the package.\n\n"
     for place, text in ({"reference.md": start + "\n".join(contents) + "\n"} | pages).items():
         files.append(File.generated(config, place, content=text))
     return files
@@ -62,14 +63,14 @@ def _with_links(text: str, folder: str) -> str:
     return LINK.sub(mended, text)
 
 
-def _reference(room: str) -> str:
+def _reference(part: str) -> str:
     """Returns a page with the docstrings of a module, or of all modules of a folder."""
-    place = ROOT / "itm_jax" / room
-    modules = [f"itm_jax.{room}"]
+    place = ROOT / "itm_jax" / part
+    modules = [f"itm_jax.{part}"]
     if place.is_dir():
         inside = sorted(p.relative_to(ROOT).with_suffix("") for p in place.rglob("*.py"))
         modules = [".".join(p.parts) for p in inside if p.name != "__init__"]
         package = (place / "__init__.py").read_text(encoding="utf-8")
-        modules = [f"itm_jax.{room}"] * ("def " in package) + modules
-    parts = [f"# {room}\n", *(f"## {name}\n\n::: {name}\n    options:\n      heading_level: 3\n" for name in modules)]
+        modules = [f"itm_jax.{part}"] * ("def " in package) + modules
+    parts = [f"# {part}\n", *(f"## {name}\n\n::: {name}\n    options:\n      heading_level: 3\n" for name in modules)]
     return "\n".join(parts)

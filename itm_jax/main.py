@@ -12,6 +12,7 @@ JAX_COORDINATOR_ADDRESS=HOST:PORT, JAX_NUM_PROCESSES and JAX_PROCESS_ID set for 
 and the data.
 """
 
+import os
 import pathlib
 import sys
 
@@ -55,7 +56,8 @@ def main() -> None:
     if _ENSEMBLE.value and _MODE.value != "evaluate":
         raise InputError("--ensemble: averages runs that are trained already; add --mode=evaluate")
 
-    say(f"{workdir}: loading JAX, the data and the text encoder")
+    if os.environ.get("JAX_PROCESS_ID", os.environ.get("SLURM_PROCID", "0")) == "0":
+        say(f"{workdir}: loading JAX, the data and the text encoder")
     from itm_jax.devices import distributed
 
     distributed.start()

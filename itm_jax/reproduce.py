@@ -1,8 +1,8 @@
 """Make a table of a paper: run what is missing of it, and render it beside the published numbers.
 
-    python -m itm_jax.reproduce --table=configs/tables/afa_ablation.py --workdir=runs/tables
-    python -m itm_jax.reproduce --table=configs/tables/cpfean_main.py --workdir=DIR --dataset=f30k --config.data.dir=DIR
-    python -m itm_jax.reproduce --table=configs/tables/afa_ablation.py --workdir=runs/tables --dry_run
+    python -m itm_jax.reproduce --table=afa_ablation --workdir=runs/tables
+    python -m itm_jax.reproduce --table=cpfean_main --workdir=runs/f30k --dataset=f30k --config.data.dir=DATA
+    python -m itm_jax.reproduce --table=afa_ablation --workdir=runs/tables --dry_run
 
 Tables with one workdir share their runs. A finished run is never run again, and an interrupted run is continued. A
 field that is set as --config.FIELD=VALUE holds for all rows. On several machines that see the workdir, --shard=0/4 to
@@ -33,7 +33,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "directory for the runs and the 
 _DATASET = flags.DEFINE_string("dataset", None, "data set of the table, default: the table's first", flag_values=FLAGS)
 _SEEDS = flags.DEFINE_list("seeds", [], "seeds of every trained row, default: the table's", flag_values=FLAGS)
 _SHARD = flags.DEFINE_string(
-    "shard", "0/1", "i/n: run the i-th of n parts only, and render what is finished", flag_values=FLAGS
+    "shard", "0/1", "i/n: run only part i (0 to n - 1) of n parts, and render what is finished", flag_values=FLAGS
 )
 _JOBS = flags.DEFINE_integer(
     "jobs", 1, "number of parallel runs; each has its share of the cores and GPUs", lower_bound=1, flag_values=FLAGS
@@ -103,7 +103,7 @@ def failures(failed: Mapping[str, str]) -> str:
     for problem, those in list(names.items())[:SHOWN]:
         more = f" and {len(those) - SHOWN} more" if len(those) > SHOWN else ""
         parts.append(f"{'; '.join(those[:SHOWN])}{more}: {problem}")
-    rest = f"; and {len(names) - SHOWN} other problems" if len(names) > SHOWN else ""
+    rest = f"; other problems: {len(names) - SHOWN}" if len(names) > SHOWN else ""
     count = f"{len(failed)} run{'s' * (len(failed) > 1)} failed"
     return f"{count}: {'; '.join(parts)}{rest}; the logs are in logs/ of the workdir"
 

@@ -10,7 +10,7 @@ RUN/report.html has the results beside published ones, the curves, recall at K, 
 best, the worst, and some spread over the split. It also shows what the model sees in pairs: for cpfean, late and scan
 the region that each word took and how strongly, the gates of regions, and the weights of words; for afa the regions and
 words that make up the score, and the regions that it merged. --compare shows two runs side by side, on the same split:
-their results, and queries that one of them answers and the other does not.
+their results, and queries for which only one of them puts a right answer first.
 
 Images of `scenes` are rendered; other images are read from --images by the ids of {split}_ids.txt. Where an id is not
 the name of a file, --image_names=id_mapping.json or --image_name='COCO_val2014_{id:012d}.jpg' says the name. A missing
@@ -69,6 +69,9 @@ def main() -> None:
         raise InputError("--run: missing; pass --run=DIR, the workdir of a run")
     if runs and (len(runs) != 2 or _RUN.value or not _OUT.value):
         raise InputError("--compare: takes two runs, RUN1,RUN2, and --out=DIR for the page, in place of --run")
+    for name in ("count", "captions", "format") if runs else ():
+        if FLAGS[name].present:
+            raise InputError(f"--{name}: has no effect on --compare; leave it out")
     if _RUN.value:
         runs = [commands.directory("run", _RUN.value)]
     config = commands.config_of(_CONFIG, FLAGS)
@@ -79,7 +82,8 @@ def main() -> None:
     if _COMPARE.value:
         from itm_jax.viz.compare import write_comparison
 
-        written = write_comparison(config, runs, out or runs[0], queries=_QUERIES.value, **naming)
+        assert out is not None  # --compare needs --out
+        written = write_comparison(config, runs, out, queries=_QUERIES.value, **naming)
         print(f"written: {written}")
         return
     from itm_jax.viz.make_report import Wanted, write_report

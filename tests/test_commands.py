@@ -1,6 +1,7 @@
 """Commands: exit codes, last lines, no traceback for a user's mistake."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -104,21 +105,30 @@ def test_bench_words():
 
 
 def test_the_cache_is_listed_and_cleared(tmp_path):
-    states, programs = tmp_path / "states-0a1b.npy", tmp_path / "xla"
-    np.save(states, np.zeros((100, 384), np.float16))
-    (tmp_path / "states-half.npy").write_bytes(b"\x93NUMPY")
+    name, programs = "states-" + "0a" * 16, tmp_path / "xla"
+    np.save(tmp_path / f"{name}.npy", np.zeros((100, 384), np.float16))
+    (tmp_path / f"states-{'1b' * 16}.npy").write_bytes(b"no array")
+    old, new = tmp_path / f"{name}_1.tmp", tmp_path / f"{name}_2.tmp"  # left by a stopped command; being written
+    for path in (old, new):
+        path.write_bytes(b"x")
+    os.utime(old, (0, 0))
     programs.mkdir()
-    (programs / "jit_step").write_bytes(b"x" * 2_000_000)
-    (tmp_path / "of_the_user").touch()
-    code, out, _ = command("list", f"--dir={tmp_path}", module="itm_jax.cli.cache")
-    assert code == 0
-    assert "2.0 MB  read    0 days ago  xla  1 files of compiled programs" in out
-    assert "states-0a1b.npy  hidden states of 100 tokens, 384 wide" in out
-    assert "states-half.npy  not whole" in out
-    assert "3 entries, 2.1 MB" in out
-    assert "0 entries" in command("clear", f"--dir={tmp_path}", "--days=1", module="itm_jax.cli.cache")[1]
-    out = command("clear", f"--dir={tmp_path}", "--kind=states", module="itm_jax.cli.cache")[1]
-    assert "2 entries, 0.1 MB removed" in out
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["of_the_user", "xla"]
-    assert "1 entries, 2.0 MB removed" in command("clear", f"--dir={tmp_path}", module="itm_jax.cli.cache")[1]
-    assert command("drop", f"--dir={tmp_path}", module="itm_jax.cli.cache")[0] == 2
+    (programs / "jit_step-0-cache").write_bytes(b"x" * 2_000_000)
+    (tmp_path / "states-of-the-art").mkdir()
+    cache = lambda *arguments: command(*arguments, f"--dir={tmp_path}", module="itm_jax.cli.cache")  # noqa: E731
+    for _ in range(2):  # a list is no use
+        code, out, _ = cache("list")
+        assert code == 0
+        assert "2.0 MB  used    0 days ago  xla  compiled programs, files: 1" in out
+        assert f"{name}.npy  hidden states of 100 tokens, 384 wide" in out
+        assert "damaged" in out
+        assert "_1.tmp  incomplete" in out
+        assert "entries: 4, 2.1 MB" in out
+    assert "entries: 1," in cache("list", "--days=1")[1]
+    assert "entries: 3, 0.1 MB removed" in cache("clear", "--kind=states")[1]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [new.name, "states-of-the-art", "xla"]
+    (programs / "README").touch()  # a folder of the user: it has more than compiled programs
+    assert "entries: 0," in cache("clear")[1]
+    (programs / "README").unlink()
+    assert "entries: 1, 2.0 MB removed" in cache("clear")[1]
+    assert cache("drop")[0] == 2

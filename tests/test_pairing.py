@@ -189,6 +189,24 @@ def test_ids_of_rows_that_contradict_the_features_are_refused(tmp_path):
             read_split(str(tmp_path), "test", pairing=pairing)
 
 
+@pytest.mark.parametrize("pairing", ["order", "ids"])
+def test_an_id_for_each_row_of_repeated_rows_is_refused_in_a_large_file_too(tmp_path, monkeypatch, pairing):
+    write(tmp_path, [5] * 40, repeats="captions", ids="")
+    (tmp_path / "test_ids.txt").write_text("".join(f"{row}.jpg\n" for row in range(200)))
+    monkeypatch.setattr(regions, "FULL_SCAN_BYTES", 0)
+    monkeypatch.setattr(repeats, "SAMPLED", 3)
+    with pytest.raises(InputError, match=r"rows \d+ and \d+: they are equal, but have different ids .*\(160 such"):
+        read_split(str(tmp_path), "test", pairing=pairing)
+
+
+def test_one_id_for_different_rows_is_refused(tmp_path):
+    write(tmp_path, [1] * 4, ids="")
+    for names in ("aabb", "abad"):
+        (tmp_path / "test_image_ids.txt").write_text("".join(f"{name}.jpg\n" for name in names))
+        with pytest.raises(InputError, match=r"test_image_ids\.txt: several images have one id, although their"):
+            read_split(str(tmp_path), "test")
+
+
 def test_rows_that_are_repeated_apart_are_refused(tmp_path):
     """All rows of all images, and then all of them again: without ids they would count as so many images."""
     write(tmp_path, [1] * 12, ids="")

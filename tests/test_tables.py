@@ -346,8 +346,8 @@ def test_what_the_command_line_changes_is_said(table, tmp_path):
     caption = "A & B: scenes, with data.scenes.train=32, train.epochs=1, full"
     assert f"**{caption}**" in files[".md"].read_text()
     note = (
-        "Not the table as its file defines it: data.scenes.train=32 in place of 16; train.epochs=1 in place of 2. "
-        "The runs are shorter than the table's own: less of train.epochs."
+        "This table differs from its file: data.scenes.train is 32, not 16; train.epochs is 1, not 2. "
+        "The runs are shorter, or see fewer data, than the file asks for (train.epochs)."
     )
     assert f"- {note}\n" in files[".md"].read_text()
     assert "A \\& B: scenes, with data.scenes.train=32" in files[".tex"].read_text()
@@ -371,7 +371,9 @@ def test_default_tables_need_no_download():
 
 def test_data_and_text_encoder_are_looked_at_once_before_the_first_run(tmp_path, monkeypatch):
     table, asked = load_table(Path("cpfean_main")), []
-    with pytest.raises(InputError, match=r"no such directory.* \('VSE\+\+ \(mean\)' and 7 other rows need it\)"):
+    with pytest.raises(
+        InputError, match=r"no such directory.* \(needed by 'VSE\+\+ \(mean\)', 'VSE∞ \(GPO\)', 'AFA' \.\.\.\)"
+    ):
         inputs.check_inputs(plan.make_plan(table, "f8k", (0,), {"data.dir": str(tmp_path / "none")}, tmp_path))
 
     def refuse(self, name, timeout):

@@ -22,7 +22,7 @@ from itm_jax.structs import Split
 from itm_jax.training import loop as training
 from itm_jax.viz.alignment import draw_matching, explanations, in_words
 from itm_jax.viz.curves import draw_training, recall_curve
-from itm_jax.viz.explain import Matching, explain
+from itm_jax.viz.explain import Matching, Shares, explain, winning_rows
 from itm_jax.viz.explore import look_at, scores, with_captions, word_effects
 from itm_jax.viz.images import pictures_of, read_names
 from itm_jax.viz.retrieval import chosen_queries, draw_caption_query, draw_image_query, margins, shown_queries
@@ -81,6 +81,10 @@ def test_merged_pairs_are_those_that_aggregation_merges(rng):
         left = np.asarray(out[b])[np.asarray(valid[b])]
         assert len(left) == len(means)
         assert np.abs(left[:, None] - means[None]).max(axis=-1).min(axis=1).max() < 1e-5
+        winners = winning_rows(unit[b], mask[b], into[b])
+        of_group = dict(zip(groups, means, strict=True))
+        values = [of_group[k][d] for d, k in enumerate(winners)]
+        np.testing.assert_allclose(values, left.max(axis=0), atol=1e-5)
 
 
 def test_afa_shows_the_parts_of_its_score_and_single_vectors_have_nothing_to_show(runs):
@@ -191,7 +195,7 @@ def test_files_of_images_are_found_by_id_mapping_or_pattern(tmp_path):
     assert by_pattern.get(1) is None
     assert by_pattern.get_or_grey(1).shape[2] == 3
     assert by_pattern.note().startswith(
-        f"1 pictures are missing (first: {tmp_path}/COCO_val2014_000000522418.jpg: no such"
+        f"Missing pictures: 1 (first: {tmp_path}/COCO_val2014_000000522418.jpg: no such"
     )
     with pytest.raises(InputError, match=r"--image_name=COCO_val2014_\{id:012d\}\.jpg: does not fit the id x\.png"):
         by_pattern.read(2)
@@ -224,8 +228,8 @@ def test_a_missing_picture_does_not_lose_the_report(tmp_path):
     arguments = [f"--run={run}", "--queries=2", "--count=6", "--image_name=f_{id:03d}.png"]
     code, out, err = command(*arguments, f"--images={images}", module="itm_jax.visualize")
     assert code == 0, err
-    assert re.search(r"2 pictures are missing \(first: .*f_00[45]\.png: (no such file|cannot be read)", out)
-    assert "2 pictures are missing" in (run / "report.html").read_text()
+    assert re.search(r"Missing pictures: 2 \(first: .*f_00[45]\.png: (no such file|cannot be read)", out)
+    assert "Missing pictures: 2" in (run / "report.html").read_text()
     code, _, err = command(*arguments[:-1], module="itm_jax.visualize")
     assert code == 2
     assert "report.html: shows the images, and a report without --images would replace it; pass --images=DIR" in err[-1]
@@ -261,11 +265,11 @@ def test_no_picture_is_cut_off(runs, name, tmp_path):
     assert all(len(row) == len(words.headings) for row in words.rows)
 
 
-def test_sleeping_gates_are_said_and_not_drawn():
-    awake = Matching(["a"], np.full((2, 1), 0.5), np.array([0.0, 0.4]), np.ones(1), 0.5)
-    asleep = dataclasses.replace(awake, gate=np.array([0.001, 0.0023]))
-    assert any(line.startswith("gate: ") for line in explanations([asleep, awake]))
-    assert explanations([asleep])[-1].startswith("The gates are not shown: the largest of them is 0.0023, so")
+def test_closed_gates_are_said_and_not_drawn():
+    opened = Matching(["a"], np.full((2, 1), 0.5), np.array([0.0, 0.4]), np.ones(1), 0.5)
+    closed = dataclasses.replace(opened, gate=np.array([0.001, 0.0023]))
+    assert any(line.startswith("gate: ") for line in explanations([closed, opened]))
+    assert explanations([closed])[-1].startswith("The gates are not shown: the largest of them is 0.0023, so")
 
 
 def test_two_runs_are_compared_on_one_split(runs, tmp_path):
@@ -275,7 +279,7 @@ def test_two_runs_are_compared_on_one_split(runs, tmp_path):
     page = (tmp_path / "comparison.html").read_text()
     assert f"written: {tmp_path / 'comparison.html'}" in out
     assert "second minus first" in page
-    assert page.count("Right by ") == 4  # two sections, each in the contents too
+    assert page.count(" puts a right answer first") == 4  # two sections, each in the contents too
     matrices = [open_run(read_json(runs[n] / "config.json"), runs[n]).ranks().ranks["full"] for n in ("cpfean", "late")]
     alone = ((matrices[0].captions == 0) & (matrices[1].captions > 0)).sum()
     assert f"text to image: {alone} of 20 queries" in page
@@ -286,6 +290,12 @@ def test_two_runs_are_compared_on_one_split(runs, tmp_path):
         code, _, err = command(*arguments, module="itm_jax.visualize")
         assert code == 2
         assert message in err[-1]
+
+
+def test_a_word_that_raises_the_score_nowhere_takes_no_region():
+    seen = Shares(["a", "b"], np.array([[0.1, 0.0], [0.2, -0.1], [np.nan, np.nan]]), [], [], 0.2)
+    assert seen.region_of_word.tolist() == [1, -1]
+    assert in_words(seen).rows == [("a", "1", "0.300", "0.200"), ("b", "none", "-0.100", "")]
 
 
 def test_the_end_of_the_warm_up_is_marked(tmp_path):

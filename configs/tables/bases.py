@@ -1,11 +1,12 @@
-"""The base configs of the tables' rows, for each data set. This file is no table.
+"""The base configs of the tables' rows, for each data set. This file is not a table.
 
 On `scenes`, the first data set of every table, the text encoder is a small BERT from scratch, as in the quickstart, so
-that a table needs no download. `scenes_minilm` is the same data with MiniLM, frozen; the figures of RESULTS.md are
-from there.
+that a table needs no download. `scenes_minilm` is the same data with frozen MiniLM; the tables of RESULTS.md that are
+headed `scenes` were made on it, except AFA's ablation.
 
 `short` is for tables of many rows: three or four epochs. `main` is for the main tables: runs last until dev has
-levelled off; on `scenes` that is the quickstart itself. On Flickr30K and COCO both are the full recipe.
+levelled off. On `scenes` it is the quickstart (six epochs), which is too short for CPFEAN. On Flickr30K and COCO both
+are the full recipe.
 """
 
 from itm_jax.tables import Base
@@ -15,9 +16,9 @@ EPOCHS = {"scenes": (4.0, 3), "scenes_minilm": (3.0, 2), "f8k": (4.0, 3), "f30k"
 MINILM = {"data.source": "scenes", "data.name": "scenes_minilm"}
 GENERATED = ("scenes", "scenes_minilm")
 LITTLE = (*GENERATED, "f8k")
-# Without the visual Transformer, as configs/cpfean_quickstart.py has it.
+# Without the visual Transformer, like configs/cpfean_quickstart.py.
 WITHOUT_TRANSFORMER = {"cpfean": {"model.graph.layers": 0}}
-# On COCO only AFA has its authors' learning rate, a hundredth of the one for Flickr30K, which other models keep.
+# On COCO only AFA has the learning rate of its authors, 5e-6. The other models have that of Flickr30K, 5e-4.
 LARGE = {"f30k": Base("../afa_f30k.py"), "coco": Base("../cpfean_coco.py", models={"afa": {"optim.lr": 5e-6}})}
 
 

@@ -1,11 +1,11 @@
 """What the tables share besides their bases: the fields of the models, and the published methods of the main tables.
 
-This file is no table.
+This file is not a table.
 """
 
 AFA = {"model.name": "afa"}
 CPFEAN = {"model.name": "cpfean"}
-LEFT_OUT = "On `scenes` and f8k CPFEAN is without its visual Transformer."
+LEFT_OUT = "On scenes, scenes_minilm and f8k CPFEAN is without its visual Transformer."
 WHOLE_CPFEAN = CPFEAN | {"model.graph.layers": 1}  # with the visual Transformer, which configs/cpfean_f8k.py leaves out
 METHODS = (
     "VSE++ (re-impl. by VSE_infty)",

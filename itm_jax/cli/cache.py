@@ -8,6 +8,7 @@ Everything in it can be made again; what is missing is computed at the next star
 """
 
 import pathlib
+import re
 import shutil
 import sys
 import time
@@ -21,58 +22,76 @@ from itm_jax.errors import InputError
 from itm_jax.files import cache_dir
 
 WORDS = ("list", "clear")
-PATTERNS = {"states": "states-*", "programs": "xla"}  # of data.text.states and devices.programs
+KINDS = ("states", "programs")
+STATES = re.compile(r"states-[0-9a-f]{32}(\.npy|.*\.tmp)")  # of data.text.states
+PROGRAMS = "xla"  # of devices.programs
+STOPPED = 3600.0  # seconds since the last change after which a half-written file is no longer being written
 DAY = 86400.0  # seconds
 FLAGS = flags.FlagValues()
-_DIR = flags.DEFINE_string("dir", None, "the cache, default: ~/.cache/itm_jax", flag_values=FLAGS)
-_KIND = flags.DEFINE_enum("kind", "all", ["all", *PATTERNS], "what is listed or removed", flag_values=FLAGS)
-_DAYS = flags.DEFINE_float("days", 0.0, "only what was not read for so many days", lower_bound=0.0, flag_values=FLAGS)
+_DIR = flags.DEFINE_string("dir", None, "the cache, default: itm_jax in $XDG_CACHE_HOME or ~/.cache", flag_values=FLAGS)
+_KIND = flags.DEFINE_enum("kind", "all", ["all", *KINDS], "what is listed or removed", flag_values=FLAGS)
+_DAYS = flags.DEFINE_float("days", 0.0, "only what no run used for so many days", lower_bound=0.0, flag_values=FLAGS)
 
 
 class Entry(NamedTuple):
-    """A part of the cache: its place, its size in bytes, when it was last read, and what it holds."""
+    """A part of the cache: its place, its size in bytes, when a run last used it, and what it holds."""
 
     path: pathlib.Path
     size: int
-    read: float
+    used: float
     content: str
 
 
 def main(word: str) -> None:
     """Flags -> the list, or what was removed."""
     root = cache_dir(str(commands.directory("dir", _DIR.value)) if _DIR.value else None)
-    kinds = list(PATTERNS) if _KIND.value == "all" else [_KIND.value]
-    entries = [e for e in entries_of(root, kinds) if time.time() - e.read >= DAY * _DAYS.value]
+    kinds = list(KINDS) if _KIND.value == "all" else [_KIND.value]
+    entries = [e for e in entries_of(root, kinds) if time.time() - e.used >= DAY * _DAYS.value]
     for entry in entries:
         if word == "clear":
             _remove(entry.path)
-        age = (time.time() - entry.read) / DAY
-        print(f"{entry.size / 1e6:10.1f} MB  read {age:4.0f} days ago  {entry.path.name}  {entry.content}")
+        age = (time.time() - entry.used) / DAY
+        print(f"{entry.size / 1e6:10.1f} MB  used {age:4.0f} days ago  {entry.path.name}  {entry.content}")
     total = sum(entry.size for entry in entries) / 1e6
-    print(f"{root}: {len(entries)} entries, {total:.1f} MB{' removed' if word == 'clear' else ''}")
+    print(f"{root}: entries: {len(entries)}, {total:.1f} MB{' removed' if word == 'clear' else ''}")
 
 
 def entries_of(root: pathlib.Path, kinds: list[str]) -> list[Entry]:
-    """Returns the entries of these kinds, the largest first."""
-    found = [_entry(path) for kind in kinds for path in root.glob(PATTERNS[kind])]
-    return sorted(found, key=lambda entry: -entry.size)
+    """Returns the entries of these kinds, the largest first; other files and folders are not ours, and left alone."""
+    found = []
+    if root.is_dir():
+        found = [
+            _of_states(p) for p in root.iterdir() if "states" in kinds and STATES.fullmatch(p.name) and p.is_file()
+        ]
+        if "programs" in kinds and (root / PROGRAMS).is_dir():
+            found.append(_of_programs(root / PROGRAMS))
+    return sorted((entry for entry in found if entry is not None), key=lambda entry: -entry.size)
 
 
-def _entry(path: pathlib.Path) -> Entry:
-    files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
-    sizes = [p.stat() for p in files]
-    read = max((max(s.st_atime, s.st_mtime) for s in sizes), default=path.stat().st_mtime)
-    return Entry(path, sum(s.st_size for s in sizes), read, _content(path, len(files)))
+def _of_programs(folder: pathlib.Path) -> Entry | None:
+    """Returns the entry of a folder of compiled programs; None where it holds anything that JAX does not write."""
+    inside = list(folder.iterdir())
+    ours = [p.name.endswith(("-cache", "-atime")) or p.name.startswith("xla_gpu") for p in inside]
+    if folder.is_symlink() or not inside or not all(ours):
+        return None
+    sizes = [p.stat() for p in folder.rglob("*") if p.is_file()]
+    used = max((about.st_mtime for about in sizes), default=0.0)
+    return Entry(folder, sum(about.st_size for about in sizes), used, f"compiled programs, files: {len(sizes)}")
 
 
-def _content(path: pathlib.Path, files: int) -> str:
-    if path.is_dir():
-        return f"{files} files of compiled programs"
+def _of_states(path: pathlib.Path) -> Entry | None:
+    """Returns the entry of a file of hidden states; None for one that is still being written."""
+    about = path.stat()
+    if path.suffix == ".tmp":
+        if time.time() - about.st_mtime < STOPPED:
+            return None
+        return Entry(path, about.st_size, about.st_mtime, "incomplete: an interrupted command left it")
     try:
         tokens, width = np.load(path, mmap_mode="r").shape
+        content = f"hidden states of {tokens:,} tokens, {width} wide"
     except (OSError, ValueError, EOFError):
-        return "not whole: left by a start that was stopped"
-    return f"hidden states of {tokens:,} tokens, {width} wide"
+        content = "damaged"
+    return Entry(path, about.st_size, about.st_mtime, content)
 
 
 def _remove(path: pathlib.Path) -> None:
@@ -82,7 +101,7 @@ def _remove(path: pathlib.Path) -> None:
         else:
             path.unlink(missing_ok=True)
     except OSError as e:
-        raise InputError(f"{path}: cannot be removed ({e.strerror})") from None
+        raise InputError(f"{path}: cannot be removed ({e.strerror or e})") from None
 
 
 if __name__ == "__main__":

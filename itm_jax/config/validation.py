@@ -107,7 +107,8 @@ def _value_problems(config: ml_collections.ConfigDict, known: dict[str, Any], gi
             continue
         if given[name] not in choices and not (given[name] is None and known[name] is None):
             yield f"config.{name}={given[name]!r}: must be one of {', '.join(choices)}"
-    for name in LOCAL if config.data.source == "tfds" else (*LOCAL, "data.dir"):
+    reads_urls = config.data.source == "tfds" or is_own(config.data.source)
+    for name in LOCAL if reads_urls else (*LOCAL, "data.dir"):
         if "://" in (given[name] or ""):
             yield f"config.{name}={given[name]!r}: a URL; pass a local path (mount a bucket with gcsfuse, say)"
     yield from range_problems(given)

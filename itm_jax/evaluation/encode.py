@@ -1,5 +1,6 @@
 """Encodings of a split: batch by batch on the devices, gathered on the host."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -96,8 +97,8 @@ def encode_split(encoders: Encoders, variables: Any, data: TextSplit, *, config,
     lengths = data.table.lengths
     order = np.arange(len(lengths)) if fixed else np.argsort(lengths, kind="stable")
     variables = variables | data.constants
-    total, done = data.split.num_images + len(lengths), 0
-    bar = Bar("images and captions encoded", total, short=True) if shown else None
+    bar = Bar("images and captions encoded", data.split.num_images + len(lengths), short=True) if shown else None
+    done = 0
 
     def encoded_items(n: int) -> None:
         nonlocal done
@@ -106,5 +107,7 @@ def encode_split(encoders: Encoders, variables: Any, data: TextSplit, *, config,
             bar.update(done)
 
     every = np.arange(data.split.num_images)
-    [(_, images)] = _encode(encoders.images, variables, data.regions, every, batch_size, mesh, encoded_items)
-    return Encoded(images, _encode(encoders.captions, variables, data.tokens, order, batch_size, mesh, encoded_items))
+    with bar or contextlib.nullcontext():
+        [(_, images)] = _encode(encoders.images, variables, data.regions, every, batch_size, mesh, encoded_items)
+        captions = _encode(encoders.captions, variables, data.tokens, order, batch_size, mesh, encoded_items)
+    return Encoded(images, captions)

@@ -44,7 +44,8 @@ def modality_gap(encoded: Encoded) -> float | None:
 
     Near 1 the two modalities share their directions; near -1 they lie apart (Liang et al., NeurIPS 2022).
     """
-    if not isinstance(encoded.images, np.ndarray) or encoded.images.ndim != 2:
+    parts = [encoded.images, *(captions for _, captions in encoded.captions)]
+    if not all(isinstance(x, np.ndarray) and x.ndim == 2 and x.shape[1] == parts[0].shape[1] for x in parts):
         return None
     image = encoded.images.mean(axis=0, dtype=np.float64)
     caption = np.concatenate([captions for _, captions in encoded.captions]).mean(axis=0, dtype=np.float64)

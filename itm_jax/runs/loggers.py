@@ -1,8 +1,10 @@
 """Where a run sends its curves besides metrics.jsonl: TensorBoard, Weights & Biases, or nowhere (`train.logger`)."""
 
-import hashlib
+import importlib.util
 import pathlib
 import time
+import uuid
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 from tensorboardX.event_file_writer import EventsWriter
@@ -11,13 +13,17 @@ from tensorboardX.summary import scalar
 
 from itm_jax.config.fields import flatten
 from itm_jax.errors import InputError
+from itm_jax.files import write_whole
 
 PROJECT = "itm_jax"
 
 
 @runtime_checkable
 class Logger(Protocol):
-    """Takes the values of curves, in the order of their steps. To add a place, write these three methods."""
+    """Takes the values of curves, in the order of their steps.
+
+    To add a place, write a class with these three methods, and add it to `KINDS`.
+    """
 
     def scalar(self, name: str, value: float, step: int) -> None:
         """Takes one value of a curve, such as `train/loss`."""
@@ -27,12 +33,6 @@ class Logger(Protocol):
 
     def close(self) -> None:
         """Hands on all values, and ends."""
-
-
-def make_logger(config: Any, workdir: pathlib.Path, first: int) -> Logger:
-    """Returns the logger of `config.train.logger`; its values from step `first` on replace those of earlier starts."""
-    kinds = {"tensorboard": Events, "wandb": WandB, "none": Nothing}
-    return kinds[config.train.logger](config, workdir, first)
 
 
 class Nothing:
@@ -81,23 +81,25 @@ class Events:
 class WandB:
     """Sends scalars to Weights & Biases (extra `wandb`); WANDB_MODE=offline keeps them in WORKDIR/wandb.
 
-    A run that is continued continues its run there: the id comes from the path of the workdir. Weights & Biases ignores
-    values of steps that it has already.
+    A run that is continued continues its run there: its id is kept in WORKDIR/wandb/id. Weights & Biases ignores values
+    of steps that it has already.
     """
 
     def __init__(self, config: Any, folder: pathlib.Path, first: int):
         """Starts or continues the run there. Raises InputError where wandb is not installed, or cannot start."""
-        try:
-            import wandb
-        except ImportError:
-            raise InputError("config.train.logger='wandb': wandb is not installed; pip install -e '.[wandb]'") from None
-        place = str(folder.resolve())
+        check_logger(config)
+        import wandb
+
+        kept = folder / "wandb" / "id"
+        if not kept.exists():
+            kept.parent.mkdir(exist_ok=True)
+            write_whole(kept, uuid.uuid4().hex[:16])
         try:
             self._run = wandb.init(
                 project=PROJECT,
                 name=folder.resolve().name,
-                id=hashlib.sha256(place.encode()).hexdigest()[:16],
-                dir=place,
+                id=kept.read_text(encoding="utf-8"),
+                dir=str(folder.resolve()),
                 config=flatten(config),
                 resume="allow",
                 settings=wandb.Settings(console="off", silent=True),
@@ -117,3 +119,17 @@ class WandB:
     def close(self) -> None:
         """Ends the run there."""
         self._run.finish()
+
+
+KINDS: dict[str, Callable[[Any, pathlib.Path, int], Logger]] = {"tensorboard": Events, "wandb": WandB, "none": Nothing}
+
+
+def check_logger(config: Any) -> None:
+    """Raises InputError where the package that the logger needs is not installed."""
+    if config.train.logger == "wandb" and importlib.util.find_spec("wandb") is None:
+        raise InputError("config.train.logger='wandb': wandb is not installed; pip install -e '.[wandb]'")
+
+
+def make_logger(config: Any, workdir: pathlib.Path, first: int) -> Logger:
+    """Returns the logger of `config.train.logger`; its values from step `first` on replace those of earlier starts."""
+    return KINDS[config.train.logger](config, workdir, first)

@@ -1,5 +1,6 @@
 """What a run records: lines and curves, progress on the terminal, and checkpoints. One process records them."""
 
+import contextlib
 import dataclasses
 import pathlib
 import time
@@ -57,10 +58,9 @@ class Records:
 
     def close(self) -> None:
         """Closes all files."""
-        self._display.close()
-        self._writer.close()
-        self.wait()
-        self._manager.close()
+        with contextlib.ExitStack() as ends:  # runs all of them, the last one first, also where one fails
+            for end in (self._manager.close, self.wait, self._writer.close, self._display.close):
+                ends.callback(end)
 
 
 class NoRecords:

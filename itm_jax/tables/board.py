@@ -17,7 +17,7 @@ class Board:
     def __init__(self, total: int, seconds: float | None):
         """Starts the display for `total` runs; until one has ended, the time left is the estimate `seconds`."""
         self._bar = Bar("runs", total, remaining=False)
-        self._left = f", about {duration(seconds)} left" if seconds else ""
+        self._ends = time.monotonic() + seconds if seconds else None  # when all may be done
         self._done, self._total, self.began = 0, total, time.monotonic()
         self._said = self.began
 
@@ -37,9 +37,9 @@ class Board:
         self._done += 1
         self._bar.advance(self._done)
         left = (time.monotonic() - self.began) / self._done * (self._total - self._done)
-        self._left = f", {duration(left)} left" if self._done < self._total else ""
+        self._ends = time.monotonic() + left if self._done < self._total else None
         what = problem or f"rSum {cell.content()['protocols']['full']['rsum']:.1f}"
-        self.say(f"[{self._done}/{self._total}] {cell.name}: {what} ({duration(seconds)}{self._left})")
+        self.say(f"[{self._done}/{self._total}] {cell.name}: {what} ({duration(seconds)}{self._left()})")
 
     def show(self, running: Sequence[tuple[Cell, str]]) -> None:
         """Shows the running cells, given with the last lines of their logs.
@@ -49,9 +49,13 @@ class Board:
         steps = (re.findall(r"step [\d,]+/[\d,]+", line) for _, line in running)
         doing = "; ".join(f"{cell.name} {s[-1] if s else ''}" for (cell, _), s in zip(running, steps, strict=True))
         if self._bar.live:
-            self._bar.describe(doing + self._left)
+            self._bar.describe(doing + self._left())
         elif doing and time.monotonic() - self._said > PLAIN_EVERY:
-            self.say(doing + self._left)
+            self.say(doing + self._left())
+
+    def _left(self) -> str:
+        """Says how long the rest may take; empty where that is not known."""
+        return "" if self._ends is None else f", about {duration(max(0.0, self._ends - time.monotonic()))} left"
 
 
 def duration(seconds: float) -> str:

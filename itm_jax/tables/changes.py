@@ -8,7 +8,7 @@ from typing import Any
 from itm_jax.tables.cell import Cell
 
 NAMED = ("data.name", "data.test_split")  # the name of the data set, in captions and file names, has them already
-# With less of one of these a run is shorter, or sees fewer data, than the table means it to.
+# If one of these is smaller, a run is shorter, or sees fewer data, than the file of the table asks for.
 LENGTHS = ("train.epochs", "data.train_share", "data.scenes.train")
 LONGEST = 60  # characters that the changes may take in a file name
 
@@ -38,12 +38,11 @@ def note(changes: Changes) -> str:
     if not changes:
         return ""
     fields = "; ".join(
-        f"{name}={_text(given)} in place of {' and '.join(map(_text, usual))}"
-        for name, (usual, given) in changes.items()
+        f"{name} is {_text(given)}, not {' or '.join(map(_text, usual))}" for name, (usual, given) in changes.items()
     )
     short = [name for name in LENGTHS if name in changes and changes[name][1] < max(changes[name][0])]
-    warning = f" The runs are shorter than the table's own: less of {' and '.join(short)}." if short else ""
-    return f"Not the table as its file defines it: {fields}.{warning}"
+    warning = f" The runs are shorter, or see fewer data, than the file asks for ({', '.join(short)})." if short else ""
+    return f"This table differs from its file: {fields}.{warning}"
 
 
 def suffix(changes: Changes) -> str:

@@ -5,9 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from itm_jax.data.splits import read_source
+from itm_jax.data.text.kept import keeps_text
 from itm_jax.errors import InputError
 from itm_jax.pretrained.directory import check_available
 from itm_jax.tables.cell import Cell
+
+SHOWN = 3  # rows that an error names
 
 
 def check_inputs(cells: Sequence[Cell]) -> None:
@@ -26,8 +29,9 @@ def check_inputs(cells: Sequence[Cell]) -> None:
             check()
         except InputError as e:
             names = list(dict.fromkeys(cell.row.name for cell in needed[key]))
-            others = f" and {len(names) - 1} other rows need it" if len(names) > 1 else " needs it"
-            raise InputError(f"{e} ('{names[0]}'{others})") from None
+            raise InputError(
+                f"{e} (needed by {', '.join(map(repr, names[:SHOWN]))}{' ...' * (len(names) > SHOWN)})"
+            ) from None
 
 
 def _inputs(cell: Cell) -> Iterator[tuple[tuple, Callable[[], Any]]]:
@@ -37,5 +41,6 @@ def _inputs(cell: Cell) -> Iterator[tuple[tuple, Callable[[], Any]]]:
         for split in (data.test_split,) if cell.row.of else (data.train_split, data.dev_split, data.test_split):
             place = ("data", data.source, data.dir, data.pairing, split)
             yield place, functools.partial(read_source, config, split)
-    if not cell.needs and text.encoder == "bert" and text.pretrained:
+    has_own_weights = text.trainable and cell.state == "cut off" and keeps_text(cell.workdir)
+    if not cell.needs and text.encoder == "bert" and text.pretrained and not has_own_weights:
         yield ("text", text.pretrained), functools.partial(check_available, text.pretrained)

@@ -19,6 +19,7 @@ _LATEX |= {
     "≥": r"$\ge$",
 }
 _LATEX |= {"λ": r"$\lambda$", "×": r"$\times$"}
+_LATEX |= {"`": r"\textasciigrave{}"}
 _LATEX |= {"<": r"$<$", ">": r"$>$"}
 
 

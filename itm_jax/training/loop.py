@@ -29,6 +29,7 @@ from itm_jax.evaluation.truth import check_truth
 from itm_jax.metrics.retrieval import rank_metrics
 from itm_jax.runs import checkpoints
 from itm_jax.runs.lock import workdir_lock
+from itm_jax.runs.loggers import check_logger
 from itm_jax.runs.progress import Progress
 from itm_jax.runs.records import NoRecords, Records
 from itm_jax.runs.workdir import check_data, check_width, check_workdir, read_data, write_run_files
@@ -58,6 +59,7 @@ def train(config, workdir: str | pathlib.Path, *, check_test: bool = False) -> N
     workdir = pathlib.Path(workdir).expanduser()
     if problem := split_problem(config):
         raise InputError(problem)
+    check_logger(config)
     use_cache(config)
     with workdir_lock(workdir) if distributed.first() else contextlib.nullcontext():
         names = [config.data.train_split, config.data.dev_split]

@@ -72,9 +72,10 @@ def draw_matching(
     for axes in grid[len(seen.words) :]:
         axes.axis("off")
     for k, (word, region, *numbers) in enumerate(words.rows):
-        lines = [f"{name} {number}" for name, number in zip(words.headings[2:], numbers, strict=True)]
+        lines = [f"{name} {number}" for name, number in zip(words.headings[2:], numbers, strict=True) if number]
         _show(grid[k], pixels, "\n".join([word, *lines]), 8)
-        _box(grid[k], boxes[int(region)], pixels.shape, "red", 2.5)
+        if region != "none":
+            _box(grid[k], boxes[int(region)], pixels.shape, "red", 2.5)
     if isinstance(seen, Shares):
         for k, (source, destination, _) in enumerate(seen.regions):
             for region in (source, destination):
@@ -92,8 +93,8 @@ class _View(NamedTuple):
 
 def _view(seen: Matching | Shares) -> _View:
     if isinstance(seen, Shares):
-        return _View(seen.shares, np.nansum(seen.shares, axis=1), "part of the score")
-    return _View(seen.cosines, seen.gate if seen.awake else None, "gate of a region")
+        return _View(seen.shares, np.nansum(seen.shares, axis=1), "share of the score")
+    return _View(seen.cosines, seen.gate if seen.fuses else None, "gate of a region")
 
 
 class InWords(NamedTuple):
@@ -108,8 +109,11 @@ def in_words(seen: Matching | Shares) -> InWords:
     of_word = enumerate(zip(seen.words, seen.region_of_word, strict=True))
     if isinstance(seen, Shares):
         whole = np.nansum(seen.shares, axis=0)
-        with_region = [(w, str(r), f"{whole[k]:.3f}", f"{seen.shares[r, k]:.3f}") for k, (w, r) in of_word]
-        return InWords(("word", "region", "part", "with it"), [tuple(row) for row in with_region])
+        with_region = [
+            (w, str(r), f"{whole[k]:.3f}", f"{seen.shares[r, k]:.3f}") if r >= 0 else (w, "none", f"{whole[k]:.3f}", "")
+            for k, (w, r) in of_word
+        ]
+        return InWords(("word", "region", "of word", "of pair"), [tuple(row) for row in with_region])
     rows = [(w, str(r), f"{seen.cosines[r, k]:.2f}") for k, (w, r) in of_word]
     if seen.prominence is None:
         return InWords(("word", "region", "cosine"), [tuple(row) for row in rows])
@@ -118,20 +122,23 @@ def in_words(seen: Matching | Shares) -> InWords:
 
 
 def explanations(every: Sequence[Matching | Shares]) -> list[str]:
-    """Returns a sentence for each kind of number in the pictures, and says which mechanism is asleep."""
+    """Returns a sentence for each kind of number in the pictures, and says where a fusion has almost no effect."""
     if not every:
         return []
     first = every[0]
     if isinstance(first, Shares):
         out = [
-            "AFA takes the maximum over the rows of each side, in every dimension. The score is a sum over dimensions; "
-            "part: how much of it the dimensions have in which this word won; with it: how much of that they have in "
-            "which the shown region won too. The red box is the region with the largest part for the word.",
-            "Colours on the left: the part of the score that each region won. Boxes named merged: regions that were "
-            "merged because they were alike.",
+            "In each dimension AFA keeps the largest value over the regions and the largest value over the words. The "
+            "score is the sum of the products of the two. of word: the share of the score from the dimensions where "
+            "this word has the largest value. of pair: the share from the dimensions where the region in the red box "
+            "has the largest value too. No other region has a larger share with this word.",
+            "The colours on the left show the share of the score from the dimensions where a region has the largest "
+            "value. A word without a red box has the largest value in no dimension that raises the score.",
         ]
-        if not any(isinstance(seen, Shares) and seen.regions for seen in every):
-            out.append("No regions are merged in these images: model.aggregation.ratio times their number is below 1.")
+        if any(isinstance(seen, Shares) and seen.regions for seen in every):
+            out.append("Boxes that are named merged are regions that AFA merged, because they are alike.")
+        else:
+            out.append("AFA merged no regions here.")
         pieces = [
             f"{seen.words[a]} into {seen.words[b]} ({cosine:.2f})"
             for seen in every
@@ -140,14 +147,14 @@ def explanations(every: Sequence[Matching | Shares]) -> list[str]:
         ]
         return [*out, f"Merged words, with their cosines: {', '.join(pieces[:20])}."] if pieces else out
     matchings = [seen for seen in every if isinstance(seen, Matching)]
-    out = ["cosine: of the word with the region that it took, the one in the red box, which has the largest."]
+    out = ["cosine: the similarity of the word and the region in the red box; no other region is more similar."]
     if first.prominence is not None:
         out.append("weight: how much the word counts in the score; all weights of a caption add up to 1.")
-    if any(seen.awake for seen in matchings):
+    if any(seen.fuses for seen in matchings):
         out.append("gate: how much of its word a region takes up, from 0 to 1; colours on the left compare the gates.")
     elif first.gate is not None:
         largest = max(float(np.max(seen.gate)) for seen in matchings if seen.gate is not None)
         out.append(
-            f"The gates are not shown: the largest of them is {largest:.4f}, so the fusion changes next to nothing."
+            f"The gates are not shown: the largest of them is {largest:.4f}, so the fusion has almost no effect."
         )
     return out

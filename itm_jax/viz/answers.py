@@ -30,7 +30,7 @@ def sections(
         parts = [page.note("✓ marks right answers, ✗ wrong ones. The number is the score.")]
         if also_true:
             parts.append(
-                page.note("≈ marks answers that count as wrong, but are true: the caption fits the image too.")
+                page.note("≃ marks answers that count as wrong, but are true: the caption fits the image too.")
             )
         for direction, heading in DIRECTIONS.items():
             shown = queries.get((direction, kind), ())
@@ -78,7 +78,7 @@ def caption_query(answer: Answer, split: Split, images: Pictures, also_true: Als
 def _marked(answer: Answer, is_also_true: Callable[[int], bool]):
     """Yields (item, score, (class, mark)) for each answer."""
     for item, score, right in zip(answer.items, answer.scores, answer.right, strict=True):
-        yield item, score, ("right", "✓") if right else ("twin", "≈") if is_also_true(item) else ("wrong", "✗")
+        yield item, score, ("right", "✓") if right else ("twin", "≃") if is_also_true(item) else ("wrong", "✗")
 
 
 def _figure(split: Split, images: Pictures, image: int, kind: str = "", before: str = "") -> str:

@@ -1,4 +1,4 @@
-"""Compares two runs on one split: their results, and queries that one of them answers and the other does not."""
+"""Compares two runs on one split: their results, and queries for which only one of them puts a right answer first."""
 
 import pathlib
 from collections.abc import Sequence
@@ -43,6 +43,8 @@ def write_comparison(
     ranked: list[Ranked] = []
     for c, run in zip(configs, runs, strict=True):
         opened = open_run(c, run)
+        if not contents:
+            pictures_of(config, opened.data.split, **naming).check_some()
         if not opened.can_hold_scores:
             raise InputError(f"config.eval.matrix_gb: a page needs all scores; set it above {opened.gigabytes:.2g}")
         each, content = results_of(opened)
@@ -50,15 +52,15 @@ def write_comparison(
         contents.append(content)
     split = opened.data.split
     images = pictures_of(config, split, **naming)
-    images.check_some()
     names = [run.resolve().name for run in runs]
     if names[0] == names[1]:
         names = [str(run) for run in runs]
     sections = [("Results", _results(names, contents, ranked, split))]
     for winner in (0, 1):
-        title = f"Right by {names[winner]} alone"
+        title = f"Only {names[winner]} puts a right answer first"
         sections.append((title, _queries(names, ranked, winner, split, images, also_true(config, split), queries)))
-    head = [page.note(images.note())] if images.note() else []
+    notes = [images.note()] if images.available else ["Images are named, not shown: --images is not set."]
+    head = [page.note(line) for line in notes if line]
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_whole(out / "comparison.html", page.whole_page(" and ".join(names), head, sections))
@@ -77,8 +79,11 @@ def _results(
     rows.append(["second minus first", *(f"{full[1][key] - full[0][key]:+.1f}" for key in keys)])
     of_images = [hits(_arrays(r.ranks["full"], split), "full").sum(axis=1) for r in ranked]
     low, high = np.percentile(resampled(of_images[1] - of_images[0]), [2.5, 97.5])
-    inside = " It includes 0: on these queries the runs cannot be told apart." if low <= 0 <= high else ""
-    said = f"The difference of rSum is {low:+.1f} to {high:+.1f} (95%, bootstrap over images, paired).{inside}"
+    inside = " It includes 0: these queries do not show which run is better." if low <= 0 <= high else ""
+    said = (
+        f"Second minus first: the 95% interval of the difference of rSum is {low:+.1f} to {high:+.1f} "
+        f"(paired bootstrap over images).{inside}"
+    )
     return [page.table(["", *(key.replace("_r", " R@") for key in RECALL_KEYS), "rSum"], rows), page.note(said)]
 
 

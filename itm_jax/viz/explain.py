@@ -17,7 +17,7 @@ from itm_jax.modules.enhancement import Enhancement
 from itm_jax.modules.fusion import fuse
 from itm_jax.modules.numerics import at_least_f32, l2_normalize
 
-ASLEEP = 0.01  # the largest gate below which a fusion is called asleep
+CLOSED = 0.01  # a gate below this value is called closed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Matching:
         return np.nanargmax(self.cosines, axis=0)
 
     @property
-    def awake(self) -> bool:
-        """Whether any gate lets a word through: below ASLEEP the fusion changes nothing that could be seen."""
-        return self.gate is not None and float(np.max(self.gate)) >= ASLEEP
+    def fuses(self) -> bool:
+        """Whether a gate is open: if the largest one is below CLOSED, the fusion has almost no effect."""
+        return self.gate is not None and float(np.max(self.gate)) >= CLOSED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,8 +71,9 @@ class Shares:
 
     @property
     def region_of_word(self) -> Int[np.ndarray, " l"]:
-        """For each word, the region with which it has the largest part of the score."""
-        return np.nanargmax(self.shares, axis=0)
+        """For each word, the region with the largest share of the score with it; -1 where no region has a share > 0."""
+        best = np.nanargmax(self.shares, axis=0)
+        return np.where(np.nanmax(self.shares, axis=0) > 0, best, -1)
 
 
 def explain(run: OpenRun, captions: np.ndarray) -> list[Matching | Shares]:

@@ -74,7 +74,7 @@ class Pictures:
         """Says how many pictures are missing; empty where none is."""
         if not self.missing:
             return ""
-        return f"{len(self.missing)} pictures are missing (first: {next(iter(self.missing.values()))})"
+        return f"Missing pictures: {len(self.missing)} (first: {next(iter(self.missing.values()))})."
 
     def read(self, image: int) -> np.ndarray:
         """Returns the [h w 3] picture of an image.

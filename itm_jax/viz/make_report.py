@@ -153,11 +153,11 @@ def draw_queries(
 ) -> int:
     """Writes a picture of each query, for use outside the page; returns their number."""
     every = {(direction, answer.query): answer for (direction, _), found in queries.items() for answer in found}
-    bar = Bar("queries drawn", len(every), short=True)
-    for done, ((direction, query), answer) in enumerate(every.items(), 1):
-        draw = draw_image_query if direction == "i2t" else draw_caption_query
-        draw(out / f"{direction}-{query:06d}.{form}", split, answer, images.get)
-        bar.update(done)
+    with Bar("queries drawn", len(every), short=True) as bar:
+        for done, ((direction, query), answer) in enumerate(every.items(), 1):
+            draw = draw_image_query if direction == "i2t" else draw_caption_query
+            draw(out / f"{direction}-{query:06d}.{form}", split, answer, images.get)
+            bar.update(done)
     return len(every)
 
 
@@ -181,11 +181,11 @@ def draw_pairs(
             raise
         return [], f"What the model sees in pairs is not shown: {e}."
     written: list[Pair] = []
-    bar = Bar("pairs drawn", len(captions), short=True)
-    for done, (caption, view) in enumerate(zip(captions, seen, strict=True), 1):
-        image = int(split.caption_image_index[caption])
-        path = out / f"{split.name}-{caption:06d}.{wanted.form}"
-        draw_matching(path, images.get_or_grey(image), split.boxes[image], split.captions[caption], view)
-        written.append((split.captions[caption], path, view))
-        bar.update(done)
+    with Bar("pairs drawn", len(captions), short=True) as bar:
+        for done, (caption, view) in enumerate(zip(captions, seen, strict=True), 1):
+            image = int(split.caption_image_index[caption])
+            path = out / f"{split.name}-{caption:06d}.{wanted.form}"
+            draw_matching(path, images.get_or_grey(image), split.boxes[image], split.captions[caption], view)
+            written.append((split.captions[caption], path, view))
+            bar.update(done)
     return written, ""

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
 QUALITY = 82  # of JPEG
 WIDEST = 1400  # pixels of a drawing in the page; its file beside the page keeps all of them
 STYLE = """
@@ -73,7 +72,7 @@ def row(cells: Sequence[object], tag: str = "td", kind: str = "") -> str:
 def drawing(path: pathlib.Path, alternative: str) -> str:
     """Returns a picture file as an <img> that contains it: a PNG as JPEG, an SVG as it is."""
     if path.suffix == ".svg":
-        return _img(path.read_bytes(), TYPES[path.suffix], alternative)
+        return _img(path.read_bytes(), "image/svg+xml", alternative)
     with Image.open(path) as image:
         return _img(_jpeg(image, WIDEST), "image/jpeg", alternative)
 

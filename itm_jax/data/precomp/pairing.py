@@ -129,6 +129,9 @@ def _check_row_ids(files: Files, names: Sequence[str], starts: np.ndarray, defec
         return names
     if files.ids is None:
         names = [row_ids[row] for row in starts]
+        if len(set(names)) < len(names):
+            what = "several images have one id, although their features differ"
+            defects.add(files.path(ROW_IDS), "duplicate", f"{what}; give every image an id of its own")
     of_rows = np.repeat(np.array(names), sizes_of(starts, files.num_rows))
     wrong = np.flatnonzero(of_rows != np.array(row_ids)) + 1
     hint = "config.data.pairing=ids puts the captions in the order of the rows, where ids have a line per caption"
@@ -166,15 +169,29 @@ def _images_by_row_ids(files: Files, groups: np.ndarray | None, defects: Defects
             check_finite(files.features[first : first + size], np.arange(first, first + size), str(path))
         what = f"they have one id but different features ({len(different)} such groups)"
         defects.add(path, "repeats", what, f"rows {first}..{first + size - 1}")
-    equal = equal_neighbours(files.features, groups)
     # Rows that are repeated have one id; one image that a data set has twice may have two.
-    if len(equal) > (0 if sizes.max() > 1 else max(1, FEW_TWICE * len(groups))):
-        first, second = groups[equal[0]], groups[equal[0] + 1]
-        what = f"they are equal, but have different ids in {files.path('ids.txt').name} ({len(equal)} such neighbours)"
-        hint = "give the rows of one image one id, or remove the file"
-        defects.add(path, "repeats", f"{what}; {hint}", f"rows {first} and {second}")
-        return None
-    return groups
+    few = 0 if sizes.max() > 1 else max(1, FEW_TWICE * len(groups))
+    return groups if check_neighbours(files, groups, files.path("ids.txt"), few, defects) else None
+
+
+def check_neighbours(files: Files, rows: np.ndarray, ids: pathlib.Path, few: float, defects: Defects) -> bool:
+    """Reports more than a few equal neighbours among the first rows of images; returns whether there are only few.
+
+    Args:
+        files: of the split.
+        rows: the first row of each image.
+        ids: the file that gives these rows different ids.
+        few: the number of equal neighbours that may be.
+        defects: where to report.
+    """
+    equal = equal_neighbours(files.features, rows)
+    if len(equal) <= few:
+        return True
+    first, second = rows[equal[0]], rows[equal[0] + 1]
+    what = f"they are equal, but have different ids in {ids.name} ({len(equal)} such neighbours)"
+    hint = "give the rows of one image one id, or remove the file"
+    defects.add(files.path("ims.npy"), "repeats", f"{what}; {hint}", f"rows {first} and {second}")
+    return False
 
 
 def images_by_content(files: Files, defects: Defects) -> np.ndarray | None:

@@ -14,12 +14,13 @@ from itm_jax.data.precomp.pairing import (
     Files,
     Pairing,
     check_blank,
+    check_neighbours,
     counts_of,
     images_by_content,
     pair_by_order,
     read_row_ids,
 )
-from itm_jax.data.precomp.repeats import unequal_images
+from itm_jax.data.precomp.repeats import FEW_TWICE, unequal_images
 
 
 def pair_by_ids(files: Files, defects: Defects) -> Pairing | None:
@@ -41,6 +42,10 @@ def pair_by_ids(files: Files, defects: Defects) -> Pairing | None:
     if images is None:
         return None
     names, rows = images
+    few = max(1, FEW_TWICE * len(rows))
+    told_by = files.path(ROW_IDS) if files.path(ROW_IDS).exists() else path
+    if len(rows) > 1 and not check_neighbours(files, np.sort(rows), told_by, few, defects):
+        return None
     number = {name: k for k, name in enumerate(names)}
     unknown = [n for n, name in enumerate(ids, 1) if name not in number]
     defects.each(path, "line", unknown, "unknown", f"an id that {files.path(ROW_IDS).name} does not have")

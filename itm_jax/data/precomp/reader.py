@@ -126,17 +126,21 @@ def read_split(directory: str, split: str, defects: Defects = STRICT, *, pairing
     )
     if defects.strict and is_small(features):
         scan(out)
-        _check_twins(out)
+        _check_twins(out, pairing)
     return out
 
 
-def _check_twins(split: Split) -> None:
+def _check_twins(split: Split, pairing: str) -> None:
     """Raises InputError where more than a few images have the features of another one."""
     pairs = twins(split.features)
     if len(pairs) > max(1, FEW_TWICE * split.num_images):
         first, later = (int(split.rows_of(np.array([image]))[0]) for image in pairs[0])
         raise InputError(
             f"{split.source}: rows {first} and {later}: they are equal, but count as two images ({len(pairs)} of "
-            f"{split.num_images} images have the features of an earlier one); if rows are repeated, "
-            "config.data.pairing=ids puts the rows and captions of one id together"
+            f"{split.num_images} images have the features of an earlier one); "
+            + (
+                "give the rows of one image one id"
+                if pairing == "ids"
+                else "remove them; if rows are repeated, config.data.pairing=ids puts those of one id together"
+            )
         )

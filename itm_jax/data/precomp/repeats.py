@@ -73,11 +73,13 @@ def constant_size(starts: Int[np.ndarray, " g"], rows: int) -> int | None:
 def equal_neighbours(features: np.ndarray, rows: Int[np.ndarray, " i"]) -> Int[np.ndarray, " k"]:
     """Returns the places k in `rows` where the rows k and k + 1 of [rows, r, f] are equal and finite.
 
-    Of a large file only some neighbours are compared.
+    Of a large file some neighbours are compared first; if none of them are equal, no others are compared.
     """
     places = np.arange(len(rows) - 1)
     if not is_small(features) and len(places):
-        places = spread(places)
+        some = spread(places)
+        if not equal_rows(features, rows[some], rows[some + 1], whole=False).any():
+            return np.zeros(0, int)
     equal = places[equal_rows(features, rows[places], rows[places + 1])]
     return np.array([k for k in equal if np.isfinite(features[rows[k]]).all()], int)
 

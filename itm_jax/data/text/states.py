@@ -1,5 +1,6 @@
 """Hidden states of a frozen text encoder, computed once per (weights, captions) and memory-mapped from a cache file."""
 
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -38,17 +39,18 @@ def encode_states(text: TextInput, table: TokenTable, buckets: Sequence[int], ou
     apply = jax.jit(lambda params, ids, mask: encoder.apply({"params": params}, ids, mask))
     params = jax.device_put(text.params)
     by_length = np.argsort(table.lengths, kind="stable")
-    bar = Bar("captions encoded, once", len(by_length), short=True) if distributed.first() else None
-    for start in range(0, len(by_length), BATCH):
-        rows = by_length[start : start + BATCH]
-        length = padded_length(int(table.lengths[rows].max()), buckets, text.bert.max_positions)
-        padded = np.resize(rows, BATCH)  # the last batch is filled up, so that each length has one shape
-        tokens = gather_tokens(table, padded, length)
-        states = np.asarray(apply(params, tokens.ids, tokens.mask)).astype(out.dtype)
-        for state, row in zip(states, rows, strict=False):
-            out[table.offsets[row] : table.offsets[row + 1]] = state[: table.lengths[row]]
-        if bar:
-            bar.update(start + len(rows))
+    shown = Bar("captions encoded, once", len(by_length), short=True) if distributed.first() else None
+    with shown or contextlib.nullcontext():
+        for start in range(0, len(by_length), BATCH):
+            rows = by_length[start : start + BATCH]
+            length = padded_length(int(table.lengths[rows].max()), buckets, text.bert.max_positions)
+            padded = np.resize(rows, BATCH)  # the last batch is filled up, so that each length has one shape
+            tokens = gather_tokens(table, padded, length)
+            states = np.asarray(apply(params, tokens.ids, tokens.mask)).astype(out.dtype)
+            for state, row in zip(states, rows, strict=False):
+                out[table.offsets[row] : table.offsets[row + 1]] = state[: table.lengths[row]]
+            if shown:
+                shown.update(start + len(rows))
 
 
 def _umask() -> int:
@@ -69,7 +71,11 @@ def _cached(path: pathlib.Path, shape: tuple[int, int]) -> np.ndarray | None:
         ) from None
     except (ValueError, EOFError):
         return None
-    return states if states.shape == shape else None
+    if states.shape != shape:
+        return None
+    with contextlib.suppress(OSError):  # a cache of others
+        path.touch()  # the time of the last use, for `itm-jax cache`
+    return states
 
 
 def frozen_states(
