@@ -59,13 +59,22 @@ def test_bfloat16_scores_are_summed_in_float32():
     assert triplet_loss(jnp.ones((4, 4), jnp.bfloat16), margin=0.2, hardest=True).dtype == jnp.float32
 
 
-def test_mixup_is_unit_norm_between_its_ends_and_nearer_the_negative(rng):
+@pytest.mark.parametrize("normalize", [False, True])
+def test_mixup_is_between_its_ends_and_nearer_the_negative(rng, normalize):
     p, n = (jnp.array(unit(rng, 500, 8)) for _ in range(2))
-    mixed = mixup_negatives(jax.random.key(0), p, n, tau=1.0)
-    np.testing.assert_allclose(np.linalg.norm(mixed, axis=1), 1.0, atol=1e-5)
+    mixed = mixup_negatives(jax.random.key(0), p, n, tau=1.0, normalize=normalize)
     to_p, to_n = np.sum(np.asarray(mixed * p), 1), np.sum(np.asarray(mixed * n), 1)
     assert (to_n >= to_p - 1e-5).all()
-    free = mixup_negatives(jax.random.key(0), p, n, tau=1.0, fold=False)
+    if normalize:
+        np.testing.assert_allclose(np.linalg.norm(mixed, axis=1), 1.0, atol=1e-5)
+    else:  # a score with it is the mean of the two scores, with the weights of the mixture
+        weight = np.asarray((mixed - n) * (p - n)).sum(1) / np.square(np.asarray(p - n)).sum(1)
+        assert (weight >= -1e-5).all()
+        assert (weight <= 0.5 + 1e-5).all()
+        query = unit(rng, 500, 8)
+        scores = [np.sum(query * np.asarray(x), axis=1) for x in (mixed, p, n)]
+        np.testing.assert_allclose(scores[0], weight * scores[1] + (1 - weight) * scores[2], atol=1e-5)
+    free = mixup_negatives(jax.random.key(0), p, n, tau=1.0, fold=False, normalize=normalize)
     nearer_p = np.mean(np.sum(np.asarray(free * p), 1) > np.sum(np.asarray(free * n), 1))
     assert 0.4 < nearer_p < 0.6
 

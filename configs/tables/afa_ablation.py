@@ -35,6 +35,7 @@ def get_table():
             row("τ = 0.2", loss, loss__tau=0.2),
             row("τ = 5", loss, loss__tau=5.0),
             row("λ not folded", loss, loss__fold=False),
+            row("mixed negatives normalised", loss, loss__normalize_mix=True),
             row("random pairing", rows, model__aggregation__pairing="random"),
             row("no aggregation", rows, model__aggregation__enabled=False),
             row("mean pooling in place of both", rows, model__aggregation__enabled=False, model__selection="mean"),

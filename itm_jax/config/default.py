@@ -122,6 +122,7 @@ def default_config() -> ml_collections.ConfigDict:
     c.loss.soft_negatives = config_dict.placeholder(str)
     c.loss.tau = 1.0  # (mixup) the mixing weight is drawn from Beta(tau, tau); greater than 0
     c.loss.fold = True  # (mixup) the negative gets the larger weight
+    c.loss.normalize_mix = False  # (mixup) the mixed negative gets unit norm again
     c.loss.stop_gradient = False  # (mixup) no gradient through the mixed negative
     # (variant) The other captions of a query's image. mask: they are never negatives; keep: they are negatives.
     c.loss.same_image = config_dict.placeholder(str)

@@ -45,7 +45,12 @@ BERT_ARCHITECTURE = (
 )
 # A BiGRU does not read these. A config file may still set them, so that a change of `encoder` alone is an ablation.
 BERT_ONLY = (*BERT_ARCHITECTURE, "cache_dtype")
-MIXED = ("loss.tau", "loss.fold", "loss.stop_gradient")  # fields of negatives that are mixed with positives
+MIXED = (
+    "loss.tau",
+    "loss.fold",
+    "loss.normalize_mix",
+    "loss.stop_gradient",
+)  # fields of negatives that are mixed with positives
 
 
 def _nothing(_: Any) -> Mapping[str, Any]:

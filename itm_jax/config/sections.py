@@ -83,6 +83,7 @@ class Loss:
     soft_negatives: Literal["mixup", "hardest", "none", "hinge"]
     tau: float
     fold: bool
+    normalize_mix: bool
     stop_gradient: bool
     same_image: Literal["mask", "keep"]
     num_negatives: int

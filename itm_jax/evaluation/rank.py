@@ -36,7 +36,7 @@ class Ranked(NamedTuple):
     ranks: dict[str, Ranks]
     seconds: dict[str, float]
     scores: Float[np.ndarray, "i t"] | None
-    modality_gap: float | None
+    modality_gap: float | None = None
 
 
 def modality_gap(encoded: Encoded) -> float | None:

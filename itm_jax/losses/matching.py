@@ -23,7 +23,7 @@ def soft_negatives(
     """Returns the negatives of terms 3-4: mixed with the positive (`mixup`), or the hardest themselves (`hardest`)."""
     if config.soft_negatives == "hardest":
         return negatives
-    mixed = mixup_negatives(key, positives, negatives, tau=config.tau, fold=config.fold)
+    mixed = mixup_negatives(key, positives, negatives, tau=config.tau, fold=config.fold, normalize=config.normalize_mix)
     return jax.lax.stop_gradient(mixed) if config.stop_gradient else mixed
 
 

@@ -41,8 +41,11 @@ def mixup_negatives(
     *,
     tau: float,
     fold: bool = True,
+    normalize: bool = False,
 ) -> Float[Array, "b d"]:
-    """Returns `norm(λ·positive + (1-λ)·negative)` with λ ~ Beta(τ, τ) for each example.
+    """Returns `λ·positive + (1-λ)·negative` with λ ~ Beta(τ, τ) for each example.
+
+    A query's score with it is `λ·s⁺ + (1-λ)·s⁻`, as in the authors' code, which mixes the scores.
 
     Args:
         key: draws λ.
@@ -50,12 +53,15 @@ def mixup_negatives(
         negatives: embeddings of their negatives.
         tau: both parameters of the Beta distribution; 1 is uniform.
         fold: whether to take min(λ, 1-λ), so that the negative keeps the larger weight.
+        normalize: whether to give the mixture unit norm again. Its score is then larger, about 0.7·(s⁺ + s⁻) for two
+            vectors at a right angle, so that terms 3-4 ask for more than terms 1-2.
 
     Returns:
-        Mixed embeddings of unit norm. The gradient flows to the positives and to the negatives.
+        Mixed embeddings. The gradient flows to the positives and to the negatives.
     """
     weight = jax.random.beta(key, tau, tau, (positives.shape[0], 1), dtype=jnp.float32)
     if fold:
         weight = jnp.minimum(weight, 1 - weight)
     weight = weight.astype(positives.dtype)
-    return l2_normalize(weight * positives + (1 - weight) * negatives)
+    mixed = weight * positives + (1 - weight) * negatives
+    return l2_normalize(mixed) if normalize else mixed

@@ -129,7 +129,7 @@ def mixed(scores, images, captions, excluded, margin: float):
     for query, gallery, s in ((images, captions, masked), (captions, images, masked.T)):
         weight = torch.rand(len(query), 1, device=query.device)
         weight = torch.minimum(weight, 1 - weight)
-        soft = F.normalize(weight * gallery + (1 - weight) * gallery[s.argmax(1)], dim=-1)
+        soft = weight * gallery + (1 - weight) * gallery[s.argmax(1)]
         terms.append(F.relu(margin / 2 - positive + (query * soft).sum(1)).sum())
     return sum(terms)
 
