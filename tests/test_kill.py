@@ -94,13 +94,13 @@ def disturb(tmp_path, undisturbed, runs, kills, seed):
     return met
 
 
+@pytest.mark.slow
 def test_two_kills_and_the_end_is_the_same(tmp_path, undisturbed):
     assert disturb(tmp_path, undisturbed, runs=1, kills=2, seed=1).count("late") < 2
 
 
-@pytest.mark.parametrize(
-    ("number", "name"), [pytest.param(signal.SIGTERM, "SIGTERM", marks=pytest.mark.slow), (signal.SIGINT, "Ctrl-C")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
 def test_a_stop_signal_saves(tmp_path, undisturbed, number, name):
     config, env, expected = undisturbed
     args = command(config, tmp_path / "run")

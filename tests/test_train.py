@@ -140,7 +140,7 @@ def test_batches_are_a_pure_function_of_seed_and_step():
     assert sorted(np.concatenate([b.image for b in batches[:10]])) == sorted(list(range(16)) * 5)
 
 
-@pytest.mark.parametrize("name", ["afa", "cpfean", "scan"])
+@pytest.mark.parametrize("name", ["afa", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cpfean", "scan"))])
 def test_one_and_four_devices_take_the_same_step(name):
     run, data = run_of(shrunk(model__name=name, model__graph__heads=2))
     constants = augment_constants(run.config, run.text)
