@@ -40,8 +40,8 @@ def test_a_model_keeps_the_contract(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MODELS)
-def test_a_run_of_every_model_can_be_cut_off(name, tmp_path):
+@pytest.mark.parametrize("name", ["afa", "afa, official", "vseinf", "cpfean, sparse", "scan", "late, gru"])
+def test_a_run_of_a_model_of_each_kind_can_be_cut_off(name, tmp_path):
     check_resume(shrunk(**MODELS[name]), tmp_path)
 
 
