@@ -1,10 +1,13 @@
 """Config files load and validate; mistakes in fields are named."""
 
+import json
+
 import pytest
 from support.paths import ROOT
 from support.runs import load
 
 from itm_jax.config.default import default_config
+from itm_jax.config.derived import complete
 from itm_jax.config.fields import differences, flatten, read_json, set_field, to_json
 from itm_jax.config.ranges import RANGES
 from itm_jax.config.validation import OPTIONAL, validate
@@ -112,3 +115,17 @@ def test_every_number_field_has_a_range():
         if isinstance(OPTIONAL.get(name, value), int | float) and not isinstance(OPTIONAL.get(name, value), bool)
     }
     assert numbers == set(RANGES)
+
+
+def test_a_run_of_an_earlier_version_keeps_the_form_of_its_mixed_negatives(tmp_path):
+    """Its config.json does not name the field, and it was trained with the only form there was."""
+    config = complete(default_config())
+    values = json.loads(to_json(config))
+    assert values["loss"].pop("normalize_mix") is False
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    earlier = read_json(tmp_path / "config.json")
+    assert earlier.loss.normalize_mix is True
+    assert differences(config, earlier) == ["loss.normalize_mix: True -> False"]
+    values["loss"]["soft_negatives"] = "none"  # it has no mixed negatives
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    assert read_json(tmp_path / "config.json").loss.normalize_mix is False

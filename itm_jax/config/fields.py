@@ -67,7 +67,10 @@ def read_json(path: pathlib.Path) -> ml_collections.ConfigDict:
     values = files.read_json(path, "is this the workdir of a run?")
     if not isinstance(values, dict):
         raise InputError(f"{path}: must hold an object with the fields of a config; is this the workdir of a run?")
-    return from_values(values, str(path))
+    given = flatten(values)
+    if given.get("loss.soft_negatives") == "mixup" and "loss.normalize_mix" not in given:
+        given["loss.normalize_mix"] = True  # a run of an earlier version, which knew no other form
+    return from_values(given, str(path))
 
 
 def from_values(values: dict[str, Any], source: str) -> ml_collections.ConfigDict:
