@@ -8,6 +8,8 @@ from typing import Any
 
 from itm_jax.errors import InputError
 
+# Parts of the cache: files of hidden states, and the folder of compiled programs.
+STATES_PREFIX, PROGRAMS = "states-", "xla"
 LFS = b"version https://git-lfs.github.com/spec/"  # how a pointer of Git LFS begins
 LFS_HINT = "a pointer of Git LFS, not the file itself; run git lfs pull where it was cloned"
 

@@ -86,7 +86,7 @@ def main() -> None:
         written = write_comparison(config, runs, out, queries=_QUERIES.value, **naming)
         print(f"written: {written}")
         return
-    from itm_jax.viz.make_report import Wanted, write_report
+    from itm_jax.viz.report import Wanted, write_report
 
     wanted = Wanted(_COUNT.value, tuple(_CAPTIONS.value), _QUERIES.value, _FORMAT.value)
     report = write_report(config, runs[0], out, wanted, **naming)

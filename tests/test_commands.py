@@ -115,7 +115,7 @@ def test_the_cache_is_listed_and_cleared(tmp_path):
     programs.mkdir()
     (programs / "jit_step-0-cache").write_bytes(b"x" * 2_000_000)
     (tmp_path / "states-of-the-art").mkdir()
-    cache = lambda *arguments: command(*arguments, f"--dir={tmp_path}", module="itm_jax.cli.cache")  # noqa: E731
+    cache = lambda *arguments: command(*arguments, f"--dir={tmp_path}", module="itm_jax.cache")  # noqa: E731
     for _ in range(2):  # a list is no use
         code, out, _ = cache("list")
         assert code == 0

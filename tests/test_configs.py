@@ -9,6 +9,7 @@ from support.runs import load
 from itm_jax.config.default import default_config
 from itm_jax.config.derived import complete
 from itm_jax.config.fields import differences, flatten, read_json, set_field, to_json
+from itm_jax.config.model_fields import idle_flags
 from itm_jax.config.ranges import RANGES
 from itm_jax.config.validation import OPTIONAL, validate
 from itm_jax.errors import InputError
@@ -129,3 +130,26 @@ def test_a_run_of_an_earlier_version_keeps_the_form_of_its_mixed_negatives(tmp_p
     values["loss"]["soft_negatives"] = "none"  # it has no mixed negatives
     (tmp_path / "config.json").write_text(json.dumps(values))
     assert read_json(tmp_path / "config.json").loss.normalize_mix is False
+
+
+@pytest.mark.parametrize(
+    ("fields", "flag", "setting"),
+    [
+        ({"loss.soft_negatives": "hardest"}, "loss.stop_gradient", "loss.soft_negatives=hardest"),
+        ({"loss.soft_negatives": "none"}, "loss.tau", "loss.soft_negatives=none"),
+        ({"model.variant": "official"}, "loss.fold", "loss.soft_negatives=hinge"),
+        ({"model.name": "vsepp"}, "loss.normalize_mix", "loss.soft_negatives=none"),
+        ({"model.aggregation.enabled": False}, "model.aggregation.ratio", "model.aggregation.enabled=False"),
+    ],
+)
+def test_fields_of_a_part_that_is_off_are_refused(fields, flag, setting):
+    config = default_config()
+    assert list(idle_flags(config, [flag])) == [] or "model.name" in fields
+    for name, value in fields.items():
+        set_field(config, name, value)
+    assert list(idle_flags(config, [*fields, flag])) == [
+        f"config.{flag}: has no effect on config.{setting}; leave it out"
+    ]
+    if "model.name" in fields:
+        config.loss.soft_negatives = "mixup"
+        assert list(idle_flags(config, [flag])) == []

@@ -23,7 +23,7 @@ ORDER = [
     ("checks",),
     ("testing",),
     ("cli",),
-    ("tables", "viz", "bench", "main", "check", "convert", "reproduce", "visualize"),
+    ("tables", "viz", "bench", "main", "check", "convert", "reproduce", "visualize", "cache"),
     ("__main__",),
 ]
 PLACE = {room: k for k, rooms in enumerate(ORDER) for room in rooms}

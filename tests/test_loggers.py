@@ -61,6 +61,20 @@ def test_no_logger_writes_no_events(tmp_path):
     assert lines(tmp_path / "none") == lines(tmp_path / "usual")
 
 
+def test_seconds_per_step_leave_evaluations_out(monkeypatch):
+    """Lines at steps 10 and 41, and an evaluation of 100 s after step 20: 10 and 21 steps of 2 s."""
+    now = [0.0]
+    monkeypatch.setattr(training.time, "perf_counter", lambda: now[0])
+    speed = training.Speed(0)
+    now[0] = 20.0
+    assert speed.at(10) == 2.0
+    now[0] = 40.0
+    now[0] += 100.0
+    speed.restart(20)
+    now[0] += 42.0
+    assert speed.at(41) == 2.0
+
+
 def test_a_gap_between_the_modalities_by_hand():
     captions = [(np.array([0, 2]), np.array([[0.0, 1.0], [0.0, 3.0]])), (np.array([1]), np.array([[0.0, 2.0]]))]
     for images, expected in (([[1.0, 1.0], [1.0, 3.0]], 2 / 5**0.5), ([[0.0, -1.0], [0.0, -2.0]], -1.0)):

@@ -149,6 +149,26 @@ def test_half_margin_terms_draw_a_weight_per_direction(rng):
     assert all(value >= floor for value in losses)
 
 
+@pytest.mark.parametrize("fields", [{}, {"tau": 0.2}, {"fold": False}, {"normalize_mix": True}])
+def test_every_field_of_the_mixture_reaches_the_loss(rng, fields):
+    """The loss has the mixture of these fields, with the weights that the same keys draw, and another one without."""
+    x, t = unit(rng, 6, 4), unit(rng, 6, 4)
+    args = (jax.random.key(0), jnp.array(x), jnp.array(t), jnp.eye(6, dtype=bool))
+    loss, _ = afa_loss(*args, warmup=jnp.array(False), config=loss_config(**fields))
+    tau, fold, normalize = fields.get("tau", 1.0), fields.get("fold", True), fields.get("normalize_mix", False)
+    expected = slow_afa(x, t, None)
+    for key, (q, g) in zip(jax.random.split(jax.random.key(0)), ((x, t), (t, x)), strict=True):
+        weights = np.asarray(jax.random.beta(key, tau, tau, (6, 1), dtype=jnp.float32))[:, 0]
+        for i, drawn in enumerate(weights):
+            weight = min(drawn, 1 - drawn) if fold else drawn
+            mixed = weight * g[i] + (1 - weight) * g[max((j for j in range(6) if j != i), key=lambda j: q[i] @ g[j])]
+            mixed = mixed / np.linalg.norm(mixed) if normalize else mixed
+            expected += max(0.0, 0.1 - q[i] @ g[i] + q[i] @ mixed)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    usual, _ = afa_loss(*args, warmup=jnp.array(False), config=loss_config())
+    assert (float(loss) == pytest.approx(float(usual), rel=1e-6)) == (not fields)
+
+
 def test_plateau_is_the_loss_of_constant_embeddings():
     same = jnp.zeros((8, 4)).at[:, 0].set(1.0)
     for kind, warmup, expected in (

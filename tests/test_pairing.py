@@ -199,6 +199,25 @@ def test_an_id_for_each_row_of_repeated_rows_is_refused_in_a_large_file_too(tmp_
         read_split(str(tmp_path), "test", pairing=pairing)
 
 
+def test_a_file_of_ids_with_a_defect_is_one_defect(tmp_path):
+    """It then says nothing that the ids of the rows could contradict."""
+    write_all(tmp_path)
+    ids = tmp_path / "test_ids.txt"
+    (tmp_path / "test_image_ids.txt").write_text(ids.read_text())
+    assert check(config_for(tmp_path))[0].lines == []
+    damage(ids, lambda x: [*x[:3], b"", *x[4:]])
+    (defect,) = check(config_for(tmp_path))[0].records
+    assert (defect.path, defect.where, defect.kind) == (str(ids), "line 4", "blank")
+
+
+@pytest.mark.parametrize("pairing", ["order", "ids"])
+def test_an_image_that_a_split_has_twice_may_have_two_ids(tmp_path, pairing):
+    """Its groups of rows have the size of all others; groups of other sizes may be one image under two ids."""
+    write(tmp_path, [5] * 4, repeats="captions")
+    damage(tmp_path / "test_ims.npy", lambda x: np.concatenate([x[:10], x[5:10], x[15:]]))
+    assert read_split(str(tmp_path), "test", pairing=pairing).num_images == 4
+
+
 def test_one_id_for_different_rows_is_refused(tmp_path):
     write(tmp_path, [1] * 4, ids="")
     for names in ("aabb", "abad"):

@@ -382,7 +382,7 @@ def test_data_and_text_encoder_are_looked_at_once_before_the_first_run(tmp_path,
 
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", refuse)
     cells = plan.make_plan(table, "f30k", (0,), {"data.dir": str(tmp_path)}, tmp_path)
-    monkeypatch.setattr(inputs, "read_source", lambda *_: None)
+    monkeypatch.setattr(inputs, "read_unaltered", lambda *_: None)
     with pytest.raises(InputError, match=r"bert-base-uncased: not a local directory, .*\(no network") as e:
         inputs.check_inputs(cells)
     assert asked == ["google-bert/bert-base-uncased"]

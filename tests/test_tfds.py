@@ -436,7 +436,7 @@ def test_check_and_fingerprint_read_all_records(tmp_path):
         tfds_builder.build(str(tmp_path / "data"), tmp_path / "zero", name="zero")
     with pytest.MonkeyPatch.context() as patch:  # as an earlier version wrote it
         patch.setattr(tfds_builder, "read_regions", regions.masked_regions)
-        patch.setattr(precomp, "scan", lambda _: None)
+        patch.setattr(precomp, "check_regions", lambda _: None)
         path = tfds_builder.build(str(tmp_path / "data"), tmp_path / "zero", name="zero")
     assert check(config_for(tmp_path / "zero", data__source="tfds"))[0].lines == [
         f"{path}: dev: row 3: all features are zero; extract it again"

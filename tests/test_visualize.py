@@ -20,8 +20,9 @@ from itm_jax.metrics.retrieval import protocols
 from itm_jax.modules.aggregation import aggregate, merged_pairs
 from itm_jax.structs import Split
 from itm_jax.training import loop as training
-from itm_jax.viz.alignment import draw_matching, explanations, in_words
+from itm_jax.viz.alignment import draw_matching
 from itm_jax.viz.curves import draw_training, recall_curve
+from itm_jax.viz.describe import explanations, pair_table
 from itm_jax.viz.explain import Matching, Shares, explain, winning_rows
 from itm_jax.viz.explore import look_at, scores, with_captions, word_effects
 from itm_jax.viz.images import pictures_of, read_names
@@ -90,13 +91,13 @@ def test_merged_pairs_are_those_that_aggregation_merges(rng):
 def test_afa_shows_the_parts_of_its_score_and_single_vectors_have_nothing_to_show(runs):
     opened = open_run(read_json(runs["afa"] / "config.json"), runs["afa"])
     [found] = explain(opened, np.array([3]))
-    assert len(found.regions) == 1  # 30% of 6 regions
-    assert found.regions[0][2] >= -1
+    assert len(found.merged_regions) == 1  # 30% of 6 regions
+    assert found.merged_regions[0][2] >= -1
     assert found.words[0] == "[CLS]"
     assert found.shares.shape == (6, len(found.words))
     assert np.nansum(found.shares) == pytest.approx(found.score, abs=1e-5)
     assert found.score == pytest.approx(opened.scores().scores[0, 3], abs=1e-5)
-    source, destination, _ = found.regions[0]
+    source, destination, _ = found.merged_regions[0]
     assert not found.shares[source].any()  # it is a part of the region that it was merged into
     assert found.shares[destination].any()
     config = ml_collections.ConfigDict(opened.config)
@@ -260,7 +261,7 @@ def test_no_picture_is_cut_off(runs, name, tmp_path):
     edges = np.concatenate([pixels[:3].ravel(), pixels[-3:].ravel(), pixels[:, :3].ravel(), pixels[:, -3:].ravel()])
     assert edges.min() > 0.95
     assert pixels.min() < 0.1
-    words = in_words(seen)
+    words = pair_table(seen)
     assert [row[0] for row in words.rows] == seen.words
     assert all(len(row) == len(words.headings) for row in words.rows)
 
@@ -295,7 +296,7 @@ def test_two_runs_are_compared_on_one_split(runs, tmp_path):
 def test_a_word_that_raises_the_score_nowhere_takes_no_region():
     seen = Shares(["a", "b"], np.array([[0.1, 0.0], [0.2, -0.1], [np.nan, np.nan]]), [], [], 0.2)
     assert seen.region_of_word.tolist() == [1, -1]
-    assert in_words(seen).rows == [("a", "1", "0.300", "0.200"), ("b", "none", "-0.100", "")]
+    assert pair_table(seen).rows == [("a", "1", "0.300", "0.200"), ("b", "none", "-0.100", "")]
 
 
 def test_the_end_of_the_warm_up_is_marked(tmp_path):

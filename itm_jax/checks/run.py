@@ -193,8 +193,8 @@ def check_directory(config, splits: Sequence[Split], workdir: pathlib.Path, like
     if free < need:
         what = f"{free / 1e9:.2f} GB are free, the checkpoints of this model take up to {need / 1e9:.2f} GB"
         defects.add(directory, "space", f"{what}; make room, or take another --workdir")
-    _report(defects, check_workdir, config, workdir)
-    _report(defects, lambda: check_data(read_data(workdir), {s.name: s for s in splits}, workdir))
+    if _report(defects, check_workdir, config, workdir):
+        _report(defects, lambda: check_data(read_data(workdir), {s.name: s for s in splits}, workdir))
     for step in checkpoints.steps_of(workdir):
         folder = workdir / checkpoints.FOLDER / str(step)
         try:

@@ -111,6 +111,11 @@ def check_evaluable(config: Any, trained: Any, *, places: bool = False) -> None:
     """
     changed = differences(config, trained, places=places)
     other = [c for c in changed if not c.startswith("data.") or c.startswith(OF_TRAINING)]
+    if places and any(c.split(":")[0] in PLACES for c in other):
+        raise InputError(
+            f"the run is of an earlier version, and knows its text encoder by its path alone ({'; '.join(other[:4])}); "
+            "put the encoder back there, or a link to it"
+        )
     if other:
         raise InputError(
             f"the run was trained with another config ({'; '.join(other[:4])}); an evaluation may change only the data "

@@ -45,12 +45,8 @@ BERT_ARCHITECTURE = (
 )
 # A BiGRU does not read these. A config file may still set them, so that a change of `encoder` alone is an ablation.
 BERT_ONLY = (*BERT_ARCHITECTURE, "cache_dtype")
-MIXED = (
-    "loss.tau",
-    "loss.fold",
-    "loss.normalize_mix",
-    "loss.stop_gradient",
-)  # fields of negatives that are mixed with positives
+# Fields of negatives that are mixed with positives.
+MIXED = ("loss.tau", "loss.fold", "loss.normalize_mix", "loss.stop_gradient")
 
 
 def _nothing(_: Any) -> Mapping[str, Any]:
@@ -147,12 +143,17 @@ def _cpfean_no_effect(model: Any) -> dict[str, str]:
     return {start: reason for start, reason in why.items() if reason}
 
 
+def _afa_no_effect(model: Any) -> Mapping[str, str]:
+    return {} if model.aggregation.enabled else {"model.aggregation.": "model.aggregation.enabled=False"}
+
+
 MODELS = {
     "afa": ModelFields(
         "itm_jax.models.afa:AFA",
         reads=("model.variant", "model.enhancement", "model.aggregation", "model.selection", *MIXED),
         defaults=lambda model: VARIANTS[model.variant],
         problems=_afa_problems,
+        no_effect=_afa_no_effect,
         variants=tuple(VARIANTS),
         batch_dependent=lambda model: model.aggregation.enabled and _aggregation_variant(model) == "official",
     ),
@@ -235,6 +236,10 @@ def idle_flags(config: Any, flags: Iterable[str], *, load_own: bool = False) -> 
             yield f"config.{flag}: has no effect on config.model.text.encoder=gru; leave it out"
         if any(f"{flag}.".startswith(f"{start}.") for start in specific) and not model.reads_field(flag):
             yield f"config.{flag}: has no effect on config.model.name={name}; leave it out"
+        elif flag in MIXED and config.model.variant in VARIANTS:
+            usual = {**COMMON, **model.defaults(config.model)}["loss.soft_negatives"]
+            if (kind := config.loss.soft_negatives or usual) != "mixup":
+                yield f"config.{flag}: has no effect on config.loss.soft_negatives={kind}; leave it out"
         for start, setting in model.no_effect(config.model).items():
             if flag.startswith(start) and flag != setting.split("=")[0]:
                 yield f"config.{flag}: has no effect on config.{setting}; leave it out"

@@ -76,7 +76,7 @@ def is_small(features: Any) -> bool:
     return features.nbytes <= FULL_SCAN_BYTES
 
 
-def scan(split: Split) -> None:
+def check_regions(split: Split) -> None:
     """Raises InputError where a valid region of a split holds NaN or Inf, or where an image has no region."""
     for images in chunks_of(split):
         read_regions(split, images)

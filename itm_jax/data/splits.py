@@ -11,10 +11,10 @@ from itm_jax.structs import Split
 
 def read_split(config, name: str) -> Split:
     """Reads a split of the configured source, and alters it where the config says so (`data.alter`)."""
-    return alter(read_source(config, name), config.data, train=name == config.data.train_split)
+    return alter(read_unaltered(config, name), config.data, train=name == config.data.train_split)
 
 
-def read_source(config, name: str) -> Split:
+def read_unaltered(config, name: str) -> Split:
     """Reads a split of the configured source as it is."""
     if is_own(config.data.source):
         split = load(config.data.source, "data.source")(config.data, name)

@@ -6,9 +6,7 @@ from typing import Any
 
 import jax
 
-from itm_jax.files import cache_dir
-
-FOLDER = "xla"
+from itm_jax.files import PROGRAMS, cache_dir
 
 
 def use_cache(config) -> None:
@@ -18,7 +16,7 @@ def use_cache(config) -> None:
     """
     configured = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]  # no option is in JAX's stubs
     if jax.default_backend() != "cpu" and not configured:
-        jax.config.update("jax_compilation_cache_dir", str(cache_dir(config.data.cache_dir) / FOLDER))
+        jax.config.update("jax_compilation_cache_dir", str(cache_dir(config.data.cache_dir) / PROGRAMS))
 
 
 def device_memory(device: Any) -> int | None:

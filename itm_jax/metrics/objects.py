@@ -1,5 +1,7 @@
 """The number of objects that an image shows, from its labels, for recalls by the number of prominent objects."""
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -95,7 +97,9 @@ COCO = frozenset(
 )
 
 
-def object_counts(split: Split, mask: Bool[np.ndarray, "i r"] | None = None) -> Int[np.ndarray, " i"] | None:
+def object_counts(
+    split: Split, mask: Callable[[], Bool[np.ndarray, "i r"]] | None = None
+) -> Int[np.ndarray, " i"] | None:
     """Returns the number of objects of each image.
 
     The source may give this number. Otherwise it is counted from the labels: regions with the same name whose boxes
@@ -105,7 +109,8 @@ def object_counts(split: Split, mask: Bool[np.ndarray, "i r"] | None = None) -> 
 
     Args:
         split: any split.
-        mask: which regions are valid (`data.regions.region_mask`); None: all.
+        mask: returns which regions are valid (`data.regions.region_mask`); it is called only where regions are
+            counted. None: those of `split.num_regions`, else all.
 
     Returns:
         [i] numbers, or None where the source does not give them and the split has no boxes or labels.
@@ -118,7 +123,11 @@ def object_counts(split: Split, mask: Bool[np.ndarray, "i r"] | None = None) -> 
     counted = (
         counted if counted.any() and not PEOPLE & set(split.label_names) else np.ones(len(split.label_names), bool)
     )
-    shows = counted[split.labels] if mask is None else counted[split.labels] & mask
+    shows = counted[split.labels]
+    if mask is not None:
+        shows &= mask()
+    elif split.num_regions is not None:
+        shows &= np.arange(shows.shape[1]) < split.num_regions[:, None]
     new = np.zeros_like(shows)
     for r in range(shows.shape[1]):  # over regions, all images at once
         again = (split.labels[:, :r] == split.labels[:, r, None]) & new[:, :r]

@@ -130,16 +130,20 @@ def ranks_path(results_file: pathlib.Path) -> pathlib.Path:
     return results_file.with_name(f"ranks{results_file.stem.removeprefix('results')}.npz")
 
 
-def write_ranks(results_file: pathlib.Path, ranks: Mapping[str, Ranks], split: Split) -> None:
-    """Writes the ranks behind a results file: `PROTOCOL_images` [i] and `PROTOCOL_captions` [t], 0-based.
+def ranks_as_arrays(ranks: Mapping[str, Ranks], captions_per_image: Any) -> dict[str, np.ndarray]:
+    """Returns `PROTOCOL_images` [i] and `PROTOCOL_captions` [t], 0-based, and `captions_per_image`, a number or [i]."""
+    arrays = {f"{name}_{side}": getattr(r, side) for name, r in ranks.items() for side in Ranks._fields}
+    return arrays | {"captions_per_image": np.array(captions_per_image)}
 
-    It also writes `captions_per_image`, a number or [i], and `objects` [i] where the labels tell how many objects each
+
+def write_ranks(results_file: pathlib.Path, ranks: Mapping[str, Ranks], split: Split) -> None:
+    """Writes the ranks behind a results file, as `ranks_as_arrays` names them.
+
+    It also writes `objects` [i] where the labels tell how many objects each
     image shows.
     """
-    arrays = {f"{name}_{side}": getattr(r, side) for name, r in ranks.items() for side in Ranks._fields}
-    arrays["captions_per_image"] = np.array(split.captions_per_image)
-    counted = split.objects is None and split.boxes is not None and split.labels is not None
-    if (objects := object_counts(split, region_mask(split) if counted else None)) is not None:
+    arrays: dict[str, Any] = ranks_as_arrays(ranks, split.captions_per_image)
+    if (objects := object_counts(split, lambda: region_mask(split))) is not None:
         arrays["objects"] = objects
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)

@@ -105,5 +105,5 @@ def check_config_of(cell: Cell) -> None:
         if name not in filled and wanted is not None and values[name] != wanted:
             raise InputError(
                 f"{path}: {name} is {values[name]!r}, the table wants {wanted!r}: another version of the library made "
-                "this run; use another --workdir"
+                f"this run; move {cell.workdir} away, or use another --workdir"
             )

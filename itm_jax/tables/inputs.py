@@ -1,10 +1,12 @@
 """Looks at the data and the text encoders of a table before its first run, so that one error says what is missing."""
 
 import functools
+import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from itm_jax.data.splits import read_source
+from itm_jax.config.plugins import is_own
+from itm_jax.data.splits import read_unaltered
 from itm_jax.data.text.kept import keeps_text
 from itm_jax.errors import InputError
 from itm_jax.pretrained.directory import check_available
@@ -35,12 +37,16 @@ def check_inputs(cells: Sequence[Cell]) -> None:
 
 
 def _inputs(cell: Cell) -> Iterator[tuple[tuple, Callable[[], Any]]]:
-    """Yields what a run reads: what tells it apart, and a function that looks at it."""
+    """Yields (key, check) for all that a run reads. Equal keys are checked once; a check raises InputError."""
     config, data, text = cell.config, cell.config.data, cell.config.model.text
     if data.source != "scenes":
         for split in (data.test_split,) if cell.row.of else (data.train_split, data.dev_split, data.test_split):
-            place = ("data", data.source, data.dir, data.pairing, split)
-            yield place, functools.partial(read_source, config, split)
+            key = (
+                "data",
+                json.dumps(data.to_dict(), sort_keys=True) if is_own(data.source) else (data.dir, data.pairing),
+                split,
+            )
+            yield key, functools.partial(read_unaltered, config, split)
     has_own_weights = text.trainable and cell.state == "cut off" and keeps_text(cell.workdir)
     if not cell.needs and text.encoder == "bert" and text.pretrained and not has_own_weights:
         yield ("text", text.pretrained), functools.partial(check_available, text.pretrained)

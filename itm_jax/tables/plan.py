@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from itm_jax.config import default as config_lib
-from itm_jax.config.fields import FREE_FIELDS, PLACES, flatten, nearest_field, set_field
+from itm_jax.config.fields import FREE_FIELDS, flatten, nearest_field, set_field
 from itm_jax.config.load import load_module
 from itm_jax.config.model_fields import idle_flags
 from itm_jax.config.validation import validate
@@ -109,11 +109,7 @@ def _trained(table: Table, row: Row, dataset: str, seed: int, given: Mapping, wo
     for name, value in read.items():
         set_field(config, name, value)
     new = flatten(config)
-    changed = {
-        name: (usual[name], new[name])
-        for name in read
-        if name not in FREE_FIELDS and new[name] != usual[name] and not (name in PLACES and usual[name] and new[name])
-    }
+    changed = {name: (usual[name], new[name]) for name in read if name not in FREE_FIELDS and new[name] != usual[name]}
     try:
         validate(config)
     except InputError as e:

@@ -45,7 +45,8 @@ def write_table(table: Table, cells: Sequence[Cell], workdir: pathlib.Path) -> l
     contents += content.beyond(table, label, cells)
     contents = [_with_note(block, changed) for block in contents]
     stem = workdir / f"{table.name}-{dataset}{changes.suffix(changed)}"
-    every = records.records(table, label, blocks, cells)
+    said = {"changed": changes.suffix(changed).removeprefix("-")}
+    every = [record | said for record in records.records(table, dataset, blocks, cells)]
     values = records.as_json(table, dataset, blocks, cells) | {"changed": changes.as_json(changed)}
     files = _write(stem, contents, every, values)
     drawn = stem.with_name(stem.name + ".png")

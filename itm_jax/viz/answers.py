@@ -1,7 +1,10 @@
 """Queries and their first answers as HTML: captions as text, which can be searched, and images as small photographs."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
+from itm_jax.data.scenes.truth import is_true
+from itm_jax.data.scenes.world import make_world
 from itm_jax.structs import Split
 from itm_jax.viz import page
 from itm_jax.viz.images import Pictures
@@ -12,6 +15,14 @@ DIRECTIONS = {"i2t": "image to text", "t2i": "text to image"}
 THUMBNAIL = 320  # pixels
 # Whether a caption, by index, is true of an image, by index, although it was written for another one.
 AlsoTrue = Callable[[int, int], bool]
+
+
+def also_true_of(config, split: Split) -> AlsoTrue | None:
+    """Returns what tells whether a caption is true of another image: for `scenes` alone, where the truth is known."""
+    if config.data.source != "scenes":
+        return None
+    world = make_world(split.num_images, config.data.scenes.seed, split.name)
+    return functools.cache(lambda caption, image: is_true(split.captions[caption], world, image))
 
 
 def sections(
@@ -35,9 +46,9 @@ def sections(
         for direction, heading in DIRECTIONS.items():
             shown = queries.get((direction, kind), ())
             parts += [f"<h3>{heading}</h3>"] * bool(shown)
-            of = image_query if direction == "i2t" else caption_query
-            parts += [of(answer, split, images, also_true) for answer in shown]
-        if any("query" in part for part in parts):
+            to_html = image_query if direction == "i2t" else caption_query
+            parts += [to_html(answer, split, images, also_true) for answer in shown]
+        if any(queries.get((direction, kind)) for direction in DIRECTIONS):
             out.append((title, parts))
     return out
 
@@ -45,33 +56,33 @@ def sections(
 def image_query(answer: Answer, split: Split, images: Pictures, also_true: AlsoTrue | None) -> str:
     """Returns an image, the captions that it found, and its own captions."""
     starts, image = split.caption_starts, answer.query
-    own = range(int(starts[image]), int(starts[image + 1]))
-    found = [
+    captions = range(int(starts[image]), int(starts[image + 1]))
+    items = [
         f'<li class="{kind}">{mark} {score:.3f} {page.text(split.captions[item])}</li>'
         for item, score, (kind, mark) in _marked(answer, lambda item: bool(also_true and also_true(int(item), image)))
     ]
-    written = "".join(f"<li>{page.text(split.captions[c])}</li>" for c in own)
+    written = "".join(f"<li>{page.text(split.captions[c])}</li>" for c in captions)
     return (
         f'<div class="query">{_figure(split, images, image)}<div><p>Its first right caption is at rank '
-        f"{answer.rank + 1}. Captions that it found:</p><ol>{''.join(found)}</ol>"
+        f"{answer.rank + 1}. Captions that it found:</p><ol>{''.join(items)}</ol>"
         f"<details><summary>Its own captions</summary><ul>{written}</ul></details></div></div>"
     )
 
 
 def caption_query(answer: Answer, split: Split, images: Pictures, also_true: AlsoTrue | None) -> str:
     """Returns a caption and the images that it found; where its own image is not among them, it comes last."""
-    own = int(split.caption_image_index[answer.query])
-    found = [
+    right_image = int(split.caption_image_index[answer.query])
+    figures = [
         _figure(split, images, int(item), kind, f"{mark} {score:.3f} ")
         for item, score, (kind, mark) in _marked(
             answer, lambda item: bool(also_true and also_true(answer.query, int(item)))
         )
     ]
     if not answer.right.any():
-        found.append(_figure(split, images, own, "right", f"its image, at rank {answer.rank + 1}: "))
+        figures.append(_figure(split, images, right_image, "right", f"its image, at rank {answer.rank + 1}: "))
     return (
         f'<div class="query"><div><p><b>{page.text(split.captions[answer.query])}</b> (its image is at rank '
-        f'{answer.rank + 1})</p><div class="answers">{"".join(found)}</div></div></div>'
+        f'{answer.rank + 1})</p><div class="answers">{"".join(figures)}</div></div></div>'
     )
 
 

@@ -13,12 +13,13 @@ from itm_jax.evaluation.evaluate import results_of
 from itm_jax.evaluation.open_run import open_run
 from itm_jax.evaluation.rank import Ranked
 from itm_jax.files import write_whole
-from itm_jax.metrics.retrieval import RECALL_KEYS, Ranks
+from itm_jax.metrics.bootstrap import hits, interval
+from itm_jax.metrics.retrieval import RECALL_KEYS
+from itm_jax.runs.results import ranks_as_arrays
 from itm_jax.structs import Split
-from itm_jax.tables.collect import hits, resampled
 from itm_jax.viz import answers, page
 from itm_jax.viz.images import Pictures, pictures_of
-from itm_jax.viz.make_report import also_true
+from itm_jax.viz.report import check_scores
 from itm_jax.viz.retrieval import answer
 
 
@@ -37,7 +38,13 @@ def write_comparison(
     Raises:
         InputError: a run cannot be opened, or the directory cannot be written.
     """
+    if runs[0].resolve() == runs[1].resolve():
+        raise InputError(f"--compare: {runs[0]} is named twice; name two runs")
     first = read_json(runs[0] / "config.json")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise InputError(f"{out}: cannot be created ({e.strerror})") from None
     configs = [config, member_config(config, runs[1], first)]
     contents: list[dict[str, Any]] = []
     ranked: list[Ranked] = []
@@ -45,8 +52,7 @@ def write_comparison(
         opened = open_run(c, run)
         if not contents:
             pictures_of(config, opened.data.split, **naming).check_some()
-        if not opened.can_hold_scores:
-            raise InputError(f"config.eval.matrix_gb: a page needs all scores; set it above {opened.gigabytes:.2g}")
+        check_scores(opened)
         each, content = results_of(opened)
         ranked.append(each)
         contents.append(content)
@@ -56,16 +62,12 @@ def write_comparison(
     if names[0] == names[1]:
         names = [str(run) for run in runs]
     sections = [("Results", _results(names, contents, ranked, split))]
+    also_true = answers.also_true_of(config, split)
     for winner in (0, 1):
         title = f"Only {names[winner]} puts a right answer first"
-        sections.append((title, _queries(names, ranked, winner, split, images, also_true(config, split), queries)))
-    notes = [images.note()] if images.available else ["Images are named, not shown: --images is not set."]
-    head = [page.note(line) for line in notes if line]
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_whole(out / "comparison.html", page.whole_page(" and ".join(names), head, sections))
-    except OSError as e:
-        raise InputError(f"{e.filename or out}: cannot be written ({e.strerror})") from None
+        sections.append((title, _queries(names, ranked, winner, split, images, also_true, queries)))
+    head = [page.note(images.note())] if images.note() else []
+    write_whole(out / "comparison.html", page.whole_page(" and ".join(names), head, sections))
     return out / "comparison.html"
 
 
@@ -77,8 +79,8 @@ def _results(
     keys = (*RECALL_KEYS, "rsum")
     rows = [[name, *(f"{m[key]:.1f}" for key in keys)] for name, m in zip(names, full, strict=True)]
     rows.append(["second minus first", *(f"{full[1][key] - full[0][key]:+.1f}" for key in keys)])
-    of_images = [hits(_arrays(r.ranks["full"], split), "full").sum(axis=1) for r in ranked]
-    low, high = np.percentile(resampled(of_images[1] - of_images[0]), [2.5, 97.5])
+    first, second = (hits(ranks_as_arrays(r.ranks, split.captions_per_image), "full") for r in ranked)
+    low, high = interval((second - first)[None])
     inside = " It includes 0: these queries do not show which run is better." if low <= 0 <= high else ""
     said = (
         f"Second minus first: the 95% interval of the difference of rSum is {low:+.1f} to {high:+.1f} "
@@ -87,18 +89,13 @@ def _results(
     return [page.table(["", *(key.replace("_r", " R@") for key in RECALL_KEYS), "rSum"], rows), page.note(said)]
 
 
-def _arrays(ranks: Ranks, split: Split) -> dict[str, np.ndarray]:
-    out = {f"full_{side}": getattr(ranks, side) for side in Ranks._fields}
-    return out | {"captions_per_image": np.array(split.captions_per_image)}
-
-
 def _queries(
     names: Sequence[str],
     ranked: Sequence[Ranked],
     winner: int,
     split: Split,
     images: Pictures,
-    true_too: answers.AlsoTrue | None,
+    also_true: answers.AlsoTrue | None,
     count: int,
 ) -> list[str]:
     """Returns queries that the winner answers at rank 1 and the other run ranks lowest, with the answers of both."""
@@ -117,6 +114,6 @@ def _queries(
                 rank = int(getattr(ranked[k].ranks["full"], side)[query])
                 scores = ranked[k].scores
                 assert scores is not None  # they can be held
-                found = answer(scores, split.caption_image_index, query, rank, of_image=of_image)
-                out += [f"<p>{page.text(names[k])}</p>", show(found, split, images, true_too)]
+                first_answers = answer(scores, split.caption_image_index, query, rank, of_image=of_image)
+                out += [f"<p>{page.text(names[k])}</p>", show(first_answers, split, images, also_true)]
     return out

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from itm_jax.data.pipeline import TextSplit
 from itm_jax.data.text.text_input import TextInput
@@ -44,7 +44,7 @@ class Matching:
         return np.nanargmax(self.cosines, axis=0)
 
     @property
-    def fuses(self) -> bool:
+    def has_open_gate(self) -> bool:
         """Whether a gate is open: if the largest one is below CLOSED, the fusion has almost no effect."""
         return self.gate is not None and float(np.max(self.gate)) >= CLOSED
 
@@ -58,15 +58,15 @@ class Shares:
     Attributes:
         words: the l valid word pieces of the caption, [CLS] and [SEP] included.
         shares: the parts of the score by region and word; their sum is the score. NaN for invalid regions.
-        regions: merged regions, as (row, the row that it was merged into, their cosine); the most similar come first.
-        pieces: merged word pieces, in the same form.
+        merged_regions: (row, the row that it was merged into, their cosine); the most similar come first.
+        merged_pieces: the same for word pieces.
         score: the score of the pair.
     """
 
     words: list[str]
     shares: Float[np.ndarray, "r l"]
-    regions: list[tuple[int, int, float]]
-    pieces: list[tuple[int, int, float]]
+    merged_regions: list[tuple[int, int, float]]
+    merged_pieces: list[tuple[int, int, float]]
     score: float
 
     @property
@@ -159,7 +159,7 @@ def _shares(run: OpenRun, caption: int) -> Shares:
 
 
 def winning_rows(
-    rows: Float[np.ndarray, "n d"], mask: np.ndarray, into: Int[np.ndarray, " n"]
+    rows: Float[np.ndarray, "n d"], mask: Bool[np.ndarray, " n"], into: Int[np.ndarray, " n"]
 ) -> Int[np.ndarray, " d"]:
     """Returns the row that has the maximum in each dimension, after the merges.
 

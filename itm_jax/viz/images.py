@@ -61,8 +61,6 @@ class Pictures:
         """Raises InputError where no image of the split has a file: then the directory or the names are wrong."""
         if self.seed is not None or self.directory is None:
             return
-        if not self.directory.is_dir():
-            raise InputError(f"--images={self.directory}: no such directory")
         images = range(self.split.num_images)
         if not any(self._find(image) for image in images):
             raise InputError(
@@ -71,7 +69,9 @@ class Pictures:
             )
 
     def note(self) -> str:
-        """Says how many pictures are missing; empty where none is."""
+        """Says that there are no pictures, or how many are missing; empty where none is."""
+        if not self.available:
+            return "Images are named, not shown: --images is not set."
         if not self.missing:
             return ""
         return f"Missing pictures: {len(self.missing)} (first: {next(iter(self.missing.values()))})."

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+PHOTOGRAPHS = 'alt="image '  # how the images of a split begin in a page (`viz.answers`)
 QUALITY = 82  # of JPEG
 WIDEST = 1400  # pixels of a drawing in the page; its file beside the page keeps all of them
 STYLE = """
@@ -39,7 +40,7 @@ def text(value: object) -> str:
 
 def whole_page(title: str, parts: Sequence[str], sections: Sequence[tuple[str, Sequence[str]]]) -> str:
     """Returns the page: a title, what stands above the contents, and sections (title, parts) that can be folded."""
-    names = [re.sub(r"\W+", "-", name.lower()).strip("-") for name, _ in sections]
+    names = [f"{re.sub(r'[^0-9a-z]+', '-', name.lower()).strip('-')}-{k}" for k, (name, _) in enumerate(sections, 1)]
     contents = [f'<a href="#{anchor}">{text(name)}</a>' for anchor, (name, _) in zip(names, sections, strict=True)]
     body = [f"<h1>{text(title)}</h1>", *parts, f"<nav>{''.join(contents)}</nav>"]
     for anchor, (name, inside) in zip(names, sections, strict=True):

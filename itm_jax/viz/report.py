@@ -1,130 +1,186 @@
-"""Shows a run as one HTML page without other files: results, curves, queries, alignments, config and provenance."""
+"""Makes the report of a run: evaluates it, draws its pictures, and writes the page."""
 
-import json
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+import shlex
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from itm_jax.metrics.retrieval import RECALLS, Ranks
-from itm_jax.tables.collect import hits, interval
-from itm_jax.tables.published import Published, place_of, published
-from itm_jax.viz import page
-from itm_jax.viz.alignment import in_words
-from itm_jax.viz.explain import Matching, Shares
+from itm_jax.config.fields import flatten
+from itm_jax.errors import InputError
+from itm_jax.evaluation.evaluate import results_of
+from itm_jax.evaluation.open_run import OpenRun, open_run
+from itm_jax.files import write_whole
+from itm_jax.metrics.retrieval import Ranks
+from itm_jax.runs.metrics_log import read_metrics
+from itm_jax.structs import Split
+from itm_jax.terminal import Bar
+from itm_jax.viz import answers
+from itm_jax.viz.alignment import draw_matching
+from itm_jax.viz.curves import draw_recall, draw_training
+from itm_jax.viz.describe import explanations
+from itm_jax.viz.explain import explain
+from itm_jax.viz.images import Pictures, pictures_of
+from itm_jax.viz.page import PHOTOGRAPHS
+from itm_jax.viz.report_page import Pair, intervals_of, to_html
+from itm_jax.viz.retrieval import Answer, draw_caption_query, draw_image_query, shown_queries
 
-METHODS = ("VSE++ (re-impl. by VSE_infty)", "VSE_infty (GPO)", "SCAN (T2I_AVE)", "SCAN (I2T_AVE)", "AFA", "CPFEAN")
-Section = tuple[str, Sequence[str]]
-Pair = tuple[str, pathlib.Path, Matching | Shares]  # the caption, its picture, and what the model sees
+
+class Wanted(NamedTuple):
+    """What a report shows: pairs spread over the split, or these captions; queries of each kind; pictures' format."""
+
+    pairs: int
+    captions: tuple[str, ...]
+    queries: int
+    form: str
 
 
-def to_html(
-    name: str,
-    content: Mapping[str, Any],
-    config: Mapping[str, Any],
-    *,
-    intervals: Mapping[str, tuple[float, float]],
-    curves: Sequence[tuple[str, pathlib.Path]],
-    queries: Sequence[Section],
-    pairs: Sequence[Pair],
-    labels: Sequence[str],
-    command: str,
-    notes: Sequence[str],
-) -> str:
-    """Returns the page.
+class Report(NamedTuple):
+    """The page, the directory and number of its pictures, and a note about missing images."""
+
+    page: pathlib.Path
+    directory: pathlib.Path
+    pictures: int
+    missing: str
+
+
+def write_report(config, run: pathlib.Path, out: pathlib.Path | None, wanted: Wanted, **naming) -> Report:
+    """Writes `report.html` and its pictures.
 
     Args:
-        name: the name of the run.
-        content: the content of results.json.
-        config: the config fields by their dotted names.
-        intervals: the 95% interval of rSum by protocol.
-        curves: (what it shows, picture) of training and recall.
-        queries: the sections of the queries (`viz.answers`).
-        pairs: what the model sees in pairs.
-        labels: explanations of the numbers in these pictures.
-        command: what makes the run again.
-        notes: what could not be shown, and why.
+        config: of the run; its data fields may differ.
+        run: the workdir.
+        out: the directory of page and pictures; None: the workdir, and `pictures` in it.
+        wanted: what is shown.
+        naming: arguments of `images.pictures_of`.
+
+    Raises:
+        InputError: the run cannot be opened, no image has a picture, or the directory cannot be written.
     """
-    full = content["protocols"]["full"]
-    head = [
-        f"<p>{page.text(content['model'])} on {page.text(content['dataset'])}, split {page.text(content['split'])}: "
-        f"rSum <b>{full['rsum']:.1f}</b>; step {content['step']}, selected on {page.text(content['selected_on'])} "
-        f"(rSum {content['selection']['rsum']:.1f}), seed {content['seed']}; "
-        f"{content['counts']['params']:,} parameters.</p>",
-        *map(page.note, notes),
-    ]
-    sections: list[Section] = [
-        ("Results", _results(content, intervals)),
-        ("Curves", [page.drawing(path, what) for what, path in curves]),
-        *queries,
-    ]
-    if pairs:
-        shown = [part for pair in pairs for part in _pair(*pair)]
-        sections.append(("What the model sees in pairs", [*map(page.note, labels), *shown]))
-    sections.append(("Where the results come from", _provenance(content, config, command)))
-    return page.whole_page(name, head, sections)
+    opened = open_run(config, run)
+    images = pictures_of(config, opened.data.split, **naming)
+    images.check_some()
+    captions = chosen_captions(opened.data.split.caption_starts, wanted)
+    directory, pictures = (out, out) if out else (run, run / "pictures")
+    page = directory / "report.html"
+    if not images.available and _shows_images(page):
+        raise InputError(
+            f"{page}: shows the images, and a report without --images would replace it; pass "
+            "--images=DIR, or another directory as --out"
+        )
+    check_scores(opened)
+    ranked, content = results_of(opened)
+    assert ranked.scores is not None  # they can be held
+    split = opened.data.split
+    try:
+        pictures.mkdir(parents=True, exist_ok=True)
+        curves = draw_curves(run, opened, ranked.ranks["full"], pictures, wanted.form)
+        queries = shown_queries(ranked.scores, split.caption_image_index, ranked.ranks["full"], wanted.queries)
+        drawn = draw_queries(split, images, queries, pictures, wanted.form)
+        pairs, note = draw_pairs(opened, images, captions, pictures, wanted)
+        sections = answers.sections(queries, split, images, answers.also_true_of(config, split))
+        notes = [x for x in (note, images.note()) if x]
+        text = to_html(
+            run.resolve().name,
+            content,
+            flatten(opened.config),
+            intervals=intervals_of(ranked.ranks, split.captions_per_image),
+            curves=curves,
+            queries=sections,
+            pairs=pairs,
+            labels=explanations([seen for _, _, seen in pairs]),
+            command=shlex.join(["python", "-m", "itm_jax.main", f"--config={run}/config.json", "--workdir=runs/again"]),
+            notes=notes,
+        )
+        write_whole(page, text)
+    except OSError as e:
+        raise InputError(f"{e.filename or pictures}: cannot be written ({e.strerror})") from None
+    return Report(page, pictures, len(curves) + drawn + len(pairs), images.note())
 
 
-def intervals_of(ranks: Mapping[str, Ranks], captions_per_image: int | np.ndarray) -> dict[str, tuple[float, float]]:
-    """Returns the 95% interval of rSum by protocol: a bootstrap over images with their captions, as in the tables."""
-    out = {}
-    for protocol, those in ranks.items():
-        arrays = {f"{protocol}_{side}": getattr(those, side) for side in Ranks._fields}
-        arrays["captions_per_image"] = np.array(captions_per_image)
-        out[protocol] = interval(hits(arrays, protocol)[None])
-    return out
+def check_scores(opened: OpenRun) -> None:
+    """Raises InputError where the scores of the split cannot be held, which pages need."""
+    if not opened.can_hold_scores:
+        raise InputError(f"config.eval.matrix_gb: a page needs all scores; set it above {opened.gigabytes:.2g}")
 
 
-def _pair(caption: str, path: pathlib.Path, seen: Matching | Shares) -> list[str]:
-    words = in_words(seen)
-    alternative = f"{caption}: {'; '.join(f'{word} took region {region}' for word, region, *_ in words.rows)}"
-    table = page.table(words.headings, words.rows)
-    return [
-        f"<h3>{page.text(caption)}</h3>",
-        page.drawing(path, alternative),
-        f"<details><summary>The same in numbers</summary>{table}</details>",
-    ]
+def _shows_images(page: pathlib.Path) -> bool:
+    """Whether an earlier page has photographs of the split."""
+    try:
+        return PHOTOGRAPHS in page.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
-def _results(content: Mapping[str, Any], intervals: Mapping[str, tuple[float, float]]) -> list[str]:
-    directions = (("i2t", "image to text"), ("t2i", "text to image"))
-    above = "".join(f'<th colspan="4">{name}</th>' for _, name in directions)
-    recalls = [f"R@{k}" for k in RECALLS]
-    rows = [f"<tr><th></th>{above}<th></th><th></th></tr>"]
-    rows.append(page.row(["", *([*recalls, "medR"] * 2), "rSum", "95%"], "th"))
-    sources, beyond = [], []
-    for protocol, m in content["protocols"].items():
-        if "rsum" not in m:
-            beyond.append(f"<p>{page.text(protocol)}: {', '.join(f'{page.text(k)} {v:.1f}' for k, v in m.items())}</p>")
-            continue
-        numbers = [f"{m[f'{d}_{key}']:.1f}" for d, _ in directions for key in (*(f"r{k}" for k in RECALLS), "medr")]
-        low_high = f"{intervals[protocol][0]:.0f} to {intervals[protocol][1]:.0f}" if protocol in intervals else ""
-        rows.append(page.row([f"this run, {protocol}", *numbers, f"{m['rsum']:.1f}", low_high]))
-        for p in published(place_of(content), protocol, METHODS):
-            rows.append(page.row([f"published: {p.name}", *_published(p), ""], kind="published"))
-            sources.append(page.note(f"Published, {p.name}: {p.source}"))
-    explained = page.note(
-        "R@K: percent of the queries whose first K answers hold a right one. medR: the median rank of the first right "
-        "answer. rSum: the sum of the six recalls. 95%: the interval of rSum over queries (bootstrap over images with "
-        "their captions)."
-    )
-    return [f"<table>{''.join(rows)}</table>", explained, *beyond, *sources]
+def chosen_captions(starts: np.ndarray, wanted: Wanted) -> list[int]:
+    """Returns the indices of the captions that are asked for, else one caption of each of some images of the split."""
+    images, total = len(starts) - 1, int(starts[-1])
+    for given in wanted.captions:
+        if not given.isdecimal() or int(given) >= total:
+            raise InputError(f"--captions={given}: must be indices below {total}")
+    if wanted.captions:
+        return [int(given) for given in wanted.captions]
+    count = min(wanted.pairs, images)
+    return [int(starts[k * images // count]) for k in range(count)]
 
 
-def _published(result: Published) -> list[str]:
-    numbers = ["" if x is None else f"{x:.1f}" for x in result.recalls]
-    return [*numbers[:3], "", *numbers[3:], "", "" if result.rsum is None else f"{result.rsum:.1f}"]
+def draw_curves(
+    run: pathlib.Path, opened: OpenRun, ranks: Ranks, out: pathlib.Path, form: str
+) -> list[tuple[str, pathlib.Path]]:
+    """Writes the curves of training and of recall; returns what each shows, and its file."""
+    training, recall = (out / f"{name}.{form}" for name in ("training", "recall"))
+    draw_recall(recall, *ranks)
+    shown = [("recall at K, from 1 to 100, in both directions", recall)]
+    lines = read_metrics(run)
+    if lines:
+        draw_training(training, lines, opened.config.loss.warmup_epochs)
+        shown.insert(0, ("the loss of training steps, and rSum on dev", training))
+    return shown
 
 
-def _provenance(content: Mapping[str, Any], config: Mapping[str, Any], command: str) -> list[str]:
-    seconds = ", ".join(f"{k} {v:.1f} s" for k, v in content["seconds"].items())
-    lines = [("seconds", seconds), ("devices", content["devices"]), ("config hash", content["config_hash"])]
-    lines += [("code", json.dumps(content["code"])), ("versions", json.dumps(content["versions"]))]
-    lines += [(f"data, {name}", split["id"]) for name, split in content["data"].items()]
-    fields = page.table((), [(name, json.dumps(value)) for name, value in sorted(config.items())])
-    return [
-        f"<p>This command makes the run again:</p><pre>{page.text(command)}</pre>",
-        page.table((), lines),
-        f"<details><summary>All fields of the config</summary>{fields}</details>",
-    ]
+def draw_queries(
+    split: Split,
+    images: Pictures,
+    queries: dict[tuple[str, str], list[Answer]],
+    out: pathlib.Path,
+    form: str,
+) -> int:
+    """Writes a picture of each query, for use outside the page; returns their number."""
+    every = {(direction, answer.query): answer for (direction, _), shown in queries.items() for answer in shown}
+    with Bar("queries drawn", len(every), short=True) as bar:
+        for done, ((direction, query), answer) in enumerate(every.items(), 1):
+            draw = draw_image_query if direction == "i2t" else draw_caption_query
+            draw(out / f"{direction}-{query:06d}.{form}", split, answer, images.get)
+            bar.update(done)
+    return len(every)
+
+
+def draw_pairs(
+    opened: OpenRun, images: Pictures, captions: Sequence[int], out: pathlib.Path, wanted: Wanted
+) -> tuple[list[Pair], str]:
+    """Writes pictures of what the model sees in pairs.
+
+    Returns:
+        (caption, picture, what is seen) of each pair, and a note that is empty, or says why there is nothing to show.
+    """
+    split = opened.data.split
+    try:
+        if split.boxes is None:
+            raise InputError(f"{split.source}: has no boxes, which pictures of pairs need")
+        if not images.available:
+            raise InputError("--images is missing; pass --images=DIR, the directory of the images")
+        seen = explain(opened, np.array(captions))
+    except InputError as e:
+        if wanted.captions:
+            raise
+        return [], f"What the model sees in pairs is not shown: {e}."
+    written: list[Pair] = []
+    with Bar("pairs drawn", len(captions), short=True) as bar:
+        for done, (caption, view) in enumerate(zip(captions, seen, strict=True), 1):
+            image = int(split.caption_image_index[caption])
+            path = out / f"{split.name}-{caption:06d}.{wanted.form}"
+            draw_matching(path, images.get_or_grey(image), split.boxes[image], split.captions[caption], view)
+            written.append((split.captions[caption], path, view))
+            bar.update(done)
+    return written, ""

@@ -51,6 +51,7 @@ SECTIONS = (
     "loss.num_negatives",
     "loss.tau",
     "loss.fold",
+    "loss.normalize_mix",
     "loss.stop_gradient",
     "train.text_parts",
 )

@@ -12,7 +12,14 @@ import numpy as np
 from jaxtyping import Int
 
 from itm_jax.data.defects import Defects
-from itm_jax.data.precomp.repeats import FEW_TWICE, constant_size, equal_neighbours, runs, runs_of_rows, unequal_images
+from itm_jax.data.precomp.repeats import (
+    constant_size,
+    equal_neighbours,
+    may_be_twice,
+    runs,
+    runs_of_rows,
+    unequal_images,
+)
 from itm_jax.data.precomp.single_files import is_there, read_lines
 from itm_jax.data.regions import check_finite
 
@@ -103,8 +110,8 @@ def pair_by_order(files: Files, defects: Defects) -> Pairing | None:
         hint = f"{files.path('ids.txt').name} with a line per caption can say how many captions each image has"
         defects.add(files.path("caps.txt"), "count", f"{what}; {hint}")
         return None
-    image_ids = _check_row_ids(files, _names(files, ids, groups, images, defects), starts, defects)
-    return Pairing(list(image_ids), starts, counts)
+    names_of_images = _names(files, ids, groups, images, defects)
+    return Pairing(_checked_by_row_ids(files, names_of_images, starts, defects), starts, counts)
 
 
 def read_row_ids(files: Files, defects: Defects) -> list[str] | None:
@@ -122,38 +129,40 @@ def read_row_ids(files: Files, defects: Defects) -> list[str] | None:
     return row_ids
 
 
-def _check_row_ids(files: Files, names: Sequence[str], starts: np.ndarray, defects: Defects) -> Sequence[str]:
-    """Returns the ids of the images; reports rows whose id in `{split}_image_ids.txt` is another one."""
+def _checked_by_row_ids(files: Files, names: list[str] | None, starts: np.ndarray, defects: Defects) -> list[str]:
+    """Returns the ids of the images: `names`, else those of `{split}_image_ids.txt`, else their numbers.
+
+    It reports rows whose id in `{split}_image_ids.txt` is another one than their image has.
+    """
+    numbers = [str(i) for i in range(len(starts))]
     row_ids = read_row_ids(files, defects)
-    if row_ids is None:
-        return names
-    if files.ids is None:
+    if row_ids is None or (names is None and files.ids is not None):  # a file of ids with defects says nothing
+        return names or numbers
+    if names is None:
         names = [row_ids[row] for row in starts]
         if len(set(names)) < len(names):
             what = "several images have one id, although their features differ"
             defects.add(files.path(ROW_IDS), "duplicate", f"{what}; give every image an id of its own")
     of_rows = np.repeat(np.array(names), sizes_of(starts, files.num_rows))
     wrong = np.flatnonzero(of_rows != np.array(row_ids)) + 1
+    what = "an id of another image than the files' order says"
     hint = "config.data.pairing=ids puts the captions in the order of the rows, where ids have a line per caption"
-    defects.each(
-        files.path(ROW_IDS), "line", wrong, "differs", f"an id of another image than the files' order says; {hint}"
-    )
+    defects.each(files.path(ROW_IDS), "line", wrong, "differs", f"{what}; {hint}")
     return names
 
 
 def _names(
     files: Files, ids: Sequence[str] | None, groups: np.ndarray | None, images: int, defects: Defects
-) -> list[str]:
-    """Returns the id of each image; their numbers where the file of ids does not say."""
-    numbers = [str(i) for i in range(images)]
+) -> list[str] | None:
+    """Returns the id of each image; None where the file of ids does not say."""
     if ids is None:
-        return numbers
+        return None
     if groups is not None:
         return [ids[start] for start in groups]
     if len(ids) != images:
         what = f"{len(ids)} ids for {images} images ({files.num_rows} rows in {files.path('ims.npy').name})"
         defects.add(files.path("ids.txt"), "count", f"{what}; there must be one id per image, row or caption")
-        return numbers
+        return None
     _check_together(files, ids, np.arange(images), defects)
     return list(ids)
 
@@ -170,7 +179,8 @@ def _images_by_row_ids(files: Files, groups: np.ndarray | None, defects: Defects
         what = f"they have one id but different features ({len(different)} such groups)"
         defects.add(path, "repeats", what, f"rows {first}..{first + size - 1}")
     # Rows that are repeated have one id; one image that a data set has twice may have two.
-    few = 0 if sizes.max() > 1 else max(1, FEW_TWICE * len(groups))
+    # Where the groups have different sizes, two equal ones may be one image under two ids.
+    few = may_be_twice(len(groups)) if (sizes == sizes[0]).all() else 0
     return groups if check_neighbours(files, groups, files.path("ids.txt"), few, defects) else None
 
 

@@ -20,7 +20,7 @@ from itm_jax.data.precomp.pairing import (
     pair_by_order,
     read_row_ids,
 )
-from itm_jax.data.precomp.repeats import FEW_TWICE, unequal_images
+from itm_jax.data.precomp.repeats import may_be_twice, unequal_images
 
 
 def pair_by_ids(files: Files, defects: Defects) -> Pairing | None:
@@ -42,7 +42,7 @@ def pair_by_ids(files: Files, defects: Defects) -> Pairing | None:
     if images is None:
         return None
     names, rows = images
-    few = max(1, FEW_TWICE * len(rows))
+    few = may_be_twice(len(rows))
     told_by = files.path(ROW_IDS) if files.path(ROW_IDS).exists() else path
     if len(rows) > 1 and not check_neighbours(files, np.sort(rows), told_by, few, defects):
         return None

@@ -15,9 +15,9 @@ from itm_jax.data.precomp.captions import read_captions
 from itm_jax.data.precomp.companions import Companions, read_boxes, read_edges, read_labels, read_num_regions
 from itm_jax.data.precomp.pairing import Files, pair_by_order
 from itm_jax.data.precomp.pairing_by_ids import pair_by_ids
-from itm_jax.data.precomp.repeats import FEW_TWICE, twins
+from itm_jax.data.precomp.repeats import may_be_twice, repeated_rows
 from itm_jax.data.precomp.single_files import is_there, open_features, read_lines, require
-from itm_jax.data.regions import is_small, scan
+from itm_jax.data.regions import check_regions, is_small
 from itm_jax.errors import InputError
 from itm_jax.structs import Split
 
@@ -125,15 +125,15 @@ def read_split(directory: str, split: str, defects: Defects = STRICT, *, pairing
         lines=None if order is None else order + 1,
     )
     if defects.strict and is_small(features):
-        scan(out)
-        _check_twins(out, pairing)
+        check_regions(out)
+        _check_repeated(out, pairing)
     return out
 
 
-def _check_twins(split: Split, pairing: str) -> None:
+def _check_repeated(split: Split, pairing: str) -> None:
     """Raises InputError where more than a few images have the features of another one."""
-    pairs = twins(split.features)
-    if len(pairs) > max(1, FEW_TWICE * split.num_images):
+    pairs = repeated_rows(split.features)
+    if len(pairs) > may_be_twice(split.num_images):
         first, later = (int(split.rows_of(np.array([image]))[0]) for image in pairs[0])
         raise InputError(
             f"{split.source}: rows {first} and {later}: they are equal, but count as two images ({len(pairs)} of "

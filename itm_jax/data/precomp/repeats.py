@@ -14,6 +14,11 @@ FEW_TWICE = 0.01  # the share of images that a data set may have twice; publishe
 SAMPLED = 256  # pairs of rows that are compared in a larger file
 
 
+def may_be_twice(images: int) -> float:
+    """Returns how many images of so many a split may have twice when it is opened; `itm_jax.check` is stricter."""
+    return max(1, FEW_TWICE * images)
+
+
 def equal_rows(
     features: np.ndarray, first: Int[np.ndarray, " n"], second: Int[np.ndarray, " n"], *, whole: bool = True
 ) -> Bool[np.ndarray, " n"]:
@@ -84,7 +89,7 @@ def equal_neighbours(features: np.ndarray, rows: Int[np.ndarray, " i"]) -> Int[n
     return np.array([k for k in equal if np.isfinite(features[rows[k]]).all()], int)
 
 
-def twins(features: Any) -> list[tuple[int, int]]:
+def repeated_rows(features: Any) -> list[tuple[int, int]]:
     """Returns (earlier, later) for every row of [rows, r, f] that is equal to an earlier one, near it or not."""
     first: dict[bytes, int] = {}
     pairs: list[tuple[int, int]] = []

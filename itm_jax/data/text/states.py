@@ -16,6 +16,7 @@ from itm_jax.data.text.text_input import TextInput
 from itm_jax.data.text.tokens import TokenTable, gather_tokens, padded_length
 from itm_jax.devices import distributed
 from itm_jax.errors import InputError
+from itm_jax.files import STATES_PREFIX
 from itm_jax.modules.bert import Bert
 from itm_jax.terminal import Bar
 
@@ -89,7 +90,7 @@ def frozen_states(
         InputError: the cache cannot be read or written (full disk, no permission).
     """
     assert text.bert is not None  # a frozen encoder is a BERT
-    path = directory / f"states-{fingerprint(text, table, dtype)}.npy"
+    path = directory / f"{STATES_PREFIX}{fingerprint(text, table, dtype)}.npy"
     shape = (int(table.offsets[-1]), text.bert.hidden_size)
     states = _cached(path, shape)
     if states is not None:

@@ -1,8 +1,8 @@
 """List or clear the cache: hidden states of frozen text encoders, and programs compiled for GPUs and TPUs.
 
-    python -m itm_jax cache list
-    python -m itm_jax cache clear --kind=states --days=30
-    python -m itm_jax cache list --dir=DIR   (the config.data.cache_dir of your runs)
+    python -m itm_jax.cache list
+    python -m itm_jax.cache clear --kind=states --days=30
+    python -m itm_jax.cache list --dir=DIR   (the config.data.cache_dir of your runs)
 
 Everything in it can be made again; what is missing is computed at the next start. `clear` prints what it removes.
 """
@@ -19,12 +19,11 @@ from absl import flags
 
 from itm_jax.cli import commands
 from itm_jax.errors import InputError
-from itm_jax.files import cache_dir
+from itm_jax.files import PROGRAMS, STATES_PREFIX, cache_dir
 
 WORDS = ("list", "clear")
 KINDS = ("states", "programs")
-STATES = re.compile(r"states-[0-9a-f]{32}(\.npy|.*\.tmp)")  # of data.text.states
-PROGRAMS = "xla"  # of devices.programs
+STATES = re.compile(STATES_PREFIX + r"[0-9a-f]{32}(\.npy|.*\.tmp)")
 STOPPED = 3600.0  # seconds since the last change after which a half-written file is no longer being written
 DAY = 86400.0  # seconds
 FLAGS = flags.FlagValues()
@@ -46,7 +45,13 @@ def main(word: str) -> None:
     """Flags -> the list, or what was removed."""
     root = cache_dir(str(commands.directory("dir", _DIR.value)) if _DIR.value else None)
     kinds = list(KINDS) if _KIND.value == "all" else [_KIND.value]
-    entries = [e for e in entries_of(root, kinds) if time.time() - e.used >= DAY * _DAYS.value]
+    if _DIR.value and not root.is_dir():
+        raise InputError(f"--dir={root}: no such directory")
+    try:
+        entries = entries_of(root, kinds)
+    except OSError as e:
+        raise InputError(f"{e.filename or root}: cannot be read ({e.strerror})") from None
+    entries = [e for e in entries if time.time() - e.used >= DAY * _DAYS.value]
     for entry in entries:
         if word == "clear":
             _remove(entry.path)
@@ -58,14 +63,13 @@ def main(word: str) -> None:
 
 def entries_of(root: pathlib.Path, kinds: list[str]) -> list[Entry]:
     """Returns the entries of these kinds, the largest first; other files and folders are not ours, and left alone."""
-    found = []
+    entries: list[Entry | None] = []
     if root.is_dir():
-        found = [
-            _of_states(p) for p in root.iterdir() if "states" in kinds and STATES.fullmatch(p.name) and p.is_file()
-        ]
+        files = [p for p in root.iterdir() if STATES.fullmatch(p.name) and p.is_file()]
+        entries = [_of_states(path) for path in files if "states" in kinds]
         if "programs" in kinds and (root / PROGRAMS).is_dir():
-            found.append(_of_programs(root / PROGRAMS))
-    return sorted((entry for entry in found if entry is not None), key=lambda entry: -entry.size)
+            entries.append(_of_programs(root / PROGRAMS))
+    return sorted((entry for entry in entries if entry is not None), key=lambda entry: -entry.size)
 
 
 def _of_programs(folder: pathlib.Path) -> Entry | None:
