@@ -42,7 +42,8 @@ class Ranked(NamedTuple):
 def modality_gap(encoded: Encoded) -> float | None:
     """Returns the cosine of the mean image and the mean caption; None for models with several vectors per item.
 
-    Near 1 the two modalities share their directions; near -1 they lie apart (Liang et al., NeurIPS 2022).
+    1 means that there is no gap, and -1 that the two modalities lie on opposite sides. (Liang et al., NeurIPS 2022, who
+    named the gap, measure the distance of the two means.)
     """
     parts = [encoded.images, *(captions for _, captions in encoded.captions)]
     if not all(isinstance(x, np.ndarray) and x.ndim == 2 and x.shape[1] == parts[0].shape[1] for x in parts):

@@ -22,7 +22,8 @@ PROJECT = "itm_jax"
 class Logger(Protocol):
     """Takes the values of curves, in the order of their steps.
 
-    To add a place, write a class with these three methods, and add it to `KINDS`.
+    To add a place, write a class with these three methods, add it to `KINDS`, and its name to
+    `config.validation.CHOICES`.
     """
 
     def scalar(self, name: str, value: float, step: int) -> None:
