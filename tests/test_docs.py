@@ -2,10 +2,12 @@
 
 import base64
 import dataclasses
+import doctest
 import importlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -34,6 +36,7 @@ from itm_jax.testing import check_model
 from itm_jax.training import loop as training
 
 PAGES = sorted([*ROOT.glob("*.md"), ROOT / "launch" / "README.md", *(ROOT / "docs").glob("*.md")])
+WITH_EXAMPLES = sorted(p for p in (ROOT / "itm_jax").rglob("*.py") if "\n        >>> " in p.read_text())
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
@@ -49,6 +52,14 @@ def mine(tmp_path_factory):
     yield directory
     sys.path.remove(str(directory))
     sys.modules.pop("mine", None)
+
+
+@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda p: p.stem)
+def test_the_examples_in_docstrings_are_true(path):
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.attempted > 0
+    assert result.failed == 0
 
 
 def test_features_of_bottom_up_attention_become_ours(tmp_path, monkeypatch):
@@ -197,6 +208,27 @@ def test_notebooks_are_kept_without_outputs_and_install_first(notebook):
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
     assert "pip" in "".join(code[0]["source"])
     assert cells[0]["cell_type"] == "markdown"
+
+
+def test_the_address_of_the_repository_is_written_into_every_notebook(tmp_path):
+    for folder in ("notebooks", "docs"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    command = [sys.executable, tmp_path / "notebooks" / "address.py"]
+    before = (tmp_path / "docs" / "notebooks.md").read_text()
+    for name in ("some-one/itm_jax", "other/fork"):
+        done = subprocess.run([*command, name], capture_output=True, text=True, check=True)
+        assert len(done.stdout.splitlines()) == len(NOTEBOOKS) + 1
+    assert subprocess.run([*command, name], capture_output=True, check=True).stdout == b""  # nothing changes twice
+    for path in NOTEBOOKS:
+        cells = json.loads((tmp_path / "notebooks" / path.name).read_text())["cells"]
+        title, install = ("".join(cell["source"]) for cell in cells[:2])
+        link = f"https://colab.research.google.com/github/other/fork/blob/main/notebooks/{path.name}"
+        assert title.count(link) == title.count("Open in Colab") == 1
+        assert 'SOURCE = "git+https://github.com/other/fork@main"' in install
+    page = (tmp_path / "docs" / "notebooks.md").read_text()
+    assert page.count("Open in Colab](") == len(NOTEBOOKS)
+    assert re.sub(r"\[!\[Open in Colab.*\n\n", "", page) == before
+    assert subprocess.run([*command, "no-name"], capture_output=True, check=False).returncode == 2
 
 
 @pytest.mark.slow

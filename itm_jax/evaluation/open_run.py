@@ -50,6 +50,13 @@ def open_run(config, workdir: str | pathlib.Path) -> OpenRun:
 
     Raises:
         InputError: the workdir holds no run, a run of another model, or a damaged run.
+
+    Examples:
+        After the quickstart of the README; `scores` and `ranks` compute what `results.json` summarises.
+
+            config = itm_jax.quickstart()
+            run = itm_jax.open_run(config, "runs/quickstart")
+            run.step, run.scores().scores.shape
     """
     workdir = pathlib.Path(workdir).expanduser()
     use_cache(config)

@@ -16,6 +16,13 @@ def excluded_pairs(image: Int[AnyArray, " b"], *, same_image: str, num_negatives
         same_image: "mask" excludes all captions of the query's image, "keep" only its own pair.
         num_negatives: with m > 0, an image has as negatives only the m captions after it in the batch, and a caption
             only the m images before it; the batch is a circle. The subset is random, as batches are shuffled. 0: all.
+
+    Examples:
+        The first two pairs have the same image, so neither caption is a negative of the other's image.
+
+        >>> image = jnp.array([7, 7, 4])
+        >>> excluded_pairs(image, same_image="mask", num_negatives=0).tolist()
+        [[True, True, False], [True, True, False], [False, False, True]]
     """
     if same_image not in ("mask", "keep"):
         raise ValueError(f"same_image={same_image!r}: must be mask or keep")

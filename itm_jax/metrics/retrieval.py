@@ -108,7 +108,13 @@ def query_ranks(scores, caption_image_index) -> tuple[Int[np.ndarray, " i"], Int
 
 
 def summarize(ranks: Int[np.ndarray, " q"], prefix: str) -> dict[str, float]:
-    """Returns recalls in percent, `medr` as in papers (floor(median of 0-based ranks) + 1), and `meanr`, 1-based."""
+    """Returns recalls in percent, `medr` as in papers (floor(median of 0-based ranks) + 1), and `meanr`, 1-based.
+
+    Examples:
+        >>> import numpy as np
+        >>> summarize(np.array([0, 0, 3, 20]), "t2i")
+        {'t2i_r1': 50.0, 't2i_r5': 75.0, 't2i_r10': 75.0, 't2i_medr': 2.0, 't2i_meanr': 6.75}
+    """
     out = {f"{prefix}_r{k}": float(100.0 * np.mean(ranks < k)) for k in RECALLS}
     out[f"{prefix}_medr"] = float(np.floor(np.median(ranks)) + 1)
     out[f"{prefix}_meanr"] = float(np.mean(ranks) + 1)
@@ -127,6 +133,15 @@ def retrieval_metrics(scores, caption_image_index) -> dict[str, float]:
 
     Raises:
         InputError: scores are not finite, or shapes or indices do not fit.
+
+    Examples:
+        Two images with two captions each. Caption 2 belongs to image 1, but fits image 0 better.
+
+        >>> import numpy as np
+        >>> scores = np.array([[0.9, 0.8, 0.7, 0.1], [0.2, 0.1, 0.6, 0.5]], np.float32)
+        >>> found = retrieval_metrics(scores, np.array([0, 0, 1, 1]))
+        >>> found["i2t_r1"], found["t2i_r1"], found["t2i_r5"]
+        (100.0, 75.0, 100.0)
     """
     return rank_metrics(*query_ranks(scores, caption_image_index))
 

@@ -26,6 +26,14 @@ def build(config) -> nn.Module:
 
     Raises:
         InputError: the model is unknown, or the vocabulary size of a text encoder from scratch is not set.
+
+    Examples:
+        >>> from itm_jax import quickstart
+        >>> config = quickstart()
+        >>> config.model.text.vocab_size = 100
+        >>> model = build(config.model)
+        >>> type(model).__name__, model.width
+        ('AFA', 256)
     """
     if not is_own(config.name) and config.name not in MODELS:
         raise InputError(f"config.model.name={config.name!r}: must be one of {', '.join(MODELS)}")

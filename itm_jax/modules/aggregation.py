@@ -141,6 +141,16 @@ def aggregate(
 
     Raises:
         ValueError: the variant or the pairing is unknown.
+
+    Examples:
+        Four rows, of which a quarter is merged away. The two equal rows become one.
+
+        >>> rows = jnp.array([[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]])
+        >>> merged, mask = aggregate(rows, jnp.ones((1, 4), bool), ratio=0.25, shuffle=False)
+        >>> mask.tolist()
+        [[True, True, True, False]]
+        >>> merged[0, :3].tolist()
+        [[0.0, 1.0], [1.0, 0.0], [-1.0, 0.0]]
     """
     if variant not in VARIANTS:
         raise ValueError(f"variant={variant!r}: must be one of {VARIANTS}")

@@ -9,7 +9,13 @@ from itm_jax.modules.numerics import NEG, zero_invalid
 
 
 def select_max(rows: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Float[Array, "b d"]:
-    """Returns the maximum over the valid rows in each dimension; 0 for an item without valid rows."""
+    """Returns the maximum over the valid rows in each dimension; 0 for an item without valid rows.
+
+    Examples:
+        >>> rows = jnp.array([[[1.0, -3.0], [2.0, -4.0], [9.0, 9.0]]])
+        >>> select_max(rows, jnp.array([[True, True, False]])).tolist()
+        [[2.0, -3.0]]
+    """
     top = jnp.max(jnp.where(mask[..., None], rows, jnp.asarray(NEG, rows.dtype)), axis=1)
     return jnp.where(jnp.any(mask, axis=1)[:, None], top, jnp.zeros((), rows.dtype))
 

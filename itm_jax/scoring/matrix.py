@@ -36,6 +36,11 @@ def score_matrix(
 
     Returns:
         [i, t] float32 on the host.
+
+    Examples:
+        >>> images, captions = np.eye(3, 4, dtype=np.float32), np.eye(5, 4, dtype=np.float32)
+        >>> score_matrix(lambda v, w: v @ w.T, images, captions, tile=2).shape
+        (3, 5)
     """
     out = np.empty((rows_of(images), rows_of(captions)), np.float32)
     tiles = Tiles(images, tile=tile, mesh=mesh)

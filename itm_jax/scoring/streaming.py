@@ -107,6 +107,15 @@ def retrieve(
 
     Raises:
         InputError: scores are not finite, or indices do not fit.
+
+    Examples:
+        Three images with one caption each; the third caption fits the first image better than its own.
+
+        >>> images = np.eye(3, dtype=np.float32)
+        >>> captions = np.array([[1, 0, 0], [0, 1, 0], [0.8, 0, 0.6]], np.float32)
+        >>> found = retrieve(lambda v, w: v @ w.T, images, [(np.arange(3), captions)], np.arange(3), tile=2)
+        >>> found.caption_ranks.tolist()
+        [0, 0, 1]
     """
     owner = np.asarray(caption_image_index)
     total = rows_of(images)

@@ -160,6 +160,12 @@ def make_split(config, name: str) -> Split:
 
     Returns:
         The split, with boxes, labels and dependency edges.
+
+    Examples:
+        >>> from itm_jax import quickstart
+        >>> dev = make_split(quickstart().data.scenes, "dev")
+        >>> dev.features.shape, dev.captions_per_image, dev.ids[0]
+        ((500, 16, 128), 5, 'dev-000000')
     """
     if name not in ("train", "dev", "test"):
         raise InputError(f"scenes: no split {name!r}; its splits are train, dev and test")
