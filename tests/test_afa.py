@@ -9,6 +9,7 @@ from support.models import small
 from itm_jax.config.default import default_config
 from itm_jax.errors import InputError
 from itm_jax.models import build
+from itm_jax.modules.batch_norm import BatchNorm
 from itm_jax.modules.enhancement import Enhancement
 from itm_jax.modules.selection import GPO, select_max, select_mean
 from itm_jax.structs import Regions, Tokens
@@ -114,6 +115,44 @@ def test_enhancement_statistics_are_those_of_the_valid_rows(rng):
         updated["batch_stats"]["mlp_norm"]["mean"], same["batch_stats"]["mlp_norm"]["mean"], atol=1e-6
     )
     assert not np.asarray(out)[~np.asarray(mask)].any()
+
+
+def test_layers_start_as_in_the_authors_code(rng):
+    """Uniform within these bounds: Xavier's for the linear layer of images, 1/√inputs for the rest and its biases."""
+    regions, tokens = inputs(rng)
+    tokens = tokens.replace(states=jnp.array(rng.standard_normal((4, 24, 48)), jnp.float32))
+    config = small(text__trainable=False, width=64, enhancement__init="authors")
+    params = build(config).init(jax.random.key(0), regions, tokens, train=False)["params"]
+    image, text = (params[name]["enhancement"] for name in ("image_branch", "text_branch"))
+    bounds = [(image["linear"]["kernel"], (6 / (10 + 64)) ** 0.5), (image["mlp_in"]["kernel"], 10**-0.5)]
+    bounds += [(text["linear"][x], 48**-0.5) for x in ("kernel", "bias")]
+    bounds += [(image["mlp_out"][x], 32**-0.5) for x in ("kernel", "bias")]
+    for values, bound in bounds:
+        largest = float(np.abs(values).max())
+        assert 0.8 * bound < largest <= bound
+        assert abs(float(np.mean(values))) < 0.3 * bound
+    assert not np.asarray(image["linear"]["bias"]).any()
+    plain = build(small(text__trainable=False, width=64)).init(jax.random.key(0), regions, tokens, train=False)
+    assert not np.asarray(plain["params"]["text_branch"]["enhancement"]["linear"]["bias"]).any()
+
+
+def test_running_variance_is_the_unbiased_one(rng):
+    """As in PyTorch: four rows count; a batch is normalised by its biased variance."""
+    rows = jnp.array(rng.standard_normal((2, 3, 5)), jnp.float32)
+    mask = jnp.array([[True, True, True], [True, False, False]])
+    layer = BatchNorm()
+    variables = layer.init(jax.random.key(0), rows, mask, train=True)
+    assert not np.asarray(variables["batch_stats"]["mean"]).any()  # `init` remembers nothing
+    out, updated = layer.apply(variables, rows, mask, train=True, mutable=["batch_stats"])
+    four = np.asarray(rows)[np.asarray(mask)]
+    stats = updated["batch_stats"]
+    np.testing.assert_allclose(stats["mean"], 0.1 * four.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * four.var(axis=0, ddof=1), atol=1e-6)
+    expected = (four - four.mean(axis=0)) / np.sqrt(four.var(axis=0) + 1e-5)
+    np.testing.assert_allclose(np.asarray(out)[np.asarray(mask)], expected, atol=1e-4)
+    after = layer.apply({**variables, **updated}, rows, mask, train=False)
+    mean, var = np.asarray(stats["mean"]), np.asarray(stats["var"])
+    np.testing.assert_allclose(after, (np.asarray(rows) - mean) / np.sqrt(var + 1e-5), atol=1e-5)
 
 
 def test_selection_by_hand():

@@ -22,7 +22,8 @@ def by_hand():
     """One pair: three regions, two words and a padded one; regions 0 and 1 name word 0, region 2 word 1."""
     s = jnp.array([[0.9, 0.1, 0.99], [0.8, 0.3, 0.99], [0.2, 0.5, 0.99]])[:, None][None]
     chosen = jnp.array([0, 0, 1])[None, :, None]
-    fused = Fused(s, jnp.ones((1, 3, 1)), jnp.array([0.5, 0.25, 0.25])[None, :, None], chosen)
+    gate = jnp.array([0.2, 0.1, 0.1])[None, :, None]
+    fused = Fused(s, jnp.ones((1, 3, 1)), gate, gate / 0.4, chosen)
     captions = Fragments(jnp.zeros((1, 3, 2)), jnp.array([[True, True, False]]), jnp.array([[0.5, 1.0, 1.0]]))
     return fused, jnp.ones((1, 3), bool), captions
 
@@ -32,7 +33,7 @@ def test_prominence_by_hand():
     # p = (0.75, 0.25): π = (1 + 2β p) / (2 (1 + β))
     np.testing.assert_allclose(prominence(fused, captions.mask, beta=1.0)[0, 0], [0.625, 0.375, 0], atol=1e-5)
     np.testing.assert_allclose(prominence(fused, captions.mask, beta=0.0)[0, 0], [0.5, 0.5, 0], atol=1e-6)
-    nobody = fused.replace(gate=jnp.zeros_like(fused.gate))
+    nobody = fused.replace(relevance=jnp.zeros_like(fused.relevance))
     np.testing.assert_allclose(prominence(nobody, captions.mask, beta=3.0)[0, 0], [0.5, 0.5, 0], atol=1e-6)
 
 

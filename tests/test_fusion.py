@@ -18,7 +18,7 @@ def direct_score(v, w, gate, rounds, beta):
         return jnp.zeros((), v.dtype), jnp.inf
     rows, g, j, margin = direct_rows(v, w, gate, rounds)
     s = (rows @ w.T) / jnp.sqrt(jnp.sum(rows * rows, axis=1, keepdims=True) + EPS**2)
-    n, total = len(w), jnp.sum(g) + EPS
+    n, total = len(w), jnp.sum(g)
     p = jnp.stack([jnp.sum(jnp.where(j == k, g, 0.0)) for k in range(n)]) / total
     pi = (1 + beta * n * p) / (n * (1 + beta))
     return (jnp.sum(pi * s.max(axis=0)) + jnp.sum(g * s.max(axis=1)) / total) / 2, margin
@@ -31,6 +31,27 @@ def all_pairs(images, captions, of_pair):
         v = images.rows[i][np.flatnonzero(images.mask[i])]
         rows.append([of_pair(v, captions.rows[t][np.flatnonzero(captions.mask[t])]) for t in range(len(captions.rows))])
     return jax.tree.map(lambda *x: jnp.stack(x), *[jax.tree.map(lambda *x: jnp.stack(x), *row) for row in rows])
+
+
+@pytest.mark.parametrize("kind", ["region", "feature"])
+def test_relevance_does_not_fade_with_the_gates(rng, kind):
+    """With gates far below the precision of their sum, regions still differ as their logits do."""
+    images, captions = fragments(rng, 2, 4, 8, np.float32), fragments(rng, 2, 3, 8, np.float32)
+    gate, run = region_gate(rng, 8, np.float32), fuse
+    if kind == "feature":
+        u, z = (jnp.array(rng.standard_normal((8, 8)), jnp.float32) for _ in "uz")
+        gate, run = FeatureGate(u, z, jnp.full(8, 3.0), jnp.zeros(8)), fuse_features
+    fused = [run(images, captions, gate._replace(b=gate.b * 0 + b), rounds=1) for b in (-20.0, -40.0, -90.0)]
+    relevance = [np.asarray(f.relevance) for f in fused]
+    pairs = np.asarray(jnp.any(captions.mask, axis=1)[None] & jnp.any(images.mask, axis=1)[:, None])
+    np.testing.assert_allclose(relevance[0].sum(axis=1)[pairs], 1.0, atol=1e-6)
+    assert relevance[0].max() > 2 * relevance[0][relevance[0] > 0].min()
+    for other in relevance[1:]:
+        np.testing.assert_allclose(other, relevance[0], atol=1e-5)
+    # where gates are large enough, it is their share
+    plain = run(images, captions, gate._replace(b=gate.b * 0 - 1.0), rounds=1)
+    total = np.asarray(plain.gate).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(plain.relevance, np.asarray(plain.gate) / np.where(total > 0, total, 1), atol=1e-5)
 
 
 @pytest.mark.parametrize("rounds", [0, 1, 2, 3])

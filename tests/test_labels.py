@@ -175,11 +175,34 @@ def test_word_prior_by_hand():
     ids, lengths = np.array([1, 2, 2, 1, 1, 3]), np.array([3, 1, 1, 1])
     # counted: 1 of 2, 0 of 1, 0 of 1; their mean is 1/6
     expected = [1 / 6, (1 + 1 / 6) / 3, 1 / 12, 1 / 12, 1 / 6]
-    np.testing.assert_allclose(word_prior(ids, lengths, np.array([0, 0, 1, 1]), 5), expected, atol=1e-6)
+    owner = np.array([0, 0, 1, 1])
+    np.testing.assert_allclose(word_prior(ids, lengths, owner, 5, prior="agreement"), expected, atol=1e-6)
+    # piece 1: in 3 of 4 captions; of the 3 other captions 2 have it too; with one more by chance (2 + 3/4) / (3 + 1)
+    lift = np.log1p([(2 + 3 / 4) / 4 / (3 / 4), (1 / 4) / 2 / (1 / 4), (1 / 4) / 2 / (1 / 4)])
+    expected = [lift.mean(), *lift, lift.mean()]
+    np.testing.assert_allclose(word_prior(ids, lengths, owner, 5, prior="lift"), expected, atol=1e-6)
+
+
+def test_lift_is_low_for_words_that_tell_no_image_from_another():
+    """Of 40 images, all have "a" (1) in every caption, half a "dog" (2), one a "kite" (3); "oh" (4) comes by chance."""
+    rng = np.random.default_rng(0)
+    captions = [
+        [1] + [2] * (image % 2) + [3] * (image == 7) + [4] * int(rng.random() < 0.3)
+        for image in range(40)
+        for _ in range(5)
+    ]
+    ids, lengths = np.concatenate(captions), np.array([len(c) for c in captions])
+    prior = lambda kind: word_prior(ids, lengths, np.repeat(np.arange(40), 5), 5, prior=kind)  # noqa: E731
+    _, a, dog, kite, chance = prior("lift")
+    assert abs(a - np.log(2)) < 0.01
+    assert abs(chance - np.log(2)) < 0.2
+    assert dog > 1.05
+    assert kite > 3
+    assert prior("agreement")[1] > 0.95  # the other prior takes "a" for the best of all words
 
 
 def test_the_corpus_prior_is_counted_on_train_and_kept(tmp_path):
-    config = fragment_config(train__epochs=0.1, model__alignment__gamma=1.0)
+    config = fragment_config(train__epochs=0.1, model__alignment__gamma=1.0, model__alignment__prior="agreement")
     run, data = run_of(config)
     text = run.text
     prior = np.asarray(run.state.batch_stats["word_prior"])

@@ -22,6 +22,7 @@ from itm_jax.cli import commands
 from itm_jax.config.fields import flatten
 from itm_jax.errors import InputError
 from itm_jax.files import write_whole
+from itm_jax.terminal import say
 
 assert bench.BEGAN  # its clock starts before the heavy imports
 FLAGS = flags.FlagValues()
@@ -91,6 +92,7 @@ _OUT = flags.DEFINE_string("out", None, "also write the figures to this JSON fil
 
 def main(word: str) -> None:
     """Runs one benchmark with the flags, and prints its figures."""
+    say(f"bench {word}: loading JAX, compiling and timing; the figures come at the end")
     figures = WORDS[word]()
     for name, value in flatten(figures).items():
         print(f"{name:44} {value:.4g}" if isinstance(value, float) else f"{name:44} {value}")

@@ -20,6 +20,7 @@ from itm_jax.files import write_whole
 from itm_jax.modules.alignment import block_size
 from itm_jax.scoring import score_matrix
 from itm_jax.structs import Fragments
+from itm_jax.terminal import say
 
 QUERIES = 256  # captions that the gallery is scored for
 Rows = list[tuple[int, float, float]]  # size, measured, expected
@@ -48,6 +49,7 @@ def step_times(config, batch_sizes: list[int], *, repeats: int, **shapes: int) -
         del step  # frees its memory
         sized = copy.deepcopy(config)
         sized.data.batch_size = b
+        say(f"a training step with a batch of {b}")
         step = StepOnRandomBatch(sized, check=None, **shapes)
         jax.block_until_ready(step())
         seconds.append(timed(step, repeats)["seconds_median"])
@@ -65,6 +67,7 @@ def scoring_times(galleries: list[int], *, regions: int, tokens: int, joint: int
     for size in galleries:
         part = jax.tree.map(lambda x, size=size: x[:size], images)
         run = lambda part=part: score_matrix(score, part, captions, tile=QUERIES)  # noqa: E731
+        say(f"scores of {QUERIES} captions with {size} images")
         run()
         seconds.append(timed(run, repeats)["seconds_median"])
     return [(g, s, seconds[-1] * g / galleries[-1]) for g, s in zip(galleries, seconds, strict=True)]

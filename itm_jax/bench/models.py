@@ -30,7 +30,7 @@ class Searcher:
         The gallery repeats the images of the step's batch.
         """
         run, data, b = step.run, step.data, step.config.data.batch_size
-        encode_images, _, score = make_encoders(run.model, run.mesh)
+        encode_images, _, score, _ = make_encoders(run.model, run.mesh)
         variables = {"params": step.run.state.params, "batch_stats": step.run.state.batch_stats} | data.constants
         # The step donates its state, so search has a copy of the parameters.
         self.variables = jax.tree.map(lambda x: put(np.asarray(x), replicated(run.mesh)), variables)

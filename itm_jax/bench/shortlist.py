@@ -11,6 +11,7 @@ from itm_jax.errors import InputError
 from itm_jax.evaluation.encode import Encoded
 from itm_jax.evaluation.open_run import open_run
 from itm_jax.metrics.retrieval import retrieval_metrics
+from itm_jax.terminal import say
 
 TOP = 10
 
@@ -32,6 +33,7 @@ def scores_of(workdir: pathlib.Path, splits: list[str]) -> tuple[np.ndarray, np.
         images.append(encoded.images)
         names += [f"{split} {name}" for name in run.data.split.ids]
     together = jax.tree.map(lambda *x: np.concatenate(x), *images)
+    say(f"{workdir}: scoring {len(names)} images with {sum(map(len, owner))} captions")
     return run.scores_of(Encoded(together, captions)), np.concatenate(owner), names
 
 

@@ -77,6 +77,9 @@ def default_config() -> ml_collections.ConfigDict:
     c.model.enhancement.text = config_dict.placeholder(str)
     # (variant) The rows that enter the statistics of BatchNorm. valid: the valid rows; all: padding too.
     c.model.enhancement.statistics = config_dict.placeholder(str)
+    # (variant) How the layers start. lecun: normal, variance 1 / inputs, biases 0; authors: as in the authors' code,
+    # Xavier's uniform for the linear layer of images, PyTorch's default for the others.
+    c.model.enhancement.init = config_dict.placeholder(str)
     c.model.aggregation = ml_collections.ConfigDict(
         {
             "enabled": True,
@@ -205,6 +208,9 @@ def _fragments(model: ml_collections.ConfigDict) -> None:
             "kind": "prominent",  # prominent; or cross_attention (SCAN t2i), which does not read the next three
             "beta": 1.0,  # how much prominence counts; 0: all words weigh the same
             "gamma": 0.0,  # exponent of the corpus prior; 0: no corpus prior
+            # The prior of a word. lift: how much more often than by chance another caption of the image has it too;
+            # agreement: how often two captions of an image have it, if one has.
+            "prior": "lift",
             "sides": "both",  # the sides of the score: words, regions or both
         }
     )

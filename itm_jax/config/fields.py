@@ -68,9 +68,22 @@ def read_json(path: pathlib.Path) -> ml_collections.ConfigDict:
     if not isinstance(values, dict):
         raise InputError(f"{path}: must hold an object with the fields of a config; is this the workdir of a run?")
     given = flatten(values)
-    if given.get("loss.soft_negatives") == "mixup" and "loss.normalize_mix" not in given:
-        given["loss.normalize_mix"] = True  # a run of an earlier version, which knew no other form
-    return from_values(given, str(path))
+    return from_values(_of_earlier_versions(given) | given, str(path))
+
+
+def _of_earlier_versions(given: dict[str, Any]) -> dict[str, Any]:
+    """Returns the values of the fields that a run of an earlier version did not have, where they are not the default.
+
+    That version knew the one form that these values name.
+    """
+    out: dict[str, Any] = {}
+    if given.get("loss.soft_negatives") == "mixup":
+        out["loss.normalize_mix"] = True
+    if given.get("model.alignment.gamma"):
+        out["model.alignment.prior"] = "agreement"
+    if given.get("model.variant") == "official":
+        out["model.enhancement.init"] = "lecun"
+    return out
 
 
 def from_values(values: dict[str, Any], source: str) -> ml_collections.ConfigDict:

@@ -16,6 +16,7 @@ COMMON = {
     "model.selection": "max",
     "model.enhancement.text": "mlp",
     "model.enhancement.statistics": "valid",
+    "model.enhancement.init": "lecun",
     "model.aggregation.variant": "paper",
     "loss.soft_negatives": "none",
     "loss.same_image": "mask",
@@ -27,6 +28,7 @@ VARIANTS = {
     "official": {
         "model.enhancement.text": "linear",
         "model.enhancement.statistics": "all",
+        "model.enhancement.init": "authors",
         "model.aggregation.variant": "official",
         "loss.soft_negatives": "hinge",
         "loss.same_image": "keep",
@@ -138,6 +140,7 @@ def _cpfean_no_effect(model: Any) -> dict[str, str]:
         "model.alignment.": model.alignment.kind != "prominent" and "model.alignment.kind=cross_attention",
         "model.alignment.beta": model.alignment.sides == "regions" and "model.alignment.sides=regions",
         "model.alignment.gamma": model.alignment.sides == "regions" and "model.alignment.sides=regions",
+        "model.alignment.prior": model.alignment.gamma == 0 and "model.alignment.gamma=0",
         "model.attention.": model.alignment.kind == "prominent" and "model.alignment.kind=prominent",
     }
     return {start: reason for start, reason in why.items() if reason}

@@ -71,6 +71,7 @@ class Alignment:
     kind: Literal["prominent", "cross_attention"]
     beta: float
     gamma: float
+    prior: Literal["lift", "agreement"]
     sides: Literal["both", "words", "regions"]
 
 

@@ -17,7 +17,8 @@ from itm_jax.structs import CONSTANTS, LABEL_BANK, Batch, Regions, Split, Tokens
 class TextSplit:
     """A split with its captions as word pieces, and as hidden states where the text encoder is frozen.
 
-    `labels` [i r] are rows of `label_bank` [n e], or of the table that the model learns.
+    `labels` [i r] are rows of `label_bank` [n e], or of the table that the model learns. `kinds` [v] is the kind of
+    each word piece (`data.text.kinds`).
     """
 
     split: Split
@@ -27,6 +28,7 @@ class TextSplit:
     max_tokens: int
     labels: np.ndarray | None = None
     label_bank: np.ndarray | None = None
+    kinds: np.ndarray | None = None
 
     @property
     def constants(self) -> dict[str, dict[str, np.ndarray]]:

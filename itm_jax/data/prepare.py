@@ -22,6 +22,7 @@ from itm_jax.data.labels import label_bank, label_indices, learns_labels
 from itm_jax.data.pipeline import TextSplit, usable_buckets
 from itm_jax.data.splits import read_splits
 from itm_jax.data.text.kept import keeps_text
+from itm_jax.data.text.kinds import kinds
 from itm_jax.data.text.states import frozen_states
 from itm_jax.data.text.text_input import TextInput, load_text
 from itm_jax.data.text.tokens import tokenize
@@ -205,4 +206,5 @@ def with_text(config, split: Split, text: TextInput) -> TextSplit:
         config.data.max_tokens,
         labels=label_indices(config, split),
         label_bank=label_bank(config, split, text),
+        kinds=kinds(text.tokenizer),
     )

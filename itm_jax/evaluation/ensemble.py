@@ -155,6 +155,7 @@ def _results_of(members: Sequence[Member]) -> tuple[dict[str, Any], dict[str, Ra
         metrics=protocol_metrics(ranks, split.caption_image_index) | (truth_metrics(scores, truth) if truth else {}),
         seconds={"train": trained} | {k: sum(m.scored.seconds[k] for m in members) for k in members[0].scored.seconds},
         params=sum(m.params for m in members),
+        mechanism={},
     )
     for key in ("step", "selection", "seed", "config_hash", "text", "finished", "variant"):
         del content[key]

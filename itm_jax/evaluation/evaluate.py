@@ -37,6 +37,7 @@ def results_of(run: OpenRun) -> tuple[Ranked, dict[str, Any]]:
         metrics=protocol_metrics(ranked.ranks, split.caption_image_index) | beyond,
         seconds={"train": run.record.progress.train_seconds} | ranked.seconds,
         params=count_params(run.variables["params"]),
+        mechanism=ranked.mechanism,
     )
     return ranked, content
 

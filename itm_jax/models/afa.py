@@ -29,6 +29,8 @@ class Branch(nn.Module):
     statistics: str
     aggregation: sections.Aggregation
     selection: str
+    start: str = "lecun"
+    xavier: bool = False
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -37,7 +39,7 @@ class Branch(nn.Module):
         length = batch_length(mask)
         padded = jnp.broadcast_to(jnp.arange(mask.shape[1]) < length, mask.shape)
         a = self.aggregation
-        rows = Enhancement(self.width, self.dtype, self.mlp, name="enhancement")(
+        rows = Enhancement(self.width, self.dtype, self.mlp, self.start, self.xavier, name="enhancement")(
             rows,
             padded if a.variant == "official" else mask,
             train=train,
@@ -63,6 +65,7 @@ class AFA(nn.Module):
         selection: how rows become one vector, "max", "mean" or "gpo".
         text_mlp: whether the text branch has an MLP beside its linear layer.
         image_mlp: the same for the image branch.
+        start: how the layers of both branches start, "lecun" or "authors".
         dtype: compute dtype.
     """
 
@@ -73,6 +76,7 @@ class AFA(nn.Module):
     selection: str
     text_mlp: bool = True
     image_mlp: bool = True
+    start: str = "lecun"
     dtype: DTypeLike = jnp.float32
 
     @classmethod
@@ -85,14 +89,15 @@ class AFA(nn.Module):
             aggregation=sections.read_section(sections.Aggregation, c.aggregation),
             selection=c.selection,
             text_mlp=c.enhancement.text == "mlp",
+            start=c.enhancement.init,
             dtype=jnp.dtype(c.dtype),
         )
 
     def setup(self):
         """Makes the submodules."""
         self.image_branch, self.text_branch = (
-            Branch(self.width, mlp, self.statistics, self.aggregation, self.selection, self.dtype)
-            for mlp in (self.image_mlp, self.text_mlp)
+            Branch(self.width, mlp, self.statistics, self.aggregation, self.selection, self.start, xavier, self.dtype)
+            for mlp, xavier in ((self.image_mlp, True), (self.text_mlp, False))
         )
         self.text_encoder = make_text_encoder(self.encoder, self.dtype)
 

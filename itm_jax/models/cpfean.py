@@ -4,12 +4,13 @@ The authors have no public code. Every choice that the paper leaves open is a fi
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from itm_jax.config import sections
-from itm_jax.modules.alignment import cross_attention, over_captions, prominent_alignment
+from itm_jax.modules.alignment import cross_attention, named, over_captions, prominent_alignment
 from itm_jax.modules.bert import BertConfig
 from itm_jax.modules.fusion import FeatureGate, Fused, RegionGate, fuse, fuse_features
 from itm_jax.modules.graph import VisualTransformer, WordGCN, dependency_graph, drop_lonely, neighbours, whole_words
@@ -122,6 +123,27 @@ class CPFEAN(nn.Module):
         if isinstance(gate, FeatureGate):
             return fuse_features(images, captions, gate, rounds=self.fusion.rounds, gram=gram)
         return fuse(images, captions, gate, rounds=self.fusion.rounds, gram=gram)
+
+    def pairs(self, images: Fragments, captions: Fragments) -> dict[str, Float[Array, "..."]]:
+        """Returns what decides the score of image k with caption k, for every k.
+
+        Returns:
+            `gate` [b r] and `relevance` [b r] of the regions, and `prominence` [b l], the share p of each word: those
+            that the configured model has.
+        """
+        gate, rounds, has_weights = self.gate, self.fusion.rounds, self.alignment.kind == "prominent"
+
+        def one(pair):
+            image, caption = jax.tree.map(lambda x: x[None], pair)
+            if isinstance(gate, FeatureGate):
+                fused = fuse_features(image, caption, gate, rounds=rounds)
+            else:
+                fused = fuse(image, caption, gate, rounds=rounds)
+            seen = {"gate": fused.gate[0, :, 0]} if rounds else {}
+            weights = {"relevance": fused.relevance[0, :, 0], "prominence": named(fused, caption.mask)[0, 0]}
+            return seen | weights if has_weights else seen
+
+        return jax.lax.map(one, (images, captions))
 
     def score(self, images: Fragments, captions: Fragments) -> Float[Array, "i t"]:
         """Returns the alignment of every image with every caption, in float32, computed in blocks of captions."""

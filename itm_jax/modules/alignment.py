@@ -29,19 +29,28 @@ def masked_max(x: Array, mask: AnyArray, axis: int) -> Array:
     return jnp.where(jnp.any(mask, axis=axis), top, jnp.zeros((), x.dtype))
 
 
+def named(fused: Fused, words: Bool[AnyArray, "t l"]) -> Float[Array, "i t l"]:
+    """Returns the share p of the relevant regions that name each word, `p_j = Σ_i g_i [j*(i) = j] / Σ_i g_i`.
+
+    It is uniform for an image without regions, and 0 for invalid words.
+    """
+    relevance = fused.relevance
+    i, _, t = relevance.shape
+    at = (jnp.arange(i)[:, None, None], jnp.arange(t)[None, None], fused.chosen)
+    p = jnp.zeros((i, t, words.shape[1]), relevance.dtype).at[at].add(relevance)
+    count = jnp.maximum(jnp.sum(words, axis=1), 1).astype(p.dtype)[None, :, None]
+    p = jnp.where(jnp.any(relevance > 0, axis=1)[..., None], p, 1 / count)
+    return jnp.where(words[None], p, jnp.zeros((), p.dtype))
+
+
 def prominence(fused: Fused, words: Bool[AnyArray, "t l"], *, beta: float) -> Float[Array, "i t l"]:
     """Returns the weight π of each word, 0 where invalid. Words that many relevant regions choose weigh more.
 
-    `p_j = Σ_i g_i [j*(i) = j] / Σ_i g_i`, uniform where no region is relevant; `π_j = (1 + β n p_j) / (n (1 + β))`.
+    `π_j = (1 + β n p_j) / (n (1 + β))`, where p is the share of relevant regions that name the word (`named`).
     """
-    dtype = fused.gate.dtype
-    count = jnp.maximum(jnp.sum(words, axis=1), 1).astype(dtype)[None, :, None]
-    total = jnp.sum(fused.gate, axis=1)[..., None]
-    i, _, t = fused.gate.shape
-    at = (jnp.arange(i)[:, None, None], jnp.arange(t)[None, None], fused.chosen)
-    named = jnp.zeros((i, t, words.shape[1]), dtype).at[at].add(fused.gate)
-    p = jnp.where(total > EPS, named / (total + EPS), 1 / count)
-    return jnp.where(words[None], (1 + beta * count * p) / (count * (1 + beta)), jnp.zeros((), dtype))
+    p = named(fused, words)
+    count = jnp.maximum(jnp.sum(words, axis=1), 1).astype(p.dtype)[None, :, None]
+    return jnp.where(words[None], (1 + beta * count * p) / (count * (1 + beta)), jnp.zeros((), p.dtype))
 
 
 def weigh(weights: Float[Array, "i t l"], prior: Float[AnyArray, "t l"], gamma: float) -> Float[Array, "i t l"]:
@@ -74,7 +83,7 @@ def prominent_alignment(
         score += jnp.sum(weights * masked_max(cosines, regions[:, :, None, None], axis=1), axis=-1)
     if sides in ("both", "regions"):
         best = masked_max(cosines, captions.mask[None, None], axis=-1)
-        score += jnp.sum(fused.gate * best, axis=1) / (jnp.sum(fused.gate, axis=1) + EPS)
+        score += jnp.sum(fused.relevance * best, axis=1)
     return score / 2 if sides == "both" else score
 
 

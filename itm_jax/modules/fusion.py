@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from itm_jax.modules.numerics import EPS, HIGHEST, NEG, at_least_f32
+from itm_jax.modules.numerics import EPS, HIGHEST, NEG, at_least_f32, shares
 from itm_jax.structs import AnyArray, Fragments
 
 
@@ -43,6 +43,8 @@ class Fused:
         square: squared norm of the fused regions.
         gate: gate of the first round, of a feature gate the mean over the dimensions. It is 1 without fusion, and 0 for
             invalid regions.
+        relevance: the gate divided by the sum over the regions, `g_i / Σ_i g_i`, 0 for invalid regions. It is computed
+            from logarithms, so that it does not depend on how small all gates are.
         chosen: index of the word that a region took in the first round.
         gram: products of the fused regions of an image with each other, or None where not asked for.
     """
@@ -50,6 +52,7 @@ class Fused:
     products: Float[Array, "i r t l"]
     square: Float[Array, "i r t"]
     gate: Float[Array, "i r t"]
+    relevance: Float[Array, "i r t"]
     chosen: Int[Array, "i r t"]
     gram: Float[Array, "i r s t"] | None = None
 
@@ -84,6 +87,7 @@ def fuse(images: Fragments, captions: Fragments, gate: RegionGate | None, *, rou
     square = jnp.broadcast_to(jnp.sum(v * v, axis=-1)[:, :, None], products.shape[:3])
     valid = jnp.asarray(images.mask)[:, :, None] & jnp.any(captions.mask, axis=1)[None, None]
     caption = jnp.arange(len(w))[None, None]
+    relevance = shares(jnp.zeros(products.shape[:3], products.dtype), valid, axis=1)
     steps: list[tuple[Array, Array]] = []
     if rounds:
         assert gate is not None
@@ -95,15 +99,16 @@ def fuse(images: Fragments, captions: Fragments, gate: RegionGate | None, *, rou
             # a region has one scale, so its largest product is its largest cosine
             chosen = most_relevant(products, captions.mask)
             product = jnp.take_along_axis(products, chosen[..., None], axis=-1)[..., 0]
-            g = jax.nn.sigmoid(logit + z_words[caption, chosen] + gate.c * (product * scale) + gate.b)
-            g = jnp.where(valid, g, jnp.zeros((), g.dtype))
+            opening = logit + z_words[caption, chosen] + gate.c * (product * scale) + gate.b
+            g = jnp.where(valid, jax.nn.sigmoid(opening), jnp.zeros((), opening.dtype))
+            relevance = relevance if steps else shares(jax.nn.log_sigmoid(opening), valid, axis=1)
             steps.append((g, chosen))
             products += g[..., None] * among_words[caption, chosen]
             square = jnp.maximum(square + g * (2 * product + g * word_square[caption, chosen]), 0.0)
             logit += g * u_words[caption, chosen]
     first = steps[0] if steps else (valid.astype(products.dtype), most_relevant(products, captions.mask))
     pairs = _gram(v, w, steps, among_words) if gram else None
-    return Fused(products, square, *first, pairs)
+    return Fused(products, square, first[0], relevance, first[1], pairs)
 
 
 def _gram(v, w, steps, among_words) -> Float[Array, "i r s t"]:
@@ -143,7 +148,9 @@ def fuse_features(
             logit = jnp.einsum("ird,de->ire", fused, gate.u, precision=HIGHEST) + z_words[chosen]
             logit += gate.c[None, None] * cosine + gate.b[None, None]
             g = jnp.where(valid[..., None], jax.nn.sigmoid(logit), jnp.zeros((), v.dtype))
-            first = (jnp.mean(g, axis=-1), chosen) if first is None else first
+            if first is None:
+                log_of_sum = jax.nn.logsumexp(jax.nn.log_sigmoid(logit), axis=-1)
+                first = (jnp.mean(g, axis=-1), shares(log_of_sum, valid, axis=1), chosen)
             fused += g * w[chosen]
         assert first is not None
         products = jnp.einsum("ird,ld->irl", fused, w, precision=HIGHEST)

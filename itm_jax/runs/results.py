@@ -53,6 +53,7 @@ def results(
     metrics: dict,
     seconds: dict[str, float],
     params: int,
+    mechanism: Mapping[str, float],
 ) -> dict:
     """The content of results.json.
 
@@ -66,6 +67,7 @@ def results(
         metrics: the metrics of each protocol.
         seconds: the seconds of each part.
         params: number of parameters.
+        mechanism: what the parts of the model do on the split (`evaluation.mechanism`); left out where empty.
     """
     device, progress = jax.devices()[0], record.progress
     return {
@@ -79,6 +81,7 @@ def results(
         "finished": record.step >= progress.total_steps,
         "seed": config.seed,
         "protocols": metrics,
+        **({"mechanism": dict(mechanism)} if mechanism else {}),
         "counts": {"images": split.num_images, "captions": len(split.captions), "params": params},
         "seconds": seconds,
         "config_hash": config_hash(config, text),

@@ -206,6 +206,7 @@ def _evaluate_on_dev(
         raise diverged(run, workdir, step, f"on {scorer.data.split.name}: {e}") from None
     if ranked.modality_gap is not None:
         metrics["modality_gap"] = ranked.modality_gap
+    metrics |= ranked.mechanism
     return metrics, progress.evaluated(step, metrics["rsum"])
 
 

@@ -1,11 +1,14 @@
 """What a model sees in a pair, in numbers and sentences: for pictures, and for readers who cannot see them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from itm_jax.viz.explain import Matching, Shares
+from itm_jax.viz.explain import CLOSED, Matching, Shares
+
+ALIKE = 1.5  # gates of right pairs that are less than so many times those of wrong ones hardly tell the two apart
+EVEN = 0.8  # a perplexity above this share of the regions means that they weigh nearly the same
 
 
 class PairTable(NamedTuple):
@@ -30,6 +33,39 @@ def pair_table(seen: Matching | Shares) -> PairTable:
         return PairTable(("word", "region", "cosine"), [tuple(row) for row in rows])
     weighted = [(*row, f"{weight:.3f}") for row, weight in zip(rows, seen.prominence, strict=True)]
     return PairTable(("word", "region", "cosine", "weight"), [tuple(row) for row in weighted])
+
+
+def parts(mechanism: Mapping[str, float]) -> tuple[list[tuple[str, str]], list[str]]:
+    """Describes the numbers of `evaluation.mechanism`.
+
+    Returns:
+        (what, value) of each number, and a sentence for each part of the model that does nothing.
+    """
+    m, rows, notes = mechanism, [], []
+    if "gate_right" in m:
+        rows.append(("mean gate of a region, with the image's own caption", f"{m['gate_right']:.3g}"))
+        rows.append(("mean gate of a region, with the caption of another image", f"{m['gate_wrong']:.3g}"))
+        if m["gate_right"] < CLOSED:
+            notes.append("The fusion sleeps: its gates are so small that regions take up almost nothing.")
+        elif m["gate_right"] < ALIKE * m["gate_wrong"]:
+            notes.append("The gates hardly tell an image's own caption from that of another image.")
+    if "region_perplexity" in m:
+        rows.append(
+            ("regions that share the weight (perplexity)", f"{m['region_perplexity']:.1f} of {m['regions']:.0f}")
+        )
+        if m["region_perplexity"] > EVEN * m["regions"]:
+            notes.append("No region is left out: the weights of the regions are nearly the same.")
+    if "prominence_content" in m:
+        shares = " / ".join(f"{m[f'prominence_{kind}']:.0f}%" for kind in ("content", "function", "punctuation"))
+        rows.append(("prominence on content words, function words, punctuation", shares))
+        rows.append(("content words among all word pieces", f"{m['pieces_content']:.0f}%"))
+        if m["prominence_content"] < m["pieces_content"]:
+            notes.append("Content words have less prominence than their number alone would give them.")
+    for name, item in (("regions", "an image"), ("pieces", "a caption")):
+        if f"merged_{name}" in m:
+            what = "word pieces" if name == "pieces" else name
+            rows.append((f"{what} merged away in {item}", f"{m[f'merged_{name}']:.1f}"))
+    return rows, notes
 
 
 def explanations(every: Sequence[Matching | Shares]) -> list[str]:

@@ -186,24 +186,25 @@ class CPFEAN(nn.Module):
             chosen = products.detach().masked_fill(~words[None, None], NEG).argmax(-1)
             product = products.gather(-1, chosen[..., None])[..., 0]
             cosine = product * (square + EPS**2).rsqrt()
-            g = torch.sigmoid(logit + z[t, chosen] + self.gate_c * cosine + self.gate_b) * valid
-            first = first or (g, chosen)
+            opening = logit + z[t, chosen] + self.gate_c * cosine + self.gate_b
+            g = torch.sigmoid(opening) * valid
+            first = first or (F.logsigmoid(opening).masked_fill(~valid, NEG).softmax(1) * valid, chosen)
             products = products + g[..., None] * among[t, chosen]
             square = (square + g * (2 * product + g * word_square[t, chosen])).clamp_min(0)
             logit = logit + g * u[t, chosen]
         assert first is not None  # there is at least one round: `step.check` refuses a config without fusion
-        g, chosen = first
+        relevance, chosen = first
         cosines = products * (square + EPS**2).rsqrt()[..., None]
-        total, beta = g.sum(1), self.c.alignment.beta
-        named = g.new_zeros(g.shape[0], g.shape[2], w.shape[1]).scatter_add(
-            2, chosen.transpose(1, 2), g.transpose(1, 2)
+        beta, (images, _, captions) = self.c.alignment.beta, relevance.shape
+        named = relevance.new_zeros(images, captions, w.shape[1]).scatter_add(
+            2, chosen.transpose(1, 2), relevance.transpose(1, 2)
         )
         n = words.sum(1).clamp_min(1)[None, :, None]
-        share = torch.where(total[..., None] > EPS, named / (total[..., None] + EPS), 1 / n)
+        share = torch.where((relevance > 0).any(1)[..., None], named, 1 / n)
         weights = (1 + beta * n * share) / (n * (1 + beta)) * words[None]
         word_score = (weights * cosines.masked_fill(~regions[:, :, None, None], NEG).amax(1)).sum(-1)
         best = cosines.masked_fill(~words[None, None], NEG).amax(-1)
-        return (word_score + (g * best).sum(1) / (total + EPS)) / 2
+        return (word_score + (relevance * best).sum(1)) / 2
 
 
 MODELS: dict[str, Callable[..., nn.Module]] = {"afa": AFA, "cpfean": CPFEAN}

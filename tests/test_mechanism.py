@@ -1,0 +1,125 @@
+"""What the parts of a model do, in numbers: hand-computed cases, and that a user sees them."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from support.models import awake
+from support.runs import run_of, shrunk
+from tokenizers import Tokenizer
+from tokenizers.implementations import BertWordPieceTokenizer
+
+from itm_jax.data.text.kinds import Kind, kind_of, kinds
+from itm_jax.devices.mesh import make_mesh
+from itm_jax.evaluation.encode import make_encoders
+from itm_jax.evaluation.evaluate import evaluate
+from itm_jax.evaluation.mechanism import mechanism, perplexity
+from itm_jax.evaluation.rank import Scorer
+from itm_jax.training import loop as training
+from itm_jax.viz.describe import parts
+
+
+def scorer_of(**fields):
+    """A scorer of a model with moved parameters, on 20 images of `scenes`."""
+    run, data = run_of(shrunk(data__scenes__train=20, **fields))
+    state = jax.tree.map(np.asarray, {"params": run.state.params, "batch_stats": run.state.batch_stats})
+    variables = {"params": awake(state["params"]), "batch_stats": state["batch_stats"]}
+    mesh = make_mesh(8, jax.devices()[:1])
+    return Scorer(run.config, data, mesh, make_encoders(run.model, mesh), variables), run
+
+
+def test_kinds_of_pieces():
+    pieces = {"the": Kind.FUNCTION, "With": Kind.FUNCTION, ",": Kind.PUNCTUATION, "##ing": Kind.CONTENT}
+    assert {piece: kind_of(piece) for piece in pieces} == pieces
+    words = BertWordPieceTokenizer({"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "a": 4, "dog": 5, ".": 6})
+    assert kinds(Tokenizer.from_str(words.to_str()))[4:].tolist() == [Kind.FUNCTION, Kind.CONTENT, Kind.PUNCTUATION]
+
+
+def test_perplexity_by_hand():
+    np.testing.assert_allclose(perplexity(np.array([[0.25] * 4, [0.5, 0.25, 0.25, 0]])), [4, 2**1.5], rtol=1e-6)
+
+
+@pytest.mark.parametrize("graph", ["dense", "sparse"])
+def test_numbers_of_cpfean_are_those_of_its_pairs(graph):
+    scorer, run = scorer_of(model__name="cpfean", model__words__graph=graph)
+    found = mechanism(scorer, scorer.encode())
+    data, variables = scorer.data, scorer.variables | scorer.data.constants
+    gates, logs, share, words = {0: [], 1: []}, [], dict.fromkeys(Kind, 0.0), []
+    captions = data.split.caption_starts[:-1]
+    for k, caption in enumerate(captions):
+        for shift in (0, 1):
+            other = captions[(k - shift) % len(captions)]
+            regions, tokens = data.regions(np.array([k])), data.tokens(np.array([other]))
+            images = run.model.apply(variables, regions, train=False, method="encode_images")
+            texts = run.model.apply(variables, tokens, train=False, method="encode_captions")
+            fused = run.model.apply(variables, images, texts, method="fuse")
+            gate = np.asarray(fused.gate[0, :, 0])[np.asarray(images.mask[0])]
+            gates[shift].append(gate.mean())
+            if shift:
+                continue
+            weight = gate / gate.sum()
+            logs.append(np.exp(-(weight * np.log(weight)).sum()))
+            written = data.split.captions[caption].split()
+            for region, g in enumerate(weight):
+                at = int(fused.chosen[0, region, 0])
+                name = written[at] if graph == "sparse" else run.text.tokenizer.id_to_token(int(tokens.ids[0, at]))
+                share[kind_of(name)] += g / len(captions)
+            words += [kind_of(word) for word in written]
+    np.testing.assert_allclose(found["gate_right"], np.mean(gates[0]), rtol=1e-4)
+    np.testing.assert_allclose(found["gate_wrong"], np.mean(gates[1]), rtol=1e-4)
+    np.testing.assert_allclose(found["region_perplexity"], np.mean(logs), rtol=1e-4)
+    assert found["regions"] == scorer.config.data.scenes.regions
+    for kind in Kind:
+        np.testing.assert_allclose(found[f"prominence_{kind.name.lower()}"], 100 * share[kind], atol=1e-2)
+    if graph == "sparse":
+        np.testing.assert_allclose(found["pieces_content"], 100 * np.mean(np.array(words) == Kind.CONTENT), atol=1e-3)
+
+
+def test_a_model_has_the_numbers_of_the_parts_that_it_has():
+    scorer, _ = scorer_of(model__name="cpfean", model__fusion__rounds=0)
+    plain = mechanism(scorer, scorer.encode())
+    assert "gate_right" not in plain
+    assert plain["region_perplexity"] == pytest.approx(plain["regions"], rel=1e-5)
+    scorer, _ = scorer_of(model__name="cpfean", model__alignment__kind="cross_attention")
+    assert set(mechanism(scorer, scorer.encode())) == {"gate_right", "gate_wrong"}
+    scorer, _ = scorer_of(model__name="vsepp")
+    assert mechanism(scorer, scorer.encode()) == {}
+
+
+def test_merged_rows_of_afa_by_hand():
+    scorer, _ = scorer_of(model__aggregation__ratio=0.25, data__scenes__regions=8)
+    found = mechanism(scorer, scorer.encode())
+    lengths = np.minimum(scorer.data.table.lengths, scorer.config.data.max_tokens)
+    assert found["merged_regions"] == 2
+    assert found["merged_pieces"] == pytest.approx(np.mean(np.floor(lengths * 0.25)))
+
+
+def test_the_report_says_when_a_part_sleeps():
+    asleep = {
+        "gate_right": 0.0012, "gate_wrong": 0.0011, "region_perplexity": 32.0, "regions": 36.0,
+        "prominence_content": 34.0, "prominence_function": 37.0, "prominence_punctuation": 29.0, "pieces_content": 52.0,
+    }  # fmt: skip
+    rows, notes = parts(asleep)
+    assert ("prominence on content words, function words, punctuation", "34% / 37% / 29%") in rows
+    assert len(notes) == 3
+    assert "take up almost nothing" in notes[0]
+    awake_values = {"gate_right": 0.3, "gate_wrong": 0.1, "region_perplexity": 9.0, "prominence_content": 80.0}
+    assert parts(asleep | awake_values)[1] == []
+    alike = parts(asleep | awake_values | {"gate_wrong": 0.28})[1]
+    assert len(alike) == 1
+    assert "hardly tell" in alike[0]
+    assert parts({"merged_regions": 0.0, "merged_pieces": 0.4})[0][0] == ("regions merged away in an image", "0.0")
+
+
+def test_a_user_sees_them(tmp_path):
+    config = shrunk(model__name="cpfean", train__epochs=1)
+    training.train(config, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    on_dev = [line for line in lines if line["split"] == "dev"]
+    assert on_dev
+    assert all(0 < line["gate_right"] < 1 and line["region_perplexity"] > 1 for line in on_dev)
+    content, _ = evaluate(config, tmp_path)
+    parts = content["mechanism"]
+    total = sum(parts[f"prominence_{kind.name.lower()}"] for kind in Kind)
+    assert total == pytest.approx(100, abs=0.01)
