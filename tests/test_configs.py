@@ -132,6 +132,21 @@ def test_a_run_of_an_earlier_version_keeps_the_form_of_its_mixed_negatives(tmp_p
     assert read_json(tmp_path / "config.json").loss.normalize_mix is False
 
 
+def test_a_run_of_an_earlier_version_keeps_its_prior_and_its_start(tmp_path):
+    config = default_config()
+    config.model.variant = "official"
+    config.model.alignment.gamma = 1.0
+    values = json.loads(to_json(complete(config)))
+    assert values["model"]["alignment"].pop("prior") == "lift"
+    assert values["model"]["enhancement"].pop("init") == "authors"
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    earlier = read_json(tmp_path / "config.json")
+    assert (earlier.model.alignment.prior, earlier.model.enhancement.init) == ("agreement", "lecun")
+    values["model"]["alignment"]["gamma"], values["model"]["variant"] = 0.0, "paper"
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    assert read_json(tmp_path / "config.json").model.alignment.prior == "lift"
+
+
 @pytest.mark.parametrize(
     ("fields", "flag", "setting"),
     [

@@ -237,6 +237,7 @@ def test_bad_values_are_named(changes, message):
         ("cpfean", {"model.fusion.rounds": 0}, "model.fusion.gate", "model.fusion.rounds=0"),
         ("cpfean", {"model.graph.layers": 0}, "model.graph.iou", "model.graph.layers=0"),
         ("cpfean", {}, "model.attention.temperature", "model.alignment.kind=prominent"),
+        ("cpfean", {}, "model.alignment.prior", "model.alignment.gamma=0"),
         ("cpfean", {"model.alignment.kind": "cross_attention"}, "model.alignment.beta", "kind=cross_attention"),
     ],
 )
