@@ -20,6 +20,7 @@ from ml_collections import config_flags
 from itm_jax.cli import commands
 from itm_jax.config import default
 from itm_jax.errors import DivergedError, InputError
+from itm_jax.terminal import say
 
 SHOWN = 3  # problems of runs, and names of the runs that have them, that the last line names
 COST_REPEATS = 20  # timed repetitions for a table of costs
@@ -54,6 +55,7 @@ def main() -> None:
             "--config: the table has a config for every row; leave --config out, and set fields as --config.FIELD=VALUE"
         )
     table_file, workdir = _required(_TABLE, "FILE"), _required(_WORKDIR, "DIR").resolve()
+    say(f"{table_file}: reading the table, its configs and its runs in {workdir}")
     from itm_jax.tables.board import plan_lines
     from itm_jax.tables.inputs import check_inputs
     from itm_jax.tables.plan import check_finished, check_objects, make_plan

@@ -22,8 +22,8 @@ class Encoders(NamedTuple):
         images: (variables, regions) -> encodings.
         captions: (variables, tokens) -> encodings.
         score: (variables, images, captions) -> [i t]. It is not compiled: the caller compiles it for its tiles.
-        pairs: (variables, images, captions) -> what decides the scores of the pairs (`evaluation.mechanism`), for a
-            model that has a method of this name, else None.
+        pairs: (variables, images, captions) -> what decides the scores of the pairs (`models.cpfean.CPFEAN.pairs`), for
+            a model that has a method of this name, else None.
     """
 
     images: Callable[..., Any]

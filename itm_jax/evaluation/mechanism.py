@@ -33,7 +33,7 @@ def mechanism(scorer: Any, encoded: Encoded) -> dict[str, float]:
         scorer: a model with its variables on a split (`evaluation.rank.Scorer`).
         encoded: the encodings of the split.
     """
-    if scorer.encoders.pairs is not None:
+    if scorer.encoders.pairs is not None and isinstance(encoded.images, Fragments):
         return _of_fragments(scorer, encoded)
     model = scorer.config.model
     if model.name == "afa" and model.aggregation.enabled and model.aggregation.variant == "paper":
