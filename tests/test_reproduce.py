@@ -1,5 +1,6 @@
 """`itm_jax.reproduce`: a table from nothing to print, killed in the middle, run again; and what goes wrong on the way."""
 
+import csv
 import json
 import os
 import re
@@ -35,6 +36,15 @@ def get_table():
 """.replace("QUICKSTART", str(ROOT / "configs" / "quickstart.py"))
 
 
+SEARCH = TABLE.replace('reference="A",', 'kind="search",').split("        rows=(")[0] + """        rows=(
+            Row("A slow", {"model.name": "afa", "optim.lr": 1e-4}, group="A"),
+            Row("A fast", {"model.name": "afa", "optim.lr": 1e-2}, group="A"),
+            Row("B", {"model.name": "vsepp"}, group="B"),
+        ),
+    )
+"""
+
+
 def start(tmp_path, workdir, *flags, epochs=2.0, table=TABLE):
     file = tmp_path / "small.py"
     file.write_text(table.replace("EPOCHS", str(epochs)))
@@ -55,6 +65,30 @@ def numbers(workdir):
     """Everything measured, without times."""
     lines = json.loads((workdir / "small-scenes.json").read_text())["protocols"]["full"]
     return [{k: v for k, v in line.items() if k != "train_seconds"} for line in lines]
+
+
+@pytest.mark.slow
+def test_a_search_ranks_trials_on_dev_and_never_looks_at_test(tmp_path):
+    work = tmp_path / "work"
+    out, said = finish(start(tmp_path, work, table=SEARCH))
+    assert said.count("dev rSum") >= 3
+    with (work / "small-scenes.csv").open() as file:
+        trials = list(csv.DictReader(file))
+    assert [t["trial"] for t in trials] == ["A slow", "A fast", "B"]
+    assert trials[0]["fields"] == "model.name=afa optim.lr=0.0001"
+    for trial, run in zip(trials, json.loads((work / "small-scenes.json").read_text())["trials"], strict=True):
+        curve = [float(x) for x in trial["evaluations"].split()]
+        assert float(trial["dev_rsum"]) == max(curve) == round(run["dev_rsum"], 1)
+    best = max(trials[:2], key=lambda t: float(t["dev_rsum"]))
+    assert f"A: {best['trial']}, dev rSum {best['dev_rsum']}" in out
+    assert f"| **{best['dev_rsum']}** |" in (work / "small-scenes.md").read_text()
+    assert not list(work.rglob("results*.json"))
+    assert not list(work.rglob("ranks*.npz"))
+    again, said = finish(start(tmp_path, work, table=SEARCH))
+    assert again == out
+    assert "started" not in said
+    out, _ = finish(start(tmp_path, work, "--dry_run", table=SEARCH))
+    assert "3 runs: 3 finished, 0 to do" in out
 
 
 @pytest.mark.slow

@@ -434,6 +434,18 @@ def test_published_rows_of_a_method():
     assert published("scenes", "full", ("AFA",)) == []
 
 
+def test_every_model_has_the_same_trials(tmp_path):
+    table = load_table(ROOT / "configs" / "tables" / "recipes.py")
+    cells = plan.make_plan(table, "scenes", (), {}, tmp_path)
+    of_model: dict[str, set] = {}
+    for cell in cells:
+        assert cell.trial
+        assert "--mode=train" in cell.arguments
+        of_model.setdefault(cell.row.group, set()).add((cell.config.model.width, cell.config.optim.lr))
+    assert len(of_model) == 6
+    assert len(set(map(frozenset, of_model.values()))) == 1
+
+
 @pytest.mark.parametrize("file", TABLES, ids=lambda p: p.stem)
 def test_the_tables_of_the_library_can_be_planned(file, tmp_path):
     table = load_table(file)

@@ -14,6 +14,7 @@ from itm_jax.config import default as config_lib
 from itm_jax.config.fields import FREE_FIELDS, flatten, read_json
 from itm_jax.config.model_fields import BERT_ARCHITECTURE
 from itm_jax.errors import InputError
+from itm_jax.runs import checkpoints
 from itm_jax.runs.results import ranks_path
 from itm_jax.tables.table import Row
 
@@ -34,6 +35,7 @@ class Cell:
         arguments: the arguments of `python -m itm_jax.main`.
         needs: the cells that must be finished before this one.
         changed: the fields that the command line changes in this row: the value of the table's file, and the given one.
+        trial: whether the run is a trial of a search, which is trained and never evaluated on test.
     """
 
     row: Row
@@ -44,6 +46,7 @@ class Cell:
     arguments: tuple[str, ...]
     needs: tuple["Cell", ...] = ()
     changed: Mapping[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
+    trial: bool = False
 
     @property
     def name(self) -> str:
@@ -53,6 +56,11 @@ class Cell:
     @property
     def state(self) -> str:
         """`finished`, `cut off` or `missing`."""
+        if self.trial:
+            if not (self.workdir / checkpoints.FOLDER).is_dir():
+                return "missing"
+            record = _record(self.workdir)
+            return "finished" if record and record.step >= record.progress.total_steps > 0 else "cut off"
         if self.results.exists() and ranks_path(self.results).exists() and self._is_current():
             return "finished"
         return "cut off" if not self.needs and (self.workdir / "config.json").exists() else "missing"
@@ -66,13 +74,37 @@ class Cell:
         return all(need.state == "finished" and need.results.stat().st_mtime_ns <= made for need in self.needs)
 
     def content(self) -> dict[str, Any]:
-        """Returns the results of the run."""
+        """Returns the results of the run; of a trial its selection on dev, its steps, its seconds and its data."""
+        if self.trial and (record := _record(self.workdir)):
+            progress = record.progress
+            return {
+                "selection": {"rsum": progress.best_rsum, "step": progress.best_step},
+                "steps": progress.total_steps,
+                "seconds": {"train": progress.train_seconds},
+                "data": files.read_json(self.workdir / "data.json", "remove the run, and it is trained again"),
+            }
         return files.read_json(self.results, "remove it, and the run is evaluated again")
+
+    @property
+    def said(self) -> str:
+        """The number that a finished run is named with."""
+        content = self.content()
+        if self.trial:
+            return f"dev rSum {content['selection']['rsum']:.1f}"
+        return f"rSum {content['protocols']['full']['rsum']:.1f}"
 
     @property
     def command(self) -> str:
         """The shell command that makes the run, for copying."""
         return shlex.join([pathlib.Path(sys.executable).name, "-m", "itm_jax.main", *self.arguments])
+
+
+def _record(workdir: pathlib.Path) -> checkpoints.Record | None:
+    """Returns the record of the newest checkpoint; None where there is no intact one yet."""
+    try:
+        return checkpoints.newest_record(workdir)
+    except InputError:
+        return None
 
 
 def address(config: Any) -> str:

@@ -13,6 +13,7 @@ from itm_jax.config.load import load_module
 from itm_jax.config.model_fields import idle_flags
 from itm_jax.config.validation import validate
 from itm_jax.errors import InputError
+from itm_jax.runs.metrics_log import METRICS
 from itm_jax.tables.cell import Cell, address, check_config_of
 from itm_jax.tables.table import Row, Table
 
@@ -116,6 +117,8 @@ def _trained(table: Table, row: Row, dataset: str, seed: int, given: Mapping, wo
         raise InputError(f"{where}: {e}") from None
     run = workdir / "runs" / f"{config.data.name}-{config.model.name}-{address(config)}-seed{seed}"
     arguments = (f"--config={file}", f"--workdir={run}", *_flags({**fields, **read, "seed": seed}))
+    if table.kind == "search":
+        return Cell(row, seed, config, run, run / METRICS, ("--mode=train", *arguments), changed=changed, trial=True)
     return Cell(row, seed, config, run, run / "results.json", arguments, changed=changed)
 
 
@@ -165,7 +168,8 @@ def check_finished(cells: Sequence[Cell]) -> None:
         if cell.state != "finished":
             continue
         test = cell.config.data.test_split
-        splits = (test,) if cell.row.of else (cell.config.data.train_split, cell.config.data.dev_split, test)
+        trained_on = (cell.config.data.train_split, cell.config.data.dev_split)
+        splits = (test,) if cell.row.of else trained_on if cell.trial else (*trained_on, test)
         for name, seen in cell.content()["data"].items():
             now = (
                 fingerprint_of(json.dumps(cell.config.data.to_dict(), sort_keys=True), name) if name in splits else None
