@@ -25,9 +25,10 @@ def last_picture(path: pathlib.Path) -> bytes | None:
 
 def main(names: list[str]) -> None:
     """Saves the pictures of the named notebooks, or of all."""
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        if names and path.stem not in names:
-            continue
+    every = {path.stem: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+    if unknown := [name for name in names if name not in every]:
+        sys.exit(f"{unknown[0]}: no such notebook; there are {', '.join(every)}")
+    for path in [every[name] for name in names or every]:
         picture = last_picture(path)
         if picture is None:
             print(f"{path.stem}: draws nothing")

@@ -42,7 +42,7 @@ def test_a_bank_gives_back_what_the_file_has(devices, monkeypatch):
 )
 def test_training_from_the_bank_has_the_same_numbers(tmp_path, changes):
     for name in ("host", "device"):
-        with jax.numpy_dtype_promotion("standard"):  # Flax's BatchNorm mixes bfloat16 and float32 on purpose
+        with jax.numpy_dtype_promotion("standard"):  # Flax's LayerNorm mixes bfloat16 and float32 on purpose
             training.train(shrunk(data__bank=name, **changes), tmp_path / name)
     assert lines(tmp_path / "host") == lines(tmp_path / "device")
 

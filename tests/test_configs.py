@@ -142,9 +142,17 @@ def test_a_run_of_an_earlier_version_keeps_its_prior_and_its_start(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(values))
     earlier = read_json(tmp_path / "config.json")
     assert (earlier.model.alignment.prior, earlier.model.enhancement.init) == ("agreement", "lecun")
-    values["model"]["alignment"]["gamma"], values["model"]["variant"] = 0.0, "paper"
+
+
+@pytest.mark.parametrize("name", ["afa", "cpfean", "vsepp", "late"])
+def test_a_run_without_the_new_fields_is_still_that_of_its_config(tmp_path, name):
+    config = default_config()
+    config.model.name = name
+    config = complete(config)
+    values = json.loads(to_json(config))
+    del values["model"]["alignment"]["prior"], values["model"]["enhancement"]["init"]
     (tmp_path / "config.json").write_text(json.dumps(values))
-    assert read_json(tmp_path / "config.json").model.alignment.prior == "lift"
+    assert differences(config, read_json(tmp_path / "config.json")) == []
 
 
 @pytest.mark.parametrize(

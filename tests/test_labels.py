@@ -180,24 +180,28 @@ def test_word_prior_by_hand():
     # piece 1: in 3 of 4 captions; of the 3 other captions 2 have it too; with one more by chance (2 + 3/4) / (3 + 1)
     lift = np.log1p([(2 + 3 / 4) / 4 / (3 / 4), (1 / 4) / 2 / (1 / 4), (1 / 4) / 2 / (1 / 4)])
     expected = [lift.mean(), *lift, lift.mean()]
-    np.testing.assert_allclose(word_prior(ids, lengths, owner, 5, prior="lift"), expected, atol=1e-6)
+    np.testing.assert_allclose(word_prior(ids, lengths, owner, 5, prior="lift", least=1), expected, atol=1e-6)
 
 
 def test_lift_is_low_for_words_that_tell_no_image_from_another():
-    """Of 40 images, all have "a" (1) in every caption, half a "dog" (2), one a "kite" (3); "oh" (4) comes by chance."""
+    """Of 40 images, all have "a" (1) in every caption, half a "dog" (2), two a "kite" (3); "oh" (4) comes by chance.
+
+    One image has a misspelt word (5) in two captions; 6 does not occur.
+    """
     rng = np.random.default_rng(0)
     captions = [
-        [1] + [2] * (image % 2) + [3] * (image == 7) + [4] * int(rng.random() < 0.3)
+        [1] + [2] * (image % 2) + [3] * (image in (7, 8)) + [4] * int(rng.random() < 0.3) + [5] * (image == 9 and k < 2)
         for image in range(40)
-        for _ in range(5)
+        for k in range(5)
     ]
     ids, lengths = np.concatenate(captions), np.array([len(c) for c in captions])
-    prior = lambda kind: word_prior(ids, lengths, np.repeat(np.arange(40), 5), 5, prior=kind)  # noqa: E731
-    _, a, dog, kite, chance = prior("lift")
+    prior = lambda kind: word_prior(ids, lengths, np.repeat(np.arange(40), 5), 7, prior=kind)  # noqa: E731
+    unseen, a, dog, kite, chance, misspelt, never = prior("lift")
+    assert misspelt == never == unseen == pytest.approx(np.mean([a, dog, kite, chance]))
     assert abs(a - np.log(2)) < 0.01
     assert abs(chance - np.log(2)) < 0.2
     assert dog > 1.05
-    assert kite > 3
+    assert kite > 2.5
     assert prior("agreement")[1] > 0.95  # the other prior takes "a" for the best of all words
 
 

@@ -1,5 +1,6 @@
 """What the parts of a model do, in numbers: hand-computed cases, and that a user sees them."""
 
+import dataclasses
 import json
 
 import jax
@@ -21,8 +22,9 @@ from itm_jax.viz.describe import parts
 
 
 def scorer_of(**fields):
-    """A scorer of a model with moved parameters, on 20 images of `scenes`."""
-    run, data = run_of(shrunk(data__scenes__train=20, **fields))
+    """A scorer of a model with moved parameters, on 20 images of `scenes`, whose captions have several padded lengths."""
+    fields = {"data__scenes__train": 20, "data__token_buckets": (12, 16, 20, 24, 32)} | fields
+    run, data = run_of(shrunk(**fields))
     state = jax.tree.map(np.asarray, {"params": run.state.params, "batch_stats": run.state.batch_stats})
     variables = {"params": awake(state["params"]), "batch_stats": state["batch_stats"]}
     mesh = make_mesh(8, jax.devices()[:1])
@@ -40,10 +42,12 @@ def test_perplexity_by_hand():
     np.testing.assert_allclose(perplexity(np.array([[0.25] * 4, [0.5, 0.25, 0.25, 0]])), [4, 2**1.5], rtol=1e-6)
 
 
-@pytest.mark.parametrize("graph", ["dense", "sparse"])
-def test_numbers_of_cpfean_are_those_of_its_pairs(graph):
-    scorer, run = scorer_of(model__name="cpfean", model__words__graph=graph)
-    found = mechanism(scorer, scorer.encode())
+@pytest.mark.parametrize(("graph", "gate"), [("dense", "region"), ("dense", "feature"), ("sparse", "region")])
+def test_numbers_of_cpfean_are_those_of_its_pairs(graph, gate):
+    scorer, run = scorer_of(model__name="cpfean", model__words__graph=graph, model__fusion__gate=gate)
+    encoded = scorer.encode()
+    assert len(encoded.captions) > 1
+    found = mechanism(scorer, encoded)
     data, variables = scorer.data, scorer.variables | scorer.data.constants
     gates, logs, share, words = {0: [], 1: []}, [], dict.fromkeys(Kind, 0.0), []
     captions = data.split.caption_starts[:-1]
@@ -61,10 +65,11 @@ def test_numbers_of_cpfean_are_those_of_its_pairs(graph):
             weight = gate / gate.sum()
             logs.append(np.exp(-(weight * np.log(weight)).sum()))
             written = data.split.captions[caption].split()
-            for region, g in enumerate(weight):
-                at = int(fused.chosen[0, region, 0])
+            valid = np.flatnonzero(texts.mask[0])
+            for at in valid:
+                p = weight[np.asarray(fused.chosen[0, :, 0]) == at].sum()
                 name = written[at] if graph == "sparse" else run.text.tokenizer.id_to_token(int(tokens.ids[0, at]))
-                share[kind_of(name)] += g / len(captions)
+                share[kind_of(name)] += (1 + len(valid) * p) / (2 * len(valid)) / len(captions)
             words += [kind_of(word) for word in written]
     np.testing.assert_allclose(found["gate_right"], np.mean(gates[0]), rtol=1e-4)
     np.testing.assert_allclose(found["gate_wrong"], np.mean(gates[1]), rtol=1e-4)
@@ -78,9 +83,20 @@ def test_numbers_of_cpfean_are_those_of_its_pairs(graph):
 
 def test_a_model_has_the_numbers_of_the_parts_that_it_has():
     scorer, _ = scorer_of(model__name="cpfean", model__fusion__rounds=0)
-    plain = mechanism(scorer, scorer.encode())
-    assert "gate_right" not in plain
-    assert plain["region_perplexity"] == pytest.approx(plain["regions"], rel=1e-5)
+    assert set(mechanism(scorer, scorer.encode())) == {
+        *(f"prominence_{k.name.lower()}" for k in Kind),
+        "pieces_content",
+    }
+    scorer, _ = scorer_of(model__name="cpfean", model__alignment__sides="regions")
+    assert set(mechanism(scorer, scorer.encode())) == {"gate_right", "gate_wrong", "region_perplexity", "regions"}
+    scorer, _ = scorer_of(model__name="cpfean", model__alignment__sides="regions")
+    one = scorer.encode()
+    one = one._replace(images=jax.tree.map(lambda x: x[:1], one.images))
+    split = dataclasses.replace(
+        scorer.data.split, features=scorer.data.split.features[:1], captions=scorer.data.split.captions[:5], ids=["a"]
+    )
+    single = dataclasses.replace(scorer, data=dataclasses.replace(scorer.data, split=split))
+    assert set(mechanism(single, one)) == {"gate_right", "region_perplexity", "regions"}  # there is no other image
     scorer, _ = scorer_of(model__name="cpfean", model__alignment__kind="cross_attention")
     assert set(mechanism(scorer, scorer.encode())) == {"gate_right", "gate_wrong"}
     scorer, _ = scorer_of(model__name="vsepp")
@@ -90,7 +106,7 @@ def test_a_model_has_the_numbers_of_the_parts_that_it_has():
 def test_merged_rows_of_afa_by_hand():
     scorer, _ = scorer_of(model__aggregation__ratio=0.25, data__scenes__regions=8)
     found = mechanism(scorer, scorer.encode())
-    lengths = np.minimum(scorer.data.table.lengths, scorer.config.data.max_tokens)
+    lengths = np.minimum(scorer.data.table.lengths, scorer.config.data.max_tokens)[::5]
     assert found["merged_regions"] == 2
     assert found["merged_pieces"] == pytest.approx(np.mean(np.floor(lengths * 0.25)))
 
@@ -101,7 +117,7 @@ def test_the_report_says_when_a_part_sleeps():
         "prominence_content": 34.0, "prominence_function": 37.0, "prominence_punctuation": 29.0, "pieces_content": 52.0,
     }  # fmt: skip
     rows, notes = parts(asleep)
-    assert ("prominence on content words, function words, punctuation", "34% / 37% / 29%") in rows
+    assert ("weight of content words, function words, punctuation", "34% / 37% / 29%") in rows
     assert len(notes) == 3
     assert "take up almost nothing" in notes[0]
     awake_values = {"gate_right": 0.3, "gate_wrong": 0.1, "region_perplexity": 9.0, "prominence_content": 80.0}
@@ -109,7 +125,10 @@ def test_the_report_says_when_a_part_sleeps():
     alike = parts(asleep | awake_values | {"gate_wrong": 0.28})[1]
     assert len(alike) == 1
     assert "hardly tell" in alike[0]
-    assert parts({"merged_regions": 0.0, "merged_pieces": 0.4})[0][0] == ("regions merged away in an image", "0.0")
+    rows, notes = parts({"merged_regions": 0.0, "merged_pieces": 0.4})
+    assert rows[0] == ("regions merged away in an image", "0.0")
+    assert len(notes) == 1
+    assert "merges no regions" in notes[0]
 
 
 def test_a_user_sees_them(tmp_path):

@@ -36,13 +36,16 @@ def get_table():
 """.replace("QUICKSTART", str(ROOT / "configs" / "quickstart.py"))
 
 
-SEARCH = TABLE.replace('reference="A",', 'kind="search",').split("        rows=(")[0] + """        rows=(
+SEARCH = (
+    TABLE.replace('reference="A",', 'kind="search",').split("        rows=(")[0]
+    + """        rows=(
             Row("A slow", {"model.name": "afa", "optim.lr": 1e-4}, group="A"),
             Row("A fast", {"model.name": "afa", "optim.lr": 1e-2}, group="A"),
             Row("B", {"model.name": "vsepp"}, group="B"),
         ),
     )
 """
+)
 
 
 def start(tmp_path, workdir, *flags, epochs=2.0, table=TABLE):

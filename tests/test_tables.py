@@ -26,6 +26,7 @@ from itm_jax.reproduce import failures
 from itm_jax.runs.results import read_ranks, write_ranks
 from itm_jax.structs import Split
 from itm_jax.tables import board, changes, collect, content, cost, inputs, plan, process, render, runner, write
+from itm_jax.tables.inputs import _inputs
 from itm_jax.tables.published import IMAGES, published, published_beside, read_published
 from itm_jax.tables.table import evaluated_on, load_table
 
@@ -190,10 +191,16 @@ def test_a_run_of_another_config_is_refused(table, tmp_path):
     """A default that a later version changed, say: the address of the run does not tell."""
     cell = plan_of(table, tmp_path)[0]
     cell.workdir.mkdir(parents=True)
-    (cell.workdir / "config.json").write_text(to_json(cell.config))
+    as_run = to_json(complete(cell.config))
+    (cell.workdir / "config.json").write_text(as_run)
     plan.check_finished([cell])
-    (cell.workdir / "config.json").write_text(to_json(cell.config).replace('"margin": 0.2', '"margin": 0.3'))
+    (cell.workdir / "config.json").write_text(as_run.replace('"margin": 0.2', '"margin": 0.3'))
     with pytest.raises(InputError, match=r"loss.margin is 0.3, the table wants 0.2"):
+        plan.check_finished([cell])
+    (cell.workdir / "config.json").write_text(as_run.replace('"init": "lecun"', '"init": "authors"'))
+    with pytest.raises(
+        InputError, match=r"init is 'authors', the table wants 'lecun'"
+    ):  # a field that the table leaves open
         plan.check_finished([cell])
 
 
@@ -442,6 +449,8 @@ def test_every_model_has_the_same_trials(tmp_path):
         assert cell.trial
         assert "--mode=train" in cell.arguments
         of_model.setdefault(cell.row.group, set()).add((cell.config.model.width, cell.config.optim.lr))
+    f8k = plan.make_plan(table, "f8k", (), {"data.dir": "somewhere"}, tmp_path)
+    assert not [key for cell in f8k for key, _ in _inputs(cell) if key[-1] == "test"]  # they need no test split
     assert len(of_model) == 6
     assert len(set(map(frozenset, of_model.values()))) == 1
 

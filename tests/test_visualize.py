@@ -122,6 +122,7 @@ def test_the_command_writes_a_report_that_needs_nothing_beside_it(runs, name, fo
     assert len(sources) > 4  # curves, pairs, photographs
     assert all(s.startswith(("data:image/", "#")) for s in sources)
     assert "All fields of the config" in page
+    assert "What the parts of the model do" in page
     if form == "png":
         pixels = matplotlib.image.imread(tmp_path / "out" / "test-000000.png")
         assert pixels.std() > 0.05

@@ -1,4 +1,4 @@
-"""The search for the recipe of every model: the same trials for each, ranked on dev, seed 0. Test is never looked at.
+"""The search for the recipe of every model: the same trials for each, compared on dev, seed 0, without a look at test.
 
     python -m itm_jax.reproduce --table=configs/tables/recipes.py --workdir=runs/tables
     python -m itm_jax.reproduce --table=recipes --workdir=runs/tables --dataset=f8k --config.data.dir=DIR

@@ -76,13 +76,11 @@ def _of_earlier_versions(given: dict[str, Any]) -> dict[str, Any]:
 
     That version knew the one form that these values name.
     """
-    out: dict[str, Any] = {}
+    out: dict[str, Any] = {"model.enhancement.init": "lecun"}
     if given.get("loss.soft_negatives") == "mixup":
         out["loss.normalize_mix"] = True
     if given.get("model.alignment.gamma"):
         out["model.alignment.prior"] = "agreement"
-    if given.get("model.variant") == "official":
-        out["model.enhancement.init"] = "lecun"
     return out
 
 

@@ -33,6 +33,7 @@ def word_prior(
     vocab_size: int,
     *,
     prior: str,
+    least: int = 10,
 ) -> Float[np.ndarray, " v"]:
     """Returns ρ of each word piece, [v].
 
@@ -41,7 +42,8 @@ def word_prior(
 
     `lift` is `log(1 + q / b)`, where b is the share of all captions that have the piece, and q the share among the
     other captions of an image one of whose captions has it. It is `log 2` where captions of one image agree no more
-    than by chance, and large for words that name what one image has and most have not.
+    than by chance, and large for words that name what one image has and most have not. A piece in fewer than `least`
+    captions says too little, and gets the mean of the others.
 
     Args:
         ids: word pieces of all train captions, one after the other.
@@ -49,10 +51,11 @@ def word_prior(
         caption_image_index: [t] index of each caption's image.
         vocab_size: v.
         prior: agreement or lift.
+        least: (lift) captions that a piece must be in.
 
     Returns:
         float32. Each piece gets one extra count: for `agreement` the mean of all pieces that occur, for `lift` one by
-        chance, so that rare pieces are not overrated. A piece that does not occur has the mean of those that do.
+        chance. A piece that does not occur has the mean of those that do.
     """
     caption = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
     occurs = np.unique(caption * vocab_size + ids)  # once per caption
@@ -69,4 +72,5 @@ def word_prior(
     others, with_it = per_piece(weights=captions * (of_image - 1)), per_piece(weights=captions * (captions - 1))
     together = (with_it + chance) / (others + 1)
     lift = np.log1p(together / np.where(seen > 0, chance, 1))
-    return np.where(seen > 0, lift, np.mean(lift[seen > 0])).astype(np.float32)
+    known = chance * len(lengths) >= min(least, chance.max() * len(lengths))
+    return np.where(known, lift, np.mean(lift[known])).astype(np.float32)

@@ -22,7 +22,7 @@ class Encoders(NamedTuple):
         images: (variables, regions) -> encodings.
         captions: (variables, tokens) -> encodings.
         score: (variables, images, captions) -> [i t]. It is not compiled: the caller compiles it for its tiles.
-        pairs: (variables, images, captions) -> what decides the scores of the pairs (`models.cpfean.CPFEAN.pairs`), for
+        pairs: (variables, images, captions) -> what decides the scores of the pairs (`CPFEAN.seen_in_pairs`), for
             a model that has a method of this name, else None.
     """
 
@@ -54,7 +54,8 @@ def make_encoders(model, mesh: Mesh) -> Encoders:
     compiled = functools.partial(jax.jit, out_shardings=replicated(mesh))
     images = compiled(lambda v, regions: model.apply(v, regions, train=False, method="encode_images"))
     captions = compiled(lambda v, tokens: model.apply(v, tokens, train=False, method="encode_captions"))
-    pairs = compiled(lambda v, i, t: model.apply(v, i, t, method="pairs")) if hasattr(model, "pairs") else None
+    seen = lambda v, i, t: model.apply(v, i, t, method="seen_in_pairs")  # noqa: E731
+    pairs = compiled(seen) if hasattr(model, "seen_in_pairs") else None
     return Encoders(images, captions, lambda v, i, t: model.apply(v, i, t, method="score"), pairs)
 
 

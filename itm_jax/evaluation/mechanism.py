@@ -24,8 +24,9 @@ def mechanism(scorer: Any, encoded: Encoded) -> dict[str, float]:
     CPFEAN: `gate_right` and `gate_wrong`, the mean gate of the regions, in pairs of an image with its own caption and
     with that of another image; `region_perplexity`, how many regions have weight in the regions' side of the score,
     as the exponential of the entropy of their weights, beside `regions`, the number that could have; and
-    `prominence_content`, `_function`, `_punctuation`, the share of prominence p on each kind of word, in percent,
-    beside `pieces_content`, the share of the word pieces that are content words.
+    `prominence_content`, `_function`, `_punctuation`, the share of the words' weights on each kind, in percent,
+    beside `pieces_content`, the share of the words or word pieces that are content words. Numbers of parts that do not
+    enter the score are left out.
 
     AFA: `merged_regions` and `merged_pieces`, how many rows of an image and of a caption are merged away.
 
@@ -43,21 +44,24 @@ def mechanism(scorer: Any, encoded: Encoded) -> dict[str, float]:
 
 def _of_fragments(scorer: Any, encoded: Encoded) -> dict[str, float]:
     images, captions, rows = _sample(scorer, encoded)
-    seen = [_look(scorer, images, jax.tree.map(lambda x, k=k: np.roll(x, k, axis=0), captions)) for k in (0, 1)]
-    right, wrong = seen
+    right = _look(scorer, images, captions)
     out: dict[str, float] = {}
-    valid = np.asarray(images.mask)
-    if "gate" in right:
-        out |= {f"gate_{name}": _mean(s["gate"], valid) for name, s in (("right", right), ("wrong", wrong))}
-    if "relevance" in right:
-        out["region_perplexity"] = float(np.mean(perplexity(right["relevance"])))
-        out["regions"] = float(valid.sum(axis=1).mean())
-    if "prominence" not in right or scorer.data.kinds is None:
+    valid, words = np.asarray(images.mask), np.asarray(captions.mask)
+    has_words: Bool[np.ndarray, " b"] = np.any(words, axis=1)
+    if "gate" in right and has_words.any():
+        out["gate_right"] = _mean(right["gate"], valid & has_words[:, None])
+        if len(rows) > 1:
+            other = jax.tree.map(lambda x: np.roll(x, 1, axis=0), captions)
+            out["gate_wrong"] = _mean(_look(scorer, images, other)["gate"], valid & np.roll(has_words, 1)[:, None])
+    if "relevance" in right and has_words.any():
+        out["region_perplexity"] = float(np.mean(perplexity(right["relevance"][has_words])))
+        out["regions"] = float(valid[has_words].sum(axis=1).mean())
+    if "prominence" not in right or scorer.data.kinds is None or not has_words.any():
         return out
-    kind, words = _kinds(scorer, rows, captions.mask.shape[1]), np.asarray(captions.mask)
+    kind = _kinds(scorer, rows, captions.mask.shape[1])
     share = right["prominence"] / np.maximum(right["prominence"].sum(), 1e-30)
     out |= {f"prominence_{k.name.lower()}": 100 * float(share[words & (kind == k)].sum()) for k in Kind}
-    out["pieces_content"] = 100 * float(np.mean(kind[words] == Kind.CONTENT)) if words.any() else 0.0
+    out["pieces_content"] = 100 * float(np.mean(kind[words] == Kind.CONTENT))
     return out
 
 
@@ -74,15 +78,23 @@ def perplexity(weights: Float[np.ndarray, "b r"]) -> Float[np.ndarray, " b"]:
 
 def _sample(scorer: Any, encoded: Encoded) -> tuple[Any, Any, np.ndarray]:
     """Returns the fragments of up to PAIRS images, those of their first captions, and the indices of these captions."""
-    split = scorer.data.split
-    chosen = np.unique(np.linspace(0, split.num_images - 1, min(PAIRS, split.num_images)).astype(np.int64))
-    rows = split.caption_starts[:-1][chosen]
+    chosen = _chosen(scorer)
+    rows = scorer.data.split.caption_starts[:-1][chosen]
     longest = max(part.mask.shape[1] for _, part in encoded.captions)
-    place = np.empty(len(split.captions), np.int64)
-    place[np.concatenate([index for index, _ in encoded.captions])] = np.arange(len(place))
-    together = jax.tree.map(lambda *x: np.concatenate(x), *(_padded(part, longest) for _, part in encoded.captions))
     take = lambda tree, at: jax.tree.map(lambda x: np.asarray(x)[at], tree)  # noqa: E731
-    return take(encoded.images, chosen), take(together, place[rows]), rows
+    parts, found = [], []
+    for index, part in encoded.captions:
+        wanted = np.flatnonzero(np.isin(index, rows))
+        parts.append(_padded(take(part, wanted), longest))
+        found.append(index[wanted])
+    together = jax.tree.map(lambda *x: np.concatenate(x), *parts)
+    return take(encoded.images, chosen), take(together, np.argsort(np.concatenate(found))), rows
+
+
+def _chosen(scorer: Any) -> np.ndarray:
+    """Returns the indices of up to PAIRS images, spread over the split."""
+    images = scorer.data.split.num_images
+    return np.unique(np.linspace(0, images - 1, min(PAIRS, images)).astype(np.int64))
 
 
 def _padded(captions: Fragments, length: int) -> Fragments:
@@ -117,12 +129,10 @@ def _kinds(scorer: Any, captions: np.ndarray, length: int) -> np.ndarray:
 
 
 def _of_merges(scorer: Any) -> dict[str, float]:
-    a, data = scorer.config.model.aggregation, scorer.data
-    images = np.arange(0, data.split.num_images, max(1, data.split.num_images // PAIRS))
-    regions = data.regions(images).mask.sum(axis=1)
-    pieces = np.minimum(data.table.lengths, data.max_tokens)
-    counts = {"merged_regions": regions, "merged_pieces": pieces}
-    return {
-        name: float(np.mean(num_merges(int(n.max()), a.ratio, a.shuffle)[n])) if len(n) else 0.0
-        for name, n in counts.items()
+    a, data, chosen = scorer.config.model.aggregation, scorer.data, _chosen(scorer)
+    pieces = data.table.lengths[data.split.caption_starts[:-1][chosen]]
+    counts = {
+        "merged_regions": data.regions(chosen).mask.sum(axis=1),
+        "merged_pieces": np.minimum(pieces, data.max_tokens),
     }
+    return {name: float(np.mean(num_merges(int(n.max()), a.ratio, a.shuffle)[n])) for name, n in counts.items()}

@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from itm_jax.config import sections
-from itm_jax.modules.alignment import cross_attention, named, over_captions, prominent_alignment
+from itm_jax.modules.alignment import cross_attention, over_captions, prominent_alignment, word_weights
 from itm_jax.modules.bert import BertConfig
 from itm_jax.modules.fusion import FeatureGate, Fused, RegionGate, fuse, fuse_features
 from itm_jax.modules.graph import VisualTransformer, WordGCN, dependency_graph, drop_lonely, neighbours, whole_words
@@ -19,6 +19,8 @@ from itm_jax.modules.numerics import at_least_f32, l2_normalize, zero_invalid
 from itm_jax.modules.regions import RegionEmbedding
 from itm_jax.modules.text_encoder import encoder_config, make_text_encoder, text_states, word_mask
 from itm_jax.structs import CONSTANTS, LABEL_BANK, WORD_PRIOR, Fragments, Regions, Tokens
+
+Gate = RegionGate | FeatureGate
 
 
 class CPFEAN(nn.Module):
@@ -77,7 +79,7 @@ class CPFEAN(nn.Module):
         if self.alignment.gamma:
             self.word_prior = self.variable("batch_stats", WORD_PRIOR, jnp.ones, (self.vocab_size,))
 
-    def _gate(self) -> RegionGate | FeatureGate:
+    def _gate(self) -> Gate:
         d, scale, bias = self.width, self.fusion.scale, self.fusion.bias
         value = lambda x: nn.initializers.constant(x)  # noqa: E731
         normal = nn.initializers.normal(d**-0.5)
@@ -118,30 +120,35 @@ class CPFEAN(nn.Module):
 
     def fuse(self, images: Fragments, captions: Fragments) -> Fused:
         """Fuses all pairs. Products of fused regions are computed only where the alignment needs them."""
-        gram = self.alignment.kind == "cross_attention"
-        gate = self.gate
+        return self._fused(self.gate, images, captions, gram=self.alignment.kind == "cross_attention")
+
+    def _fused(
+        self, gate: RegionGate | FeatureGate | None, images: Fragments, captions: Fragments, *, gram: bool
+    ) -> Fused:
         if isinstance(gate, FeatureGate):
             return fuse_features(images, captions, gate, rounds=self.fusion.rounds, gram=gram)
         return fuse(images, captions, gate, rounds=self.fusion.rounds, gram=gram)
 
-    def pairs(self, images: Fragments, captions: Fragments) -> dict[str, Float[Array, "..."]]:
+    def seen_in_pairs(self, images: Fragments, captions: Fragments) -> dict[str, Float[Array, "..."]]:
         """Returns what decides the score of image k with caption k, for every k.
 
         Returns:
-            `gate` [b r] and `relevance` [b r] of the regions, and `prominence` [b l], the share p of each word: those
-            that the configured model has.
+            `gate` [b r] and `relevance` [b r] of the regions, and `prominence` [b l], the weight of each word: those
+            that enter the score of the configured model.
         """
-        gate, rounds, has_weights = self.gate, self.fusion.rounds, self.alignment.kind == "prominent"
+        gate, a = self.gate, self.alignment
+        by_words = a.kind == "prominent" and a.sides != "regions"
+        by_regions = a.kind == "prominent" and (a.sides != "words" or a.beta > 0)
 
         def one(pair):
             image, caption = jax.tree.map(lambda x: x[None], pair)
-            if isinstance(gate, FeatureGate):
-                fused = fuse_features(image, caption, gate, rounds=rounds)
-            else:
-                fused = fuse(image, caption, gate, rounds=rounds)
-            seen = {"gate": fused.gate[0, :, 0]} if rounds else {}
-            weights = {"relevance": fused.relevance[0, :, 0], "prominence": named(fused, caption.mask)[0, 0]}
-            return seen | weights if has_weights else seen
+            fused = self._fused(gate, image, caption, gram=False)
+            out = {"gate": fused.gate[0, :, 0]} if self.fusion.rounds else {}
+            if self.fusion.rounds and by_regions:
+                out["relevance"] = fused.relevance[0, :, 0]
+            if by_words:
+                out["prominence"] = word_weights(fused, caption, beta=a.beta, gamma=a.gamma)[0, 0]
+            return out
 
         return jax.lax.map(one, (images, captions))
 

@@ -61,6 +61,15 @@ def weigh(weights: Float[Array, "i t l"], prior: Float[AnyArray, "t l"], gamma: 
     return weighed * total / (jnp.sum(weighed, axis=-1, keepdims=True) + EPS)
 
 
+def word_weights(fused: Fused, captions: Fragments, *, beta: float, gamma: float) -> Float[Array, "i t l"]:
+    """Returns the weight of each word in the words' side of the score: π, and with γ > 0 the corpus prior on it."""
+    weights = prominence(fused, captions.mask, beta=beta)
+    if not gamma:
+        return weights
+    assert captions.weight is not None
+    return weigh(weights, captions.weight.astype(weights.dtype), gamma)
+
+
 def prominent_alignment(
     fused: Fused, regions: Bool[AnyArray, "i r"], captions: Fragments, *, beta: float, gamma: float, sides: str
 ) -> Float[Array, "i t"]:
@@ -76,10 +85,7 @@ def prominent_alignment(
     """
     cosines, score = fused.cosines, jnp.zeros((), fused.gate.dtype)
     if sides in ("both", "words"):
-        weights = prominence(fused, captions.mask, beta=beta)
-        if gamma:
-            assert captions.weight is not None
-            weights = weigh(weights, captions.weight.astype(weights.dtype), gamma)
+        weights = word_weights(fused, captions, beta=beta, gamma=gamma)
         score += jnp.sum(weights * masked_max(cosines, regions[:, :, None, None], axis=1), axis=-1)
     if sides in ("both", "regions"):
         best = masked_max(cosines, captions.mask[None, None], axis=-1)

@@ -32,10 +32,10 @@ class BatchNorm(nn.Module):
     ) -> Float[Array, "b n d"]:
         """Returns the normalised rows. With `train`, the statistics of the counted rows are used, and remembered."""
         d = rows.shape[-1]
-        mean = self.variable("batch_stats", "mean", jnp.zeros, (d,))
-        var = self.variable("batch_stats", "var", jnp.ones, (d,))
-        scale = self.param("scale", nn.initializers.ones, (d,))
-        bias = self.param("bias", nn.initializers.zeros, (d,))
+        mean = self.variable("batch_stats", "mean", jnp.zeros, (d,), jnp.float32)
+        var = self.variable("batch_stats", "var", jnp.ones, (d,), jnp.float32)
+        scale = self.param("scale", nn.initializers.ones, (d,), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (d,), jnp.float32)
         rows = at_least_f32(rows)
         if not train:
             of_batch = mean.value, var.value

@@ -11,6 +11,7 @@ from typing import Any
 
 from itm_jax import files
 from itm_jax.config import default as config_lib
+from itm_jax.config.derived import complete
 from itm_jax.config.fields import FREE_FIELDS, flatten, read_json
 from itm_jax.config.model_fields import BERT_ARCHITECTURE
 from itm_jax.errors import InputError
@@ -35,7 +36,7 @@ class Cell:
         arguments: the arguments of `python -m itm_jax.main`.
         needs: the cells that must be finished before this one.
         changed: the fields that the command line changes in this row: the value of the table's file, and the given one.
-        trial: whether the run is a trial of a search, which is trained and never evaluated on test.
+        trial: whether the run is a trial of a search, which trains it and does not evaluate it on test.
     """
 
     row: Row
@@ -133,7 +134,7 @@ def check_config_of(cell: Cell) -> None:
     filled = {*FILLED, *FREE_FIELDS}
     if cell.config.model.text.pretrained or cell.config.model.text.encoder == "gru":
         filled |= {f"model.text.{name}" for name in BERT_ARCHITECTURE}
-    for name, wanted in flatten(cell.config).items():
+    for name, wanted in flatten(complete(cell.config)).items():
         if name not in filled and wanted is not None and values[name] != wanted:
             raise InputError(
                 f"{path}: {name} is {values[name]!r}, the table wants {wanted!r}: another version of the library made "

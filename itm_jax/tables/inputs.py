@@ -40,7 +40,8 @@ def _inputs(cell: Cell) -> Iterator[tuple[tuple, Callable[[], Any]]]:
     """Yields (key, check) for all that a run reads. Equal keys are checked once; a check raises InputError."""
     config, data, text = cell.config, cell.config.data, cell.config.model.text
     if data.source != "scenes":
-        for split in (data.test_split,) if cell.row.of else (data.train_split, data.dev_split, data.test_split):
+        trained_on = (data.train_split, data.dev_split)
+        for split in (data.test_split,) if cell.row.of else (*trained_on, *([] if cell.trial else [data.test_split])):
             key = (
                 "data",
                 json.dumps(data.to_dict(), sort_keys=True) if is_own(data.source) else (data.dir, data.pairing),

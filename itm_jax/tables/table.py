@@ -69,7 +69,7 @@ class Table:
         axis: the name of the axis of `Row.x`; where it is set, the picture has curves and not bars.
         field: methods of published.csv that are printed above the rows, where they are on the table's data set.
         kind: recalls; objects (recalls by the number of objects of an image); cost (size and speed of each model);
-            search (trials of every model, grouped by it and ranked on dev, which are never evaluated on test).
+            search (trials of every model, grouped by it and compared on dev; the search does not look at test).
         minutes: by data set, the minutes of the whole table with one seed on 2 CPU cores: as measured, or, where it was
             never run whole, from measured runs of its models.
         note: a sentence that is printed below the table.

@@ -1,9 +1,8 @@
-"""Renders a search for recipes: trials of every model, ranked by their best rSum on dev. Test is never looked at."""
+"""Renders a search for recipes: trials of every model and their best rSum on dev. It looks at no result on test."""
 
-import csv
-import io
 import json
 import pathlib
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,8 @@ from itm_jax.tables.cell import Cell
 from itm_jax.tables.content import Content
 from itm_jax.tables.table import Table
 
+Records = Sequence[Mapping[str, Any]]
+
 
 def write_trials(table: Table, dataset: str, cells: Sequence[Cell], workdir: pathlib.Path) -> list[pathlib.Path]:
     """Writes NAME-DATA.md, .csv and .json to the workdir, from the finished trials.
@@ -21,16 +22,16 @@ def write_trials(table: Table, dataset: str, cells: Sequence[Cell], workdir: pat
     Returns:
         The files; none where no trial is finished.
     """
-    done = [cell for cell in cells if cell.state == "finished"]
-    if not done:
+    records = [_record(cell) for cell in cells if cell.state == "finished"]
+    if not records:
         return []
     changed = changes.changes_of(cells)
-    records = [_record(cell) for cell in done]
+    values = {"table": table.name, "dataset": dataset, "changed": changes.as_json(changed), "trials": records}
     stem = workdir / f"{table.name}-{dataset}{changes.suffix(changed)}"
     texts = {
-        ".md": render.markdown([_content(table, changes.label(dataset, changed), done, records, changed)]),
-        ".csv": _csv(records),
-        ".json": json.dumps({"table": table.name, "dataset": dataset, "trials": records}, indent=2) + "\n",
+        ".md": render.markdown([_content(table, changes.label(dataset, changed), records, changes.note(changed))]),
+        ".csv": render.as_csv([_as_text(record) for record in records]),
+        ".json": json.dumps(values, indent=2) + "\n",
     }
     for suffix, text in texts.items():
         write_whole(stem.with_name(stem.name + suffix), text)
@@ -39,15 +40,9 @@ def write_trials(table: Table, dataset: str, cells: Sequence[Cell], workdir: pat
 
 def summary_of_trials(cells: Sequence[Cell]) -> str:
     """Returns the best finished trial of every model, as lines that a command prints."""
-    best: dict[str, Cell] = {}
-    for cell in cells:
-        if cell.state == "finished" and (cell.row.group not in best or _rsum(cell) > _rsum(best[cell.row.group])):
-            best[cell.row.group] = cell
-    return "\n".join(f"{group}: {cell.row.name}, dev rSum {_rsum(cell):.1f}" for group, cell in best.items())
-
-
-def _rsum(cell: Cell) -> float:
-    return cell.content()["selection"]["rsum"]
+    records = [_record(cell) for cell in cells if cell.state == "finished"]
+    means = _means(records)
+    return "\n".join(f"{model}: {trial}, dev rSum {means[trial]:.1f}" for model, trial in _best(records, means).items())
 
 
 def _record(cell: Cell) -> dict[str, Any]:
@@ -62,43 +57,57 @@ def _record(cell: Cell) -> dict[str, Any]:
         "dev_rsum": content["selection"]["rsum"],
         "best_step": content["selection"]["step"],
         "steps": content["steps"],
-        "dev_rsum_of_evaluations": curve,
+        "evaluations": curve,
         "train_seconds": content["seconds"]["train"],
     }
 
 
-def _csv(records: Sequence[Mapping[str, Any]]) -> str:
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["model", "trial", "seed", "fields", "dev_rsum", "best_step", "steps", "evaluations", "seconds"])
-    for r in records:
-        fields = " ".join(f"{name}={value}" for name, value in r["fields"].items())
-        curve = " ".join(f"{value:.1f}" for value in r["dev_rsum_of_evaluations"])
-        row = [r["model"], r["trial"], r["seed"], fields, f"{r['dev_rsum']:.1f}", r["best_step"], r["steps"], curve]
-        writer.writerow([*row, f"{r['train_seconds']:.0f}"])
-    return file.getvalue()
-
-
-def _content(
-    table: Table, label: str, done: Sequence[Cell], records: Sequence[Mapping[str, Any]], changed: changes.Changes
-) -> Content:
-    rows: list[tuple[str, ...]] = []
-    groups: list[str] = []
-    bold: set[tuple[int, int]] = set()
-    best = {
-        model: max(r["dev_rsum"] for r in records if r["model"] == model) for model in {r["model"] for r in records}
+def _as_text(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a record for a line of CSV."""
+    return {
+        **record,
+        "fields": " ".join(f"{name}={value}" for name, value in record["fields"].items()),
+        "dev_rsum": f"{record['dev_rsum']:.1f}",
+        "evaluations": " ".join(f"{value:.1f}" for value in record["evaluations"]),
+        "train_seconds": f"{record['train_seconds']:.0f}",
     }
-    for k, (cell, r) in enumerate(zip(done, records, strict=True)):
-        groups.append(r["model"] if r["model"] not in groups else "")
-        curve = " ".join(f"{value:.0f}" for value in r["dev_rsum_of_evaluations"])
-        rows.append((cell.row.name, f"{r['dev_rsum']:.1f}", f"{r['best_step']:,} of {r['steps']:,}", curve))
-        if r["dev_rsum"] == best[r["model"]]:
-            bold.add((k, 1))
-    notes = [changes.note(changed)] if changed else []
-    notes += [table.question] if table.question else []
-    notes.append("The best trial of each model is in bold. Trials were never evaluated on test.")
-    headings = ("", "dev rSum, best", "at step", "dev rSum of every evaluation")
-    caption = f"{table.title}: {label}"
+
+
+def _means(records: Records) -> dict[str, float]:
+    """Returns the dev rSum of each trial, the mean over its seeds."""
+    return {
+        trial: statistics.fmean(r["dev_rsum"] for r in records if r["trial"] == trial)
+        for trial in dict.fromkeys(r["trial"] for r in records)
+    }
+
+
+def _best(records: Records, means: Mapping[str, float]) -> dict[str, str]:
+    """Returns the best trial of each model; of equal ones the first."""
+    best: dict[str, str] = {}
+    for r in records:
+        if means[r["trial"]] > means.get(best.get(r["model"], ""), float("-inf")):
+            best[r["model"]] = r["trial"]
+    return best
+
+
+def _content(table: Table, label: str, records: Records, changed: str) -> Content:
+    """Returns a line for each trial and seed, below the name of its model."""
+    best = _best(records, _means(records)).values()
+    has_seeds = len({r["seed"] for r in records}) > 1
+    rows, groups = [], []
+    for k, r in enumerate(records):
+        groups.append(r["model"] if k == 0 or r["model"] != records[k - 1]["model"] else "")
+        name = f"{r['trial']}, seed {r['seed']}" if has_seeds else r["trial"]
+        curve = " ".join(f"{value:.0f}" for value in r["evaluations"])
+        rows.append((name, f"{r['dev_rsum']:.1f}", f"{r['best_step']:,} of {r['steps']:,}", curve))
+    over = ", by the mean of its seeds," if has_seeds else ""
+    notes = [changed, table.question, f"The best trial of each model{over} is in bold."]
+    notes += ["The search does not evaluate trials on test.", table.note]
     return Content(
-        caption, headings, tuple(rows), tuple(groups), frozenset(bold), (*notes, *[table.note] * bool(table.note))
+        f"{table.title}: {label}",
+        ("", "dev rSum, best", "at step", "dev rSum of every evaluation"),
+        tuple(rows),
+        tuple(groups),
+        frozenset((k, 1) for k, r in enumerate(records) if r["trial"] in best),
+        tuple(note for note in notes if note),
     )

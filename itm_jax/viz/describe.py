@@ -44,10 +44,11 @@ def parts(mechanism: Mapping[str, float]) -> tuple[list[tuple[str, str]], list[s
     m, rows, notes = mechanism, [], []
     if "gate_right" in m:
         rows.append(("mean gate of a region, with the image's own caption", f"{m['gate_right']:.3g}"))
-        rows.append(("mean gate of a region, with the caption of another image", f"{m['gate_wrong']:.3g}"))
+        if "gate_wrong" in m:
+            rows.append(("mean gate of a region, with the caption of another image", f"{m['gate_wrong']:.3g}"))
         if m["gate_right"] < CLOSED:
             notes.append("The fusion sleeps: its gates are so small that regions take up almost nothing.")
-        elif m["gate_right"] < ALIKE * m["gate_wrong"]:
+        elif m["gate_right"] < ALIKE * m.get("gate_wrong", 0.0):
             notes.append("The gates hardly tell an image's own caption from that of another image.")
     if "region_perplexity" in m:
         rows.append(
@@ -57,14 +58,16 @@ def parts(mechanism: Mapping[str, float]) -> tuple[list[tuple[str, str]], list[s
             notes.append("No region is left out: the weights of the regions are nearly the same.")
     if "prominence_content" in m:
         shares = " / ".join(f"{m[f'prominence_{kind}']:.0f}%" for kind in ("content", "function", "punctuation"))
-        rows.append(("prominence on content words, function words, punctuation", shares))
-        rows.append(("content words among all word pieces", f"{m['pieces_content']:.0f}%"))
+        rows.append(("weight of content words, function words, punctuation", shares))
+        rows.append(("content words among all words or word pieces", f"{m['pieces_content']:.0f}%"))
         if m["prominence_content"] < m["pieces_content"]:
-            notes.append("Content words have less prominence than their number alone would give them.")
+            notes.append("Content words have less weight than their number alone would give them.")
     for name, item in (("regions", "an image"), ("pieces", "a caption")):
         if f"merged_{name}" in m:
             what = "word pieces" if name == "pieces" else name
             rows.append((f"{what} merged away in {item}", f"{m[f'merged_{name}']:.1f}"))
+            if m[f"merged_{name}"] == 0:
+                notes.append(f"The aggregation merges no {what}: the ratio leaves less than one of {item}.")
     return rows, notes
 
 

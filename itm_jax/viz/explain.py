@@ -12,7 +12,7 @@ from itm_jax.data.text.text_input import TextInput
 from itm_jax.errors import InputError
 from itm_jax.evaluation.open_run import OpenRun
 from itm_jax.modules.aggregation import merged_pairs
-from itm_jax.modules.alignment import prominence, weigh
+from itm_jax.modules.alignment import word_weights
 from itm_jax.modules.enhancement import Enhancement
 from itm_jax.modules.fusion import fuse
 from itm_jax.modules.numerics import at_least_f32, l2_normalize
@@ -117,8 +117,7 @@ def _matching(run: OpenRun, caption: int) -> Matching:
         if c.fusion.rounds:
             gate = np.asarray(fused.gate[0, :, 0])
         if c.alignment.kind == "prominent" and c.alignment.sides != "regions":
-            weights = prominence(fused, words.mask, beta=c.alignment.beta)
-            weights = weigh(weights, words.weight, c.alignment.gamma) if c.alignment.gamma else weights
+            weights = word_weights(fused, words, beta=c.alignment.beta, gamma=c.alignment.gamma)
             weight = np.asarray(weights)[0, 0][valid_words]
     else:
         fused = fuse(images, words, None, rounds=0)

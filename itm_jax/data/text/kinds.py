@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Int
 from tokenizers import Tokenizer
 
-# English words of closed classes: articles, pronouns, prepositions, conjunctions, auxiliaries and a few adverbs.
+# English words of closed classes: articles, pronouns, prepositions, conjunctions, auxiliaries, what follows an
+# apostrophe, and a few adverbs.
 _CLOSED = """
     a about above across after against all along also am among an and another any are around as at away be because
     been before behind being below beneath beside between both but by can could did do does doing down during each
@@ -15,6 +16,7 @@ _CLOSED = """
     itself just like may me more most must my near next no nor not of off on once one only onto or other others our
     out outside over own past per she should so some such than that the their theirs them themselves then there these
     they this those through throughout to together too toward towards under underneath until up upon very was we were
+    s t d m ll re ve
     what when where which while who whose will with within without would you your
 """
 FUNCTION_WORDS = frozenset(_CLOSED.split())
@@ -29,7 +31,7 @@ class Kind(enum.IntEnum):
 
 
 def kind_of(piece: str) -> Kind:
-    """Returns the kind of a word piece. Words of other languages than English count as content.
+    """Returns the kind of a word piece. Words of other languages than English count as content, and so does [UNK].
 
     Examples:
         >>> [kind_of(piece).name for piece in ("The", "dog", ".", "##ing")]
