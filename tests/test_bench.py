@@ -1,5 +1,6 @@
 """The benchmarks measure what they say, and the PyTorch models beside ours compute the same."""
 
+import dataclasses
 import json
 import types
 
@@ -21,6 +22,7 @@ from itm_jax.losses.negatives import excluded_pairs
 from itm_jax.losses.triplet import triplet_loss
 from itm_jax.modules import alignment
 from itm_jax.runs.checksums import leaf_names
+from itm_jax.structs import WORD_PRIOR
 from itm_jax.training.build import build_run
 
 pytestmark = pytest.mark.usefixtures("one_device")
@@ -135,7 +137,7 @@ def test_what_is_not_written_in_pytorch_is_refused(config, message):
         ("cpfean", {"model__width": 16, "model__graph__heads": 2, "model__graph__layers": 1}),
         (
             "cpfean",
-            {"model__width": 16, "model__graph__layers": 0, "model__fusion__rounds": 2, "model__fusion__bias": 0.0},
+            {"model__width": 16, "model__graph__layers": 0, "model__fusion__rounds": 2, "model__alignment__gamma": 1.5},
         ),
     ],
 )
@@ -146,6 +148,10 @@ def test_the_pytorch_models_compute_what_ours_do(name, changes):
     config = small(name, **changes)
     config, text, data = random_data(config, images=8, **SHAPES)
     run = build_run(config, text, data)
+    if WORD_PRIOR in run.state.batch_stats:
+        prior = jax.random.uniform(jax.random.key(2), run.state.batch_stats[WORD_PRIOR].shape, minval=0.5, maxval=4.0)
+        state = run.state.replace(batch_stats={**run.state.batch_stats, WORD_PRIOR: prior})
+        run = dataclasses.replace(run, state=state)
     leaves, tree = jax.tree.flatten(run.state.params)
     keys = jax.random.split(jax.random.key(1), len(leaves))
     params = jax.tree.unflatten(

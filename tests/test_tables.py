@@ -19,6 +19,7 @@ from support.runs import shrunk
 from itm_jax.bench.models import bench_plan
 from itm_jax.config.derived import complete
 from itm_jax.config.fields import to_json
+from itm_jax.config.model_fields import idle_flags
 from itm_jax.data.prepare import with_priors
 from itm_jax.errors import InputError, TerminatedError
 from itm_jax.metrics.retrieval import Ranks, protocol_metrics
@@ -439,6 +440,18 @@ def test_published_rows_of_a_method():
     assert [p.rsum for p in published("f30k", "full", ("AFA", "CPFEAN"))] == [510.9, 534.7]
     assert [p.rsum for p in published("coco", "full", ("CPFEAN",))] == [452.0]
     assert published("scenes", "full", ("AFA",)) == []
+
+
+def test_a_row_leaves_out_the_fields_of_its_model_that_it_makes_idle(tmp_path):
+    table = load_table(ROOT / "configs" / "tables" / "cpfean_ablation.py")
+    cells = {c.row.name: c for c in plan.make_plan(table, "scenes", (0,), {}, tmp_path)}
+    usual, attention = cells["CPFEAN"], cells["cross-attention (SCAN t2i) in its place"]
+    assert "--config.model.alignment.gamma=1.0" in usual.arguments
+    assert not [a for a in attention.arguments if "gamma" in a or "beta" in a]
+    assert (attention.config.model.alignment.gamma, usual.config.model.alignment.gamma) == (0.0, 1.0)
+    for cell in cells.values():  # no command is refused
+        fields = [a.partition("=")[0].removeprefix("--config.") for a in cell.arguments if a.startswith("--config.")]
+        assert list(idle_flags(cell.config, fields)) == []
 
 
 def test_every_model_has_the_same_trials(tmp_path):

@@ -19,14 +19,15 @@ bases = load_module(pathlib.Path(__file__).with_name("bases.py"))
 def get_table():
     cpfean = {"model.name": "cpfean", "model.graph.layers": 1}
 
-    def row(name, group, **fields):
+    def row(name, group, on=(), **fields):
         about_boxes = any(name.startswith(("model__regions", "model__graph__iou")) for name in fields)
-        datasets = bases.LITTLE if about_boxes else ()
+        datasets = bases.LITTLE if about_boxes else on
         if fields.get("model__words__graph") == "sparse":
             datasets = bases.GENERATED  # the only ones with dependency edges
         return Row(name, cpfean | {k.replace("__", "."): v for k, v in fields.items()}, group, datasets=datasets)
 
     regions, words, fusion, alignment = "regions", "words", "fusion", "alignment"
+    scenes, elsewhere = ("scenes",), ("scenes_minilm", "f8k", "f30k", "coco")  # on scenes the recipe has β = 0, γ = 1
     return Table(
         title="CPFEAN, ablation",
         question="Which parts of CPFEAN carry it: priors, graphs, fusion, or the alignment of prominent fragments?",
@@ -49,7 +50,9 @@ def get_table():
             row("cross-attention (SCAN t2i) in its place", alignment, model__alignment__kind="cross_attention"),
             row("words' side only", alignment, model__alignment__sides="words"),
             row("regions' side only", alignment, model__alignment__sides="regions"),
-            row("β = 0 (no prominence)", alignment, model__alignment__beta=0.0),
-            row("γ = 1 (corpus prior)", alignment, model__alignment__gamma=1.0),
+            row("β = 0 (no prominence from the pair)", alignment, elsewhere, model__alignment__beta=0.0),
+            row("γ = 1 (corpus prior)", alignment, elsewhere, model__alignment__gamma=1.0),
+            row("β = 1 (prominence from the pair too)", alignment, scenes, model__alignment__beta=1.0),
+            row("γ = 0 (no corpus prior)", alignment, scenes, model__alignment__gamma=0.0),
         ),
     )

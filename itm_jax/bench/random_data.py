@@ -1,5 +1,7 @@
 """Makes random features and captions of any shape, in the form that training and evaluation read."""
 
+import dataclasses
+
 import ml_collections
 import numpy as np
 
@@ -59,7 +61,11 @@ def random_data(
         edges=edges,
         source="random",
     )
-    prepared = complete_on(config, [split])
+    # Completed on two captions per image, which the corpus prior asks for; on these data it weighs all words alike.
+    twice = [caption for caption in captions for _ in "ab"]
+    prepared = complete_on(
+        config, [dataclasses.replace(split, captions=twice, captions_per_image=2 * captions_per_image)]
+    )
     text = prepared.text
     table = tokenize(captions, text.tokenizer, edges=edges if uses_edges(config.model) else None)
     states = None

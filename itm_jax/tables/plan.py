@@ -93,7 +93,8 @@ def _trained(table: Table, row: Row, dataset: str, seed: int, given: Mapping, wo
         raise InputError(f"{table.file}: base {base.config}: {type(e).__name__}: {e}") from None
     known = flatten(config_lib.default_config())
     fields = {**base.overrides, **row.overrides}
-    fields = {**base.models.get(fields.get("model.name", config.model.name), {}), **fields}
+    of_model = base.models.get(fields.get("model.name", config.model.name), {})
+    fields = {**_that_count(config, of_model, fields), **fields}
     for name, value in {**fields, "seed": seed}.items():
         if name not in known:
             raise InputError(f"{where}: {name}: no such field; the nearest is {nearest_field(name, config)}")
@@ -120,6 +121,19 @@ def _trained(table: Table, row: Row, dataset: str, seed: int, given: Mapping, wo
     if table.kind == "search":
         return Cell(row, seed, config, run, run / METRICS, ("--mode=train", *arguments), changed=changed, trial=True)
     return Cell(row, seed, config, run, run / "results.json", arguments, changed=changed)
+
+
+def _that_count(config: Any, of_model: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields that the base sets for a model, without those that the row makes idle.
+
+    A command line that sets an idle field would be refused.
+    """
+    tried = config.copy_and_resolve_references()
+    known = flatten(tried)
+    for name, value in {**of_model, **fields}.items():
+        if name in known and value is not None:  # what is wrong with a field is said later
+            set_field(tried, name, value)
+    return {name: value for name, value in of_model.items() if not list(idle_flags(tried, [name]))}
 
 
 def _evaluated(row: Row, cell: Cell, given: Mapping[str, Any]) -> Cell:

@@ -171,10 +171,13 @@ class CPFEAN(nn.Module):
             mixed = logits.masked_fill(~words[:, None], NEG).softmax(-1) @ h
             h = (h + F.relu(weight(mixed))) * words[..., None]
         h = F.normalize(h, dim=-1) * words[..., None]
-        return self.score(v, x["regions"], h, words), None, None
+        return self.score(v, x["regions"], h, words, x.get("prior")), None, None
 
-    def score(self, v, regions, w, words):
-        """Returns [i, t], the scores of all pairs: fusion, then prominent-fragment alignment."""
+    def score(self, v, regions, w, words, prior=None):
+        """Returns [i, t], the scores of all pairs: fusion, then prominent-fragment alignment.
+
+        `prior` [t, l] are the words' weights of the corpus prior, where γ > 0.
+        """
         products, among = torch.einsum("ird,tld->irtl", v, w), w @ w.mT
         square = (v * v).sum(-1)[:, :, None].expand(products.shape[:3])
         logit = (v @ self.gate_u)[:, :, None]
@@ -202,6 +205,10 @@ class CPFEAN(nn.Module):
         n = words.sum(1).clamp_min(1)[None, :, None]
         share = torch.where((relevance > 0).any(1)[..., None], named, 1 / n)
         weights = (1 + beta * n * share) / (n * (1 + beta)) * words[None]
+        if prior is not None:
+            prior = prior / prior.amax(-1, keepdim=True).clamp_min(EPS)
+            weighed = weights * prior[None] ** self.c.alignment.gamma
+            weights = weighed * (weights.sum(-1, keepdim=True) / (weighed.sum(-1, keepdim=True) + EPS))
         word_score = (weights * cosines.masked_fill(~regions[:, :, None, None], NEG).amax(1)).sum(-1)
         best = cosines.masked_fill(~words[None, None], NEG).amax(-1)
         return (word_score + (relevance * best).sum(1)) / 2

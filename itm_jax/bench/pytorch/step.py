@@ -15,6 +15,7 @@ from itm_jax.errors import InputError
 from itm_jax.losses.negatives import excluded_pairs
 from itm_jax.modules.text_encoder import encoder_config, word_mask
 from itm_jax.runs.checksums import leaf_names
+from itm_jax.structs import WORD_PRIOR
 
 # The fields that the models of `torch_models` read; any other field of SECTIONS must have its default.
 READ = {
@@ -32,6 +33,7 @@ READ = {
         "model.fusion.scale",
         "model.fusion.bias",
         "model.alignment.beta",
+        "model.alignment.gamma",
     ),
 }
 SECTIONS = (
@@ -155,6 +157,9 @@ class TorchStep:
         self.version = f"{torch.__version__}, {self.device}, {torch.get_num_threads()} threads, {precision}"
         batch = ours.data.batch(np.arange(config.data.batch_size))
         self.batch = tensors(batch, self.device)
+        if WORD_PRIOR in ours.state.batch_stats:
+            prior = np.array(ours.state.batch_stats[WORD_PRIOR])[batch.tokens.ids]
+            self.batch["prior"] = torch.from_numpy(prior).to(self.device)
         bank = ours.data.label_bank
         self.model = torch_models.MODELS[config.model.name](
             config.model,
