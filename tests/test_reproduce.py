@@ -118,7 +118,7 @@ def test_killed_in_the_middle_it_ends_with_the_same_numbers(tmp_path):
     assert done[0].stat().st_mtime_ns == before
     assert numbers(tmp_path / "cut") == numbers(tmp_path / "whole")
     out, said = finish(start(tmp_path, tmp_path / "cut", epochs=30.0))
-    assert said == ""
+    assert len(said.splitlines()) == 1  # it says what it reads, and runs nothing
     for suffix in ("md", "tex", "csv", "json", "png"):
         assert (tmp_path / "cut" / f"small-scenes.{suffix}").stat().st_size > 100
 
