@@ -61,8 +61,7 @@ def main() -> None:
     from itm_jax.tables.plan import check_finished, check_objects, make_plan
     from itm_jax.tables.runner import of_shard, run_cells
     from itm_jax.tables.table import evaluated_on, load_table
-    from itm_jax.tables.trials import summary_of_trials, write_trials
-    from itm_jax.tables.write import data_name, summary, write_table
+    from itm_jax.tables.write import summary, write_table
 
     table, shard = load_table(table_file), parsed_shard()
     dataset = _DATASET.value or next(iter(table.bases))
@@ -87,12 +86,8 @@ def main() -> None:
         raise InputError(f"{workdir}: cannot be created ({e.strerror})") from None
     failed = run_cells(cells, workdir, shard=shard, jobs=_JOBS.value, minutes=table.minutes.get(dataset))
     check_finished(cells)
-    if table.kind == "search":
-        files = write_trials(table, data_name(cells), cells, workdir)
-        print(summary_of_trials(cells))
-    else:
-        files = write_table(table, cells, workdir)
-        print(summary(table, cells))
+    files = write_table(table, cells, workdir)
+    print(summary(table, cells))
     print(
         f"written: {', '.join(str(f) for f in files)}" if files else "nothing is finished yet, so nothing is rendered"
     )

@@ -155,6 +155,18 @@ def test_running_variance_is_the_unbiased_one(rng):
     np.testing.assert_allclose(after, (np.asarray(rows) - mean) / np.sqrt(var + 1e-5), atol=1e-5)
 
 
+def test_statistics_of_far_values_and_of_nothing():
+    rng = np.random.default_rng(0)
+    rows = jnp.array(300 + 0.1 * rng.standard_normal((4, 50, 2)), jnp.float32)
+    layer, everything = BatchNorm(), jnp.ones((4, 50), bool)
+    variables = layer.init(jax.random.key(0), rows, everything, train=False)
+    out, _ = layer.apply(variables, rows, everything, train=True, mutable=["batch_stats"])
+    np.testing.assert_allclose(np.std(out, axis=(0, 1)), 1.0, atol=2e-3)
+    out, updated = layer.apply(variables, rows, ~everything, train=True, mutable=["batch_stats"])
+    assert np.isfinite(out).all()
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(updated))
+
+
 def test_selection_by_hand():
     rows = jnp.array([[[1.0, -5.0], [3.0, -7.0], [99.0, 99.0]]])
     mask = jnp.array([[True, True, False]])

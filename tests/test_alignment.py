@@ -13,6 +13,7 @@ from itm_jax.modules.alignment import (
     prominence,
     prominent_alignment,
     weigh,
+    word_weights,
 )
 from itm_jax.modules.fusion import Fused, fuse
 from itm_jax.structs import Fragments
@@ -56,6 +57,17 @@ def test_a_prior_of_ones_changes_nothing():
     fused, _, captions = by_hand()
     weights = prominence(fused, captions.mask, beta=1.0)
     np.testing.assert_allclose(weigh(weights, jnp.ones((1, 3)), 2.0), weights, rtol=1e-5)
+
+
+def test_weights_with_a_steep_prior_do_not_depend_on_padding():
+    """Padding has a prior too, which may be the largest."""
+    fused, _, captions = by_hand()
+    weights = [
+        word_weights(fused, captions.replace(weight=jnp.array([[0.7, 0.9, of_padding]])), beta=1.0, gamma=30.0)
+        for of_padding in (0.0, 4.0)
+    ]
+    np.testing.assert_allclose(weights[0], weights[1], rtol=1e-5)
+    np.testing.assert_allclose(jnp.sum(weights[1]), 1.0, rtol=1e-4)
 
 
 def slow_scan(v, w, direction, temperature):

@@ -144,15 +144,25 @@ def test_a_run_of_an_earlier_version_keeps_its_prior_and_its_start(tmp_path):
     assert (earlier.model.alignment.prior, earlier.model.enhancement.init) == ("agreement", "lecun")
 
 
-@pytest.mark.parametrize("name", ["afa", "cpfean", "vsepp", "late"])
-def test_a_run_without_the_new_fields_is_still_that_of_its_config(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "layers", "changed"),
+    [
+        ("afa", 1, []),
+        ("vsepp", 1, []),
+        ("late", 1, []),
+        ("cpfean", 0, []),
+        ("cpfean", 1, ["model.words.scale: 1.0 -> 0.1"]),
+    ],
+)
+def test_a_run_without_the_new_fields_is_that_of_its_config_where_they_change_nothing(tmp_path, name, layers, changed):
     config = default_config()
     config.model.name = name
+    config.model.words.layers = layers
     config = complete(config)
     values = json.loads(to_json(config))
-    del values["model"]["alignment"]["prior"], values["model"]["enhancement"]["init"]
+    del values["model"]["alignment"]["prior"], values["model"]["enhancement"]["init"], values["model"]["words"]["scale"]
     (tmp_path / "config.json").write_text(json.dumps(values))
-    assert differences(config, read_json(tmp_path / "config.json")) == []
+    assert differences(config, read_json(tmp_path / "config.json")) == changed
 
 
 @pytest.mark.parametrize(

@@ -238,6 +238,7 @@ def test_bad_values_are_named(changes, message):
         ("cpfean", {"model.graph.layers": 0}, "model.graph.iou", "model.graph.layers=0"),
         ("cpfean", {}, "model.attention.temperature", "model.alignment.kind=prominent"),
         ("cpfean", {}, "model.alignment.prior", "model.alignment.gamma=0"),
+        ("cpfean", {"model.words.layers": 0}, "model.words.scale", "model.words.layers=0"),
         ("cpfean", {"model.alignment.kind": "cross_attention"}, "model.alignment.beta", "kind=cross_attention"),
     ],
 )
@@ -249,6 +250,15 @@ def test_a_flag_without_effect_is_refused(name, changes, flag, message):
     [problem] = idle_flags(config, [flag])
     assert message in problem
     assert not list(idle_flags(config, [*changes, "model.name", "optim.lr"]))
+
+
+def test_the_prior_has_no_effect_on_the_regions_side():
+    config = default_config()
+    config.model.name = "cpfean"
+    config.model.alignment.update({"gamma": 1.0, "sides": "regions"})
+    for flag in ("model.alignment.prior", "model.alignment.gamma"):
+        [problem] = idle_flags(config, [flag])
+        assert "model.alignment.sides=regions" in problem
 
 
 def test_what_the_model_decides():

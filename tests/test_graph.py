@@ -113,6 +113,14 @@ def test_dependency_graph_by_hand():
     np.testing.assert_allclose(without, np.diag([0, 1, 1, 0]), atol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [0.1, 1.0])
+def test_word_gcn_starts_as_near_to_the_identity_as_asked(rng, scale):
+    h, words = jnp.array(rng.standard_normal((2, 5, 64)), jnp.float32), jnp.ones((2, 5), bool)
+    params = WordGCN(1, scale).init(jax.random.key(0), h, words)["params"]
+    assert np.std(params["weight_0"]["kernel"]) == pytest.approx(scale / 8, rel=0.05)
+    assert np.std(params["query_0"]["kernel"]) == pytest.approx(1 / 8, rel=0.05)
+
+
 @pytest.mark.parametrize("sparse", [False, True])
 def test_word_gcn_is_the_formula(rng, sparse):
     h = rng.standard_normal((2, 5, 8)).astype(np.float32)

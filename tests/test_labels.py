@@ -183,6 +183,17 @@ def test_word_prior_by_hand():
     np.testing.assert_allclose(word_prior(ids, lengths, owner, 5, prior="lift", least=1), expected, atol=1e-6)
 
 
+def test_a_piece_in_just_enough_captions_counts():
+    """In a number of captions for which 10 / T · T is below 10 in floating point."""
+    captions = 1245
+    ids = np.concatenate([np.ones(captions, int), np.full(10, 2), np.full(9, 3)])
+    owner, order = np.arange(captions) // 5, np.argsort([*range(captions), *range(10), *range(9)], kind="stable")
+    lengths = np.bincount([*range(captions), *range(10), *range(9)], minlength=captions)
+    _, one, ten, nine = word_prior(ids[order], lengths, owner, 4, prior="lift")
+    assert ten > 4
+    assert nine == pytest.approx(np.mean([one, ten]))
+
+
 def test_lift_is_low_for_words_that_tell_no_image_from_another():
     """Of 40 images, all have "a" (1) in every caption, half a "dog" (2), two a "kite" (3); "oh" (4) comes by chance.
 

@@ -18,7 +18,7 @@ from itm_jax.evaluation.evaluate import evaluate
 from itm_jax.evaluation.mechanism import mechanism, perplexity
 from itm_jax.evaluation.rank import Scorer
 from itm_jax.training import loop as training
-from itm_jax.viz.describe import parts
+from itm_jax.viz.describe import describe_mechanism
 
 
 def scorer_of(**fields):
@@ -47,7 +47,7 @@ def test_numbers_of_cpfean_are_those_of_its_pairs(graph, gate):
     scorer, run = scorer_of(model__name="cpfean", model__words__graph=graph, model__fusion__gate=gate)
     encoded = scorer.encode()
     assert len(encoded.captions) > 1
-    found = mechanism(scorer, encoded)
+    numbers = mechanism(scorer, encoded)
     data, variables = scorer.data, scorer.variables | scorer.data.constants
     gates, logs, share, words = {0: [], 1: []}, [], dict.fromkeys(Kind, 0.0), []
     captions = data.split.caption_starts[:-1]
@@ -70,15 +70,15 @@ def test_numbers_of_cpfean_are_those_of_its_pairs(graph, gate):
                 p = weight[np.asarray(fused.chosen[0, :, 0]) == at].sum()
                 name = written[at] if graph == "sparse" else run.text.tokenizer.id_to_token(int(tokens.ids[0, at]))
                 share[kind_of(name)] += (1 + len(valid) * p) / (2 * len(valid)) / len(captions)
-            words += [kind_of(word) for word in written]
-    np.testing.assert_allclose(found["gate_right"], np.mean(gates[0]), rtol=1e-4)
-    np.testing.assert_allclose(found["gate_wrong"], np.mean(gates[1]), rtol=1e-4)
-    np.testing.assert_allclose(found["region_perplexity"], np.mean(logs), rtol=1e-4)
-    assert found["regions"] == scorer.config.data.scenes.regions
+            words.append(np.mean([kind_of(word) == Kind.CONTENT for word in written]))
+    np.testing.assert_allclose(numbers["gate_right"], np.mean(gates[0]), rtol=1e-4)
+    np.testing.assert_allclose(numbers["gate_wrong"], np.mean(gates[1]), rtol=1e-4)
+    np.testing.assert_allclose(numbers["region_perplexity"], np.mean(logs), rtol=1e-4)
+    assert numbers["regions"] == scorer.config.data.scenes.regions
     for kind in Kind:
-        np.testing.assert_allclose(found[f"prominence_{kind.name.lower()}"], 100 * share[kind], atol=1e-2)
+        np.testing.assert_allclose(numbers[f"prominence_{kind.name.lower()}"], 100 * share[kind], atol=1e-2)
     if graph == "sparse":
-        np.testing.assert_allclose(found["pieces_content"], 100 * np.mean(np.array(words) == Kind.CONTENT), atol=1e-3)
+        np.testing.assert_allclose(numbers["pieces_content"], 100 * np.mean(words), atol=1e-3)
 
 
 def test_a_model_has_the_numbers_of_the_parts_that_it_has():
@@ -103,12 +103,19 @@ def test_a_model_has_the_numbers_of_the_parts_that_it_has():
     assert mechanism(scorer, scorer.encode()) == {}
 
 
+def test_even_weights_are_the_baseline():
+    """With weights that are all alike, content words have just the weight of their number."""
+    scorer, _ = scorer_of(model__name="cpfean", model__alignment__beta=0.0)
+    numbers = mechanism(scorer, scorer.encode())
+    assert numbers["prominence_content"] == pytest.approx(numbers["pieces_content"], abs=1e-3)
+
+
 def test_merged_rows_of_afa_by_hand():
     scorer, _ = scorer_of(model__aggregation__ratio=0.25, data__scenes__regions=8)
-    found = mechanism(scorer, scorer.encode())
+    numbers = mechanism(scorer, scorer.encode())
     lengths = np.minimum(scorer.data.table.lengths, scorer.config.data.max_tokens)[::5]
-    assert found["merged_regions"] == 2
-    assert found["merged_pieces"] == pytest.approx(np.mean(np.floor(lengths * 0.25)))
+    assert numbers["merged_regions"] == 2
+    assert numbers["merged_pieces"] == pytest.approx(np.mean(np.floor(lengths * 0.25)))
 
 
 def test_the_report_says_when_a_part_sleeps():
@@ -116,16 +123,16 @@ def test_the_report_says_when_a_part_sleeps():
         "gate_right": 0.0012, "gate_wrong": 0.0011, "region_perplexity": 32.0, "regions": 36.0,
         "prominence_content": 34.0, "prominence_function": 37.0, "prominence_punctuation": 29.0, "pieces_content": 52.0,
     }  # fmt: skip
-    rows, notes = parts(asleep)
+    rows, notes = describe_mechanism(asleep)
     assert ("weight of content words, function words, punctuation", "34% / 37% / 29%") in rows
     assert len(notes) == 3
     assert "take up almost nothing" in notes[0]
     awake_values = {"gate_right": 0.3, "gate_wrong": 0.1, "region_perplexity": 9.0, "prominence_content": 80.0}
-    assert parts(asleep | awake_values)[1] == []
-    alike = parts(asleep | awake_values | {"gate_wrong": 0.28})[1]
+    assert describe_mechanism(asleep | awake_values)[1] == []
+    alike = describe_mechanism(asleep | awake_values | {"gate_wrong": 0.28})[1]
     assert len(alike) == 1
     assert "hardly tell" in alike[0]
-    rows, notes = parts({"merged_regions": 0.0, "merged_pieces": 0.4})
+    rows, notes = describe_mechanism({"merged_regions": 0.0, "merged_pieces": 0.4})
     assert rows[0] == ("regions merged away in an image", "0.0")
     assert len(notes) == 1
     assert "merges no regions" in notes[0]

@@ -14,6 +14,7 @@ from itm_jax.data import pipeline
 from itm_jax.devices import programs
 from itm_jax.devices.mesh import make_mesh
 from itm_jax.errors import InputError
+from itm_jax.evaluation.encode import Encoded
 from itm_jax.evaluation.rank import Ranked, Scorer
 from itm_jax.metrics.retrieval import Ranks
 from itm_jax.modules.bert import Bert, BertConfig
@@ -167,7 +168,7 @@ def test_the_largest_step_is_compiled_once(tmp_path, monkeypatch):
     batch = pipeline.TextSplit.batch
     monkeypatch.setattr(training, "check_step", watched)
     monkeypatch.setattr(pipeline.TextSplit, "batch", batch_of_longest)
-    ranks = Ranked({"full": Ranks(np.zeros(4, int), np.zeros(20, int))}, {}, None)
+    ranks = Ranked({"full": Ranks(np.zeros(4, int), np.zeros(20, int))}, {}, None, None, Encoded(None, []))
     monkeypatch.setattr(Scorer, "ranks", lambda _: ranks)
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, *_, **kw: (

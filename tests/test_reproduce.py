@@ -37,7 +37,7 @@ def get_table():
 
 
 SEARCH = (
-    TABLE.replace('reference="A",', 'kind="search",').split("        rows=(")[0]
+    TABLE.replace('reference="A",', 'kind="trials",').split("        rows=(")[0]
     + """        rows=(
             Row("A slow", {"model.name": "afa", "optim.lr": 1e-4}, group="A"),
             Row("A fast", {"model.name": "afa", "optim.lr": 1e-2}, group="A"),

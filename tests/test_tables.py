@@ -449,7 +449,10 @@ def test_a_row_leaves_out_the_fields_of_its_model_that_it_makes_idle(tmp_path):
     assert "--config.model.alignment.gamma=1.0" in usual.arguments
     assert not [a for a in attention.arguments if "gamma" in a or "beta" in a]
     assert (attention.config.model.alignment.gamma, usual.config.model.alignment.gamma) == (0.0, 1.0)
-    for cell in cells.values():  # no command is refused
+    given = {"model.alignment.kind": "cross_attention"}  # the command line can make them idle too
+    main_table = load_table(ROOT / "configs" / "tables" / "cpfean_main.py")
+    attentive = [c for c in plan.make_plan(main_table, "scenes", (0,), given, tmp_path) if c.row.name == "CPFEAN"]
+    for cell in [*cells.values(), *attentive]:  # no command is refused
         fields = [a.partition("=")[0].removeprefix("--config.") for a in cell.arguments if a.startswith("--config.")]
         assert list(idle_flags(cell.config, fields)) == []
 

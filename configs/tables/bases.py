@@ -8,6 +8,8 @@ headed `scenes` were made on it, except AFA's ablation.
 levelled off. On `scenes` it is the quickstart (six epochs). On Flickr30K and COCO both are the full recipe.
 """
 
+from itm_jax.config.fields import flatten
+from itm_jax.config.presets import cpfean_quickstart, quickstart
 from itm_jax.tables import Base
 
 # Epochs of `short`, and the epoch after which the learning rate is lowered.
@@ -15,9 +17,13 @@ EPOCHS = {"scenes": (4.0, 3), "scenes_minilm": (3.0, 2), "f8k": (4.0, 3), "f30k"
 MINILM = {"data.source": "scenes", "data.name": "scenes_minilm"}
 GENERATED = ("scenes", "scenes_minilm")
 LITTLE = (*GENERATED, "f8k")
-# As in configs/cpfean_quickstart.py.
+# What configs/cpfean_quickstart.py sets, besides the model.
 CPFEAN_ON_SCENES = {
-    "cpfean": {"model.graph.layers": 0, "model.alignment.beta": 0.0, "model.alignment.gamma": 1.0},
+    "cpfean": {
+        name: value
+        for name, value in flatten(cpfean_quickstart()).items()
+        if value != flatten(quickstart())[name] and name != "model.name"
+    }
 }
 # On COCO only AFA has the learning rate of its authors, 5e-6. The other models have that of Flickr30K, 5e-4.
 LARGE = {"f30k": Base("../afa_f30k.py"), "coco": Base("../cpfean_coco.py", models={"afa": {"optim.lr": 5e-6}})}

@@ -43,6 +43,7 @@ def get_table():
             row("IoU > 0.4", regions, model__graph__iou=0.4),
             row("IoU > 0.4, lone regions dropped", regions, model__graph__iou=0.4, model__graph__filter=True),
             row("no GCN", words, model__words__layers=0),
+            row("GCN that starts at the usual size", words, model__words__scale=1.0),
             row("sparse graph (dependency edges)", words, model__words__graph="sparse"),
             row("no fusion", fusion, model__fusion__rounds=0),
             row("2 rounds", fusion, model__fusion__rounds=2),

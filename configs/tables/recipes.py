@@ -3,8 +3,8 @@
     python -m itm_jax.reproduce --table=configs/tables/recipes.py --workdir=runs/tables
     python -m itm_jax.reproduce --table=recipes --workdir=runs/tables --dataset=f8k --config.data.dir=DIR
 
-Every model has six trials: three learning rates at two joint widths. The runs are those of the main tables, but for
-these two fields.
+Every model has six trials: three learning rates at two joint widths. Only these two fields differ from the runs of the
+main tables.
 """
 
 import pathlib
@@ -12,15 +12,7 @@ import pathlib
 from itm_jax.config.load import load_module
 from itm_jax.tables import Row, Table
 
-bases = load_module(pathlib.Path(__file__).with_name("bases.py"))
-MODELS = {
-    "VSE++": {"model.name": "vsepp"},
-    "VSE∞": {"model.name": "vseinf"},
-    "AFA": {"model.name": "afa"},
-    "SCAN (t2i)": {"model.name": "scan"},
-    "late interaction": {"model.name": "late"},
-    "CPFEAN": {"model.name": "cpfean"},
-}
+bases, fields = (load_module(pathlib.Path(__file__).with_name(f"{name}.py")) for name in ("bases", "fields"))
 RATES = (5e-4, 1e-3, 2e-3)
 WIDTHS = (256, 1024)
 
@@ -30,11 +22,13 @@ def get_table():
         title="Recipes",
         question="Which learning rate and which joint width does each model want?",
         bases=bases.main(),
-        kind="search",
+        kind="trials",
         minutes={"scenes": 180},
         rows=tuple(
-            Row(f"{model}, d = {width}, rate {rate:g}", fields | {"model.width": width, "optim.lr": rate}, group=model)
-            for model, fields in MODELS.items()
+            Row(
+                f"{model}, d = {width}, rate {rate:g}", of_model | {"model.width": width, "optim.lr": rate}, group=model
+            )
+            for model, of_model in fields.MODELS.items()
             for width in WIDTHS
             for rate in RATES
         ),

@@ -61,11 +61,13 @@ def random_data(
         edges=edges,
         source="random",
     )
-    # Completed on two captions per image, which the corpus prior asks for; on these data it weighs all words alike.
-    twice = [caption for caption in captions for _ in "ab"]
-    prepared = complete_on(
-        config, [dataclasses.replace(split, captions=twice, captions_per_image=2 * captions_per_image)]
-    )
+    of_config = split
+    if captions_per_image == 1:  # a corpus prior asks for several; with one it weighs all words alike, at the same cost
+        twice = [caption for caption in captions for _ in "ab"]
+        of_config = dataclasses.replace(
+            split, captions=twice, captions_per_image=2, edges=[e for e in edges for _ in "ab"]
+        )
+    prepared = complete_on(config, [of_config])
     text = prepared.text
     table = tokenize(captions, text.tokenizer, edges=edges if uses_edges(config.model) else None)
     states = None

@@ -193,6 +193,9 @@ def _fragments(model: ml_collections.ConfigDict) -> None:
         {
             "layers": 1,  # 0: no word GCN
             "graph": "dense",  # dense: all words are connected; sparse: dependency edges connect them
+            # The standard deviation of W when training begins, as a share of the usual one (LeCun's). Above 0, because
+            # a W of 0 would never learn.
+            "scale": 0.1,
         }
     )
     model.fusion = ml_collections.ConfigDict(
@@ -205,8 +208,8 @@ def _fragments(model: ml_collections.ConfigDict) -> None:
     )
     model.alignment = ml_collections.ConfigDict(
         {
-            "kind": "prominent",  # prominent; or cross_attention (SCAN t2i), which does not read the next three
-            "beta": 1.0,  # how much prominence counts; 0: all words weigh the same
+            "kind": "prominent",  # prominent; or cross_attention (SCAN t2i), which reads no other field of this section
+            "beta": 1.0,  # how much the prominence from the pair counts; 0: not at all
             "gamma": 0.0,  # exponent of the corpus prior; 0: no corpus prior
             # The prior of a word. lift: how much more often than by chance another caption of the image has it too;
             # agreement: how often two captions of an image have it, if one has.

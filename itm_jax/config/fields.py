@@ -68,15 +68,14 @@ def read_json(path: pathlib.Path) -> ml_collections.ConfigDict:
     if not isinstance(values, dict):
         raise InputError(f"{path}: must hold an object with the fields of a config; is this the workdir of a run?")
     given = flatten(values)
-    return from_values(_of_earlier_versions(given) | given, str(path))
+    return from_values(_values_before(given) | given, str(path))
 
 
-def _of_earlier_versions(given: dict[str, Any]) -> dict[str, Any]:
-    """Returns the values of the fields that a run of an earlier version did not have, where they are not the default.
-
-    That version knew the one form that these values name.
-    """
+def _values_before(given: dict[str, Any]) -> dict[str, Any]:
+    """Returns what earlier versions did where a field decides today, for a run's config that lacks these fields."""
     out: dict[str, Any] = {"model.enhancement.init": "lecun"}
+    if given.get("model.name") == "cpfean" and given.get("model.words.layers"):
+        out["model.words.scale"] = 1.0
     if given.get("loss.soft_negatives") == "mixup":
         out["loss.normalize_mix"] = True
     if given.get("model.alignment.gamma"):

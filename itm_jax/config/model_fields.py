@@ -140,7 +140,9 @@ def _cpfean_no_effect(model: Any) -> dict[str, str]:
         "model.alignment.": model.alignment.kind != "prominent" and "model.alignment.kind=cross_attention",
         "model.alignment.beta": model.alignment.sides == "regions" and "model.alignment.sides=regions",
         "model.alignment.gamma": model.alignment.sides == "regions" and "model.alignment.sides=regions",
-        "model.alignment.prior": model.alignment.gamma == 0 and "model.alignment.gamma=0",
+        "model.alignment.prior": (model.alignment.gamma == 0 and "model.alignment.gamma=0")
+        or (model.alignment.sides == "regions" and "model.alignment.sides=regions"),
+        "model.words.scale": model.words.layers == 0 and "model.words.layers=0",
         "model.attention.": model.alignment.kind == "prominent" and "model.alignment.kind=prominent",
     }
     return {start: reason for start, reason in why.items() if reason}

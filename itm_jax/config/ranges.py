@@ -60,6 +60,7 @@ RANGES = {
     "model.graph.dropout": RATE,
     "model.graph.iou": Range(-1, 1),
     "model.words.layers": Range(0, 100),
+    "model.words.scale": POSITIVE,
     "model.fusion.rounds": Range(0, 100),
     "model.fusion.scale": Range(),
     "model.fusion.bias": Range(),

@@ -52,6 +52,7 @@ class Words:
 
     layers: int
     graph: Literal["dense", "sparse"]
+    scale: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +74,11 @@ class Alignment:
     gamma: float
     prior: Literal["lift", "agreement"]
     sides: Literal["both", "words", "regions"]
+
+    @property
+    def uses_prior(self) -> bool:
+        """Whether the corpus prior enters the score."""
+        return self.gamma > 0 and self.kind == "prominent" and self.sides != "regions"
 
 
 @dataclasses.dataclass(frozen=True)

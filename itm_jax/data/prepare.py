@@ -17,6 +17,7 @@ from itm_jax.config.derived import complete
 from itm_jax.config.fields import check_evaluable
 from itm_jax.config.model_fields import fields_of, uses_edges
 from itm_jax.config.plugins import is_own
+from itm_jax.config.sections import Alignment, read_section
 from itm_jax.config.validation import model_problems, validate
 from itm_jax.data.labels import label_bank, label_indices, learns_labels
 from itm_jax.data.pipeline import TextSplit, usable_buckets
@@ -127,12 +128,12 @@ def with_priors(config: ml_collections.ConfigDict, train: Split) -> ml_collectio
     if (
         model.reads is not None
         and model.reads_field("model.alignment")
-        and config.model.alignment.gamma
+        and read_section(Alignment, config.model.alignment).uses_prior
         and train.caption_counts.max() < 2
     ):
         raise InputError(
             f"config.model.alignment.gamma={config.model.alignment.gamma}: {train.source} has one caption per image, "
-            "and the corpus prior needs several; leave the field out"
+            "and the corpus prior needs several; set it to 0"
         )
     return config
 

@@ -43,7 +43,7 @@ def word_prior(
     `lift` is `log(1 + q / b)`, where b is the share of all captions that have the piece, and q the share among the
     other captions of an image one of whose captions has it. It is `log 2` where captions of one image agree no more
     than by chance, and large for words that name what one image has and most have not. A piece in fewer than `least`
-    captions says too little, and gets the mean of the others.
+    captions is too rare to measure, and gets the mean of the others.
 
     Args:
         ids: word pieces of all train captions, one after the other.
@@ -68,9 +68,10 @@ def word_prior(
         mean = np.mean(again[seen > 0] / seen[seen > 0])
         return ((again + mean) / (seen + 1)).astype(np.float32)
     of_image = np.bincount(caption_image_index)[pairs // vocab_size]
-    chance = per_piece(weights=captions) / len(lengths)
+    count = per_piece(weights=captions)
+    chance = count / len(lengths)
     others, with_it = per_piece(weights=captions * (of_image - 1)), per_piece(weights=captions * (captions - 1))
     together = (with_it + chance) / (others + 1)
     lift = np.log1p(together / np.where(seen > 0, chance, 1))
-    known = chance * len(lengths) >= min(least, chance.max() * len(lengths))
+    known = count >= min(least, count.max())
     return np.where(known, lift, np.mean(lift[known])).astype(np.float32)

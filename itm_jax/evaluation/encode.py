@@ -22,14 +22,14 @@ class Encoders(NamedTuple):
         images: (variables, regions) -> encodings.
         captions: (variables, tokens) -> encodings.
         score: (variables, images, captions) -> [i t]. It is not compiled: the caller compiles it for its tiles.
-        pairs: (variables, images, captions) -> what decides the scores of the pairs (`CPFEAN.seen_in_pairs`), for
-            a model that has a method of this name, else None.
+        pair_weights: (variables, images, captions) -> what decides the score of image k with caption k, for a model
+            that has a method of this name (`models.cpfean.CPFEAN.pair_weights`), else None.
     """
 
     images: Callable[..., Any]
     captions: Callable[..., Any]
     score: Callable[..., Any]
-    pairs: Callable[..., Any] | None = None
+    pair_weights: Callable[..., Any] | None = None
 
 
 class Encoded(NamedTuple):
@@ -54,9 +54,10 @@ def make_encoders(model, mesh: Mesh) -> Encoders:
     compiled = functools.partial(jax.jit, out_shardings=replicated(mesh))
     images = compiled(lambda v, regions: model.apply(v, regions, train=False, method="encode_images"))
     captions = compiled(lambda v, tokens: model.apply(v, tokens, train=False, method="encode_captions"))
-    seen = lambda v, i, t: model.apply(v, i, t, method="seen_in_pairs")  # noqa: E731
-    pairs = compiled(seen) if hasattr(model, "seen_in_pairs") else None
-    return Encoders(images, captions, lambda v, i, t: model.apply(v, i, t, method="score"), pairs)
+    weights = None
+    if hasattr(model, "pair_weights"):
+        weights = compiled(lambda v, i, t: model.apply(v, i, t, method="pair_weights"))
+    return Encoders(images, captions, lambda v, i, t: model.apply(v, i, t, method="score"), weights)
 
 
 def _encode(

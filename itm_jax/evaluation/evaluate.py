@@ -8,6 +8,7 @@ from typing import Any
 from itm_jax.config.fields import read_json
 from itm_jax.devices import distributed
 from itm_jax.errors import InputError, NotWritableError
+from itm_jax.evaluation.mechanism import mechanism
 from itm_jax.evaluation.open_run import OpenRun, open_run
 from itm_jax.evaluation.rank import Ranked
 from itm_jax.evaluation.truth import ranks_and_truth
@@ -37,7 +38,7 @@ def results_of(run: OpenRun) -> tuple[Ranked, dict[str, Any]]:
         metrics=protocol_metrics(ranked.ranks, split.caption_image_index) | beyond,
         seconds={"train": run.record.progress.train_seconds} | ranked.seconds,
         params=count_params(run.variables["params"]),
-        mechanism=ranked.mechanism,
+        mechanism=mechanism(run, ranked.encoded),
     )
     return ranked, content
 

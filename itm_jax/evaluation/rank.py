@@ -2,8 +2,7 @@
 
 import dataclasses
 import time
-import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +12,6 @@ from jaxtyping import Float, Int
 
 from itm_jax.data.pipeline import TextSplit
 from itm_jax.evaluation.encode import Encoded, Encoders, encode_split
-from itm_jax.evaluation.mechanism import mechanism
 from itm_jax.metrics.retrieval import Ranks, fold_ranks, folds, protocol_ranks
 from itm_jax.scoring import retrieve, score_matrix
 
@@ -33,14 +31,14 @@ class Ranked(NamedTuple):
         seconds: the seconds of each part: encode, score, rank.
         scores: the [i t] scores; None where they were too many to be held at once.
         modality_gap: the cosine of the mean image and the mean caption; None for models with several vectors per item.
-        mechanism: what the parts of the model do on the split (`evaluation.mechanism`).
+        encoded: the encodings of the split.
     """
 
     ranks: dict[str, Ranks]
     seconds: dict[str, float]
     scores: Float[np.ndarray, "i t"] | None
-    modality_gap: float | None = None
-    mechanism: Mapping[str, float] = types.MappingProxyType({})
+    modality_gap: float | None
+    encoded: Encoded
 
 
 def modality_gap(encoded: Encoded) -> float | None:
@@ -129,7 +127,7 @@ class Scorer:
             times.append(time.perf_counter())
         times.append(time.perf_counter())
         seconds = dict(zip(("encode", "score", "rank"), np.diff(times).tolist(), strict=True))
-        return Ranked(ranks, seconds, scores, modality_gap(encoded), mechanism(self, encoded))
+        return Ranked(ranks, seconds, scores, modality_gap(encoded), encoded)
 
 
 def streamed_ranks(

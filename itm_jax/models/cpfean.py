@@ -73,10 +73,10 @@ class CPFEAN(nn.Module):
         )
         self.visual_transformer = VisualTransformer(graph.layers, graph.heads, graph.dropout, self.dtype)
         self.word_projection = nn.Dense(d, dtype=self.dtype)
-        self.word_gcn = WordGCN(words.layers, self.dtype)
+        self.word_gcn = WordGCN(words.layers, words.scale, self.dtype)
         self.text_encoder = make_text_encoder(self.encoder, self.dtype)
         self.gate = self._gate() if self.fusion.rounds else None
-        if self.alignment.gamma:
+        if self.alignment.uses_prior:
             self.word_prior = self.variable("batch_stats", WORD_PRIOR, jnp.ones, (self.vocab_size,))
 
     def _gate(self) -> Gate:
@@ -104,7 +104,7 @@ class CPFEAN(nn.Module):
         """Returns unit vectors of word pieces, or with the sparse graph of whole words, passed through the word GCN."""
         states = text_states(self.text_encoder, tokens, train=train)
         h, mask = self.word_projection(states.astype(self.dtype)), word_mask(tokens)
-        weight = self.word_prior.value[tokens.ids] if self.alignment.gamma else None
+        weight = self.word_prior.value[tokens.ids] if self.alignment.uses_prior else None
         graph = None
         if self.words.graph == "sparse":
             if tokens.word_ids is None or (tokens.edges is None and self.words.layers):
@@ -122,21 +122,19 @@ class CPFEAN(nn.Module):
         """Fuses all pairs. Products of fused regions are computed only where the alignment needs them."""
         return self._fused(self.gate, images, captions, gram=self.alignment.kind == "cross_attention")
 
-    def _fused(
-        self, gate: RegionGate | FeatureGate | None, images: Fragments, captions: Fragments, *, gram: bool
-    ) -> Fused:
+    def _fused(self, gate: Gate | None, images: Fragments, captions: Fragments, *, gram: bool) -> Fused:
         if isinstance(gate, FeatureGate):
             return fuse_features(images, captions, gate, rounds=self.fusion.rounds, gram=gram)
         return fuse(images, captions, gate, rounds=self.fusion.rounds, gram=gram)
 
-    def seen_in_pairs(self, images: Fragments, captions: Fragments) -> dict[str, Float[Array, "..."]]:
+    def pair_weights(self, images: Fragments, captions: Fragments) -> dict[str, Float[Array, "..."]]:
         """Returns what decides the score of image k with caption k, for every k.
 
         Returns:
             `gate` [b r] and `relevance` [b r] of the regions, and `prominence` [b l], the weight of each word: those
             that enter the score of the configured model.
         """
-        gate, a = self.gate, self.alignment
+        gate, a = self.gate, self.alignment  # parameters are read before `lax.map`, which Flax asks for
         by_words = a.kind == "prominent" and a.sides != "regions"
         by_regions = a.kind == "prominent" and (a.sides != "words" or a.beta > 0)
 

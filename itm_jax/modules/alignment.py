@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from itm_jax.modules.fusion import Fused
-from itm_jax.modules.numerics import EPS, HIGHEST, NEG
+from itm_jax.modules.numerics import EPS, HIGHEST, NEG, masked_softmax
 from itm_jax.structs import AnyArray, Fragments
 
 _SQUARED_NORM = {("t2i", 3): "irtl,irs,istl->itl", ("t2i", 4): "irtl,irst,istl->itl", ("i2t", 3): "irtl,tlm,irtm->irt"}
@@ -29,7 +29,7 @@ def masked_max(x: Array, mask: AnyArray, axis: int) -> Array:
     return jnp.where(jnp.any(mask, axis=axis), top, jnp.zeros((), x.dtype))
 
 
-def named(fused: Fused, words: Bool[AnyArray, "t l"]) -> Float[Array, "i t l"]:
+def share_of_regions(fused: Fused, words: Bool[AnyArray, "t l"]) -> Float[Array, "i t l"]:
     """Returns the share p of the relevant regions that name each word, `p_j = Σ_i g_i [j*(i) = j] / Σ_i g_i`.
 
     It is uniform for an image without regions, and 0 for invalid words.
@@ -46,9 +46,9 @@ def named(fused: Fused, words: Bool[AnyArray, "t l"]) -> Float[Array, "i t l"]:
 def prominence(fused: Fused, words: Bool[AnyArray, "t l"], *, beta: float) -> Float[Array, "i t l"]:
     """Returns the weight π of each word, 0 where invalid. Words that many relevant regions choose weigh more.
 
-    `π_j = (1 + β n p_j) / (n (1 + β))`, where p is the share of relevant regions that name the word (`named`).
+    `π_j = (1 + β n p_j) / (n (1 + β))`, where p is the share of the relevant regions that name the word.
     """
-    p = named(fused, words)
+    p = share_of_regions(fused, words)
     count = jnp.maximum(jnp.sum(words, axis=1), 1).astype(p.dtype)[None, :, None]
     return jnp.where(words[None], (1 + beta * count * p) / (count * (1 + beta)), jnp.zeros((), p.dtype))
 
@@ -67,7 +67,8 @@ def word_weights(fused: Fused, captions: Fragments, *, beta: float, gamma: float
     if not gamma:
         return weights
     assert captions.weight is not None
-    return weigh(weights, captions.weight.astype(weights.dtype), gamma)
+    prior = jnp.where(captions.mask, captions.weight, jnp.zeros((), captions.weight.dtype))
+    return weigh(weights, prior.astype(weights.dtype), gamma)
 
 
 def prominent_alignment(
@@ -130,8 +131,7 @@ def cross_attention(
     query_axis, other = (3, 1) if to_regions else (1, 3)
     positive = jnp.where(valid, jax.nn.relu(products), jnp.zeros((), products.dtype))
     positive *= jax.lax.rsqrt(jnp.sum(positive**2, axis=query_axis, keepdims=True) + EPS**2)
-    logits = jnp.where(valid, temperature * positive, jnp.asarray(NEG, products.dtype))
-    weights = jnp.where(valid, jax.nn.softmax(logits, axis=other), jnp.zeros((), products.dtype))
+    weights = masked_softmax(temperature * positive, valid, axis=other)
     product = jnp.sum(weights * products, axis=other)
     square = jnp.einsum(_SQUARED_NORM[direction, gram.ndim], weights, gram, weights, precision=HIGHEST)
     cosines = product * jax.lax.rsqrt(jnp.maximum(square, 0.0) + EPS**2)

@@ -1,4 +1,4 @@
-"""BatchNorm over the rows that count, with PyTorch's running statistics."""
+"""BatchNorm over the counted rows, with PyTorch's running statistics."""
 
 import flax.linen as nn
 import jax
@@ -6,11 +6,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from itm_jax.modules.numerics import at_least_f32
-
 
 class BatchNorm(nn.Module):
-    """Normalises each dimension by its mean and variance over the rows that count.
+    """Normalises each dimension by its mean and variance over the counted rows.
 
     Flax's `BatchNorm` has the same parameters and statistics, but its running variance is the biased one. Here, as in
     PyTorch, a batch is normalised by its biased variance `Σ(x - mean)² / n`, and the running variance is a mean of the
@@ -36,15 +34,15 @@ class BatchNorm(nn.Module):
         var = self.variable("batch_stats", "var", jnp.ones, (d,), jnp.float32)
         scale = self.param("scale", nn.initializers.ones, (d,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (d,), jnp.float32)
-        rows = at_least_f32(rows)
+        rows = rows.astype(jnp.float32)
         if not train:
             of_batch = mean.value, var.value
         else:
-            count = jnp.sum(counted).astype(rows.dtype)
+            count = jnp.maximum(jnp.sum(counted), 1).astype(rows.dtype)
             mask = counted[..., None]
             average = lambda x: jnp.sum(jnp.where(mask, x, 0.0), axis=(0, 1)) / count  # noqa: E731
-            first, second = average(rows), average(jnp.square(rows))
-            of_batch = first, jnp.maximum(second - jnp.square(first), 0.0)
+            first = average(rows)
+            of_batch = first, average(jnp.square(rows - first[None, None]))
             if not self.is_initializing():
                 unbiased = of_batch[1] * (count / jnp.maximum(count - 1, 1))
                 for running, new in ((mean, of_batch[0]), (var, unbiased)):

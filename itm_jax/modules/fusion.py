@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from itm_jax.modules.numerics import EPS, HIGHEST, NEG, at_least_f32, shares
+from itm_jax.modules.numerics import EPS, HIGHEST, NEG, at_least_f32, masked_softmax
 from itm_jax.structs import AnyArray, Fragments
 
 
@@ -87,7 +87,7 @@ def fuse(images: Fragments, captions: Fragments, gate: RegionGate | None, *, rou
     square = jnp.broadcast_to(jnp.sum(v * v, axis=-1)[:, :, None], products.shape[:3])
     valid = jnp.asarray(images.mask)[:, :, None] & jnp.any(captions.mask, axis=1)[None, None]
     caption = jnp.arange(len(w))[None, None]
-    relevance = shares(jnp.zeros(products.shape[:3], products.dtype), valid, axis=1)
+    openings = [jnp.zeros(products.shape[:3], products.dtype)]  # without fusion all valid regions are as relevant
     steps: list[tuple[Array, Array]] = []
     if rounds:
         assert gate is not None
@@ -101,12 +101,13 @@ def fuse(images: Fragments, captions: Fragments, gate: RegionGate | None, *, rou
             product = jnp.take_along_axis(products, chosen[..., None], axis=-1)[..., 0]
             opening = logit + z_words[caption, chosen] + gate.c * (product * scale) + gate.b
             g = jnp.where(valid, jax.nn.sigmoid(opening), jnp.zeros((), opening.dtype))
-            relevance = relevance if steps else shares(jax.nn.log_sigmoid(opening), valid, axis=1)
+            openings.append(opening)
             steps.append((g, chosen))
             products += g[..., None] * among_words[caption, chosen]
             square = jnp.maximum(square + g * (2 * product + g * word_square[caption, chosen]), 0.0)
             logit += g * u_words[caption, chosen]
     first = steps[0] if steps else (valid.astype(products.dtype), most_relevant(products, captions.mask))
+    relevance = masked_softmax(jax.nn.log_sigmoid(openings[1 if steps else 0]), valid, axis=1)
     pairs = _gram(v, w, steps, among_words) if gram else None
     return Fused(products, square, first[0], relevance, first[1], pairs)
 
@@ -150,7 +151,7 @@ def fuse_features(
             g = jnp.where(valid[..., None], jax.nn.sigmoid(logit), jnp.zeros((), v.dtype))
             if first is None:
                 log_of_sum = jax.nn.logsumexp(jax.nn.log_sigmoid(logit), axis=-1)
-                first = (jnp.mean(g, axis=-1), shares(log_of_sum, valid, axis=1), chosen)
+                first = (jnp.mean(g, axis=-1), masked_softmax(log_of_sum, valid, axis=1), chosen)
             fused += g * w[chosen]
         assert first is not None
         products = jnp.einsum("ird,ld->irl", fused, w, precision=HIGHEST)

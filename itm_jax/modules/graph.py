@@ -11,9 +11,6 @@ from itm_jax.modules.dropout import Dropout
 from itm_jax.modules.numerics import EPS, NEG, zero_invalid
 from itm_jax.structs import AnyArray, Regions
 
-USUAL = nn.initializers.lecun_normal()
-SMALL = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")  # a tenth of LeCun's
-
 
 class VisualLayer(nn.Module):
     """A pre-norm Transformer layer in which a region attends to its neighbours only.
@@ -97,15 +94,15 @@ def dependency_graph(
 class WordGCN(nn.Module):
     """Applies `H ← H + ReLU(Â H W)` `layers` times.
 
-    It starts near the identity: W begins at a tenth of the usual size. At first Â mixes all words of a caption alike,
-    and with a W of the usual size the words became so similar that training from scratch lost 70 points of dev rSum
-    (docs/cpfean.md).
+    It starts near the identity: the standard deviation of W is `scale` times the usual one (LeCun's). At first the
+    dense Â mixes all words of a caption alike, so that a W of the usual size makes them similar (docs/cpfean.md).
 
     Â is the given graph (sparse). Where no graph is given, Â is `softmax((H W_q)(H W_k)ᵀ / √d)` over the valid words
     (dense: fully connected).
     """
 
     layers: int
+    scale: float = 0.1
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -117,8 +114,9 @@ class WordGCN(nn.Module):
         h = zero_invalid(h, words)
         for i in range(self.layers):
 
-            def dense(name: str, kernel_init=USUAL, i: int = i) -> nn.Dense:
-                return nn.Dense(d, use_bias=False, dtype=self.dtype, kernel_init=kernel_init, name=f"{name}_{i}")
+            def dense(name: str, scale: float = 1.0, i: int = i) -> nn.Dense:
+                start = nn.initializers.variance_scaling(scale**2, "fan_in", "truncated_normal")
+                return nn.Dense(d, use_bias=False, dtype=self.dtype, kernel_init=start, name=f"{name}_{i}")
 
             if graph is None:
                 logits = jnp.einsum("bld,bmd->blm", dense("query")(h), dense("key")(h)).astype(jnp.float32) * d**-0.5
@@ -126,7 +124,7 @@ class WordGCN(nn.Module):
             else:
                 weights = graph
             mixed = jnp.einsum("blm,bmd->bld", weights.astype(self.dtype), h)
-            h = zero_invalid(h + nn.relu(dense("weight", SMALL)(mixed)), words)
+            h = zero_invalid(h + nn.relu(dense("weight", self.scale)(mixed)), words)
         return h
 
 

@@ -27,7 +27,7 @@ def zero_invalid(rows: Float[Array, "b n d"], mask: Bool[AnyArray, "b n"]) -> Fl
     return jnp.where(mask[..., None], rows, jnp.zeros((), rows.dtype))
 
 
-def shares(logits: Float[Array, "..."], mask: Bool[AnyArray, "..."], axis: int) -> Float[Array, "..."]:
+def masked_softmax(logits: Float[Array, "..."], mask: Bool[AnyArray, "..."], axis: int) -> Float[Array, "..."]:
     """Returns the softmax over the valid entries, 0 elsewhere, and 0 everywhere where no entry is valid."""
     weights = jax.nn.softmax(jnp.where(mask, logits, jnp.asarray(NEG, logits.dtype)), axis=axis)
     return jnp.where(mask, weights, jnp.zeros((), weights.dtype))

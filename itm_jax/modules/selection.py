@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from itm_jax.modules.numerics import NEG, zero_invalid
+from itm_jax.modules.numerics import NEG, masked_softmax, zero_invalid
 
 
 def select_max(rows: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Float[Array, "b d"]:
@@ -52,6 +52,6 @@ class GPO(nn.Module):
         states = nn.Bidirectional(forward, backward, merge_fn=lambda x, y: (x + y) / 2)(code, seq_lengths=count)
         logits = nn.Dense(1, use_bias=False, name="weight")(states)[..., 0]
         valid = jnp.arange(n)[None, :] < count[:, None]
-        weights = jnp.where(valid, nn.softmax(jnp.where(valid, logits / 0.1, NEG), axis=1), 0.0)
+        weights = masked_softmax(logits / 0.1, valid, axis=1)
         ranked = -jnp.sort(-jnp.where(mask[..., None], rows, jnp.asarray(NEG, rows.dtype)), axis=1)
         return jnp.sum(zero_invalid(ranked, valid) * weights[..., None].astype(rows.dtype), axis=1)

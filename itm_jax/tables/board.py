@@ -38,7 +38,7 @@ class Board:
         self._bar.advance(self._done)
         left = (time.monotonic() - self.began) / self._done * (self._total - self._done)
         self._ends = time.monotonic() + left if self._done < self._total else None
-        what = problem or cell.said
+        what = problem or cell.headline
         self.say(f"[{self._done}/{self._total}] {cell.name}: {what} ({duration(seconds)}{self._left()})")
 
     def show(self, running: Sequence[tuple[Cell, str]]) -> None:

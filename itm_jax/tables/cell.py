@@ -14,9 +14,10 @@ from itm_jax.config import default as config_lib
 from itm_jax.config.derived import complete
 from itm_jax.config.fields import FREE_FIELDS, flatten, read_json
 from itm_jax.config.model_fields import BERT_ARCHITECTURE
+from itm_jax.config.plugins import is_own
 from itm_jax.errors import InputError
-from itm_jax.runs import checkpoints
 from itm_jax.runs.results import ranks_path
+from itm_jax.tables import trained
 from itm_jax.tables.table import Row
 
 # Fields that a run fills in or changes itself: from a checkpoint, a vocabulary, or labels.
@@ -32,7 +33,7 @@ class Cell:
         seed: the seed of the run.
         config: the config of the run; for an ensemble, the config of its first member.
         workdir: the directory of the run.
-        results: the results file that the run writes.
+        results: the file that the run writes: results.json or its like, of a trial metrics.jsonl.
         arguments: the arguments of `python -m itm_jax.main`.
         needs: the cells that must be finished before this one.
         changed: the fields that the command line changes in this row: the value of the table's file, and the given one.
@@ -58,10 +59,7 @@ class Cell:
     def state(self) -> str:
         """`finished`, `cut off` or `missing`."""
         if self.trial:
-            if not (self.workdir / checkpoints.FOLDER).is_dir():
-                return "missing"
-            record = _record(self.workdir)
-            return "finished" if record and record.step >= record.progress.total_steps > 0 else "cut off"
+            return trained.state(self.workdir)
         if self.results.exists() and ranks_path(self.results).exists() and self._is_current():
             return "finished"
         return "cut off" if not self.needs and (self.workdir / "config.json").exists() else "missing"
@@ -76,19 +74,13 @@ class Cell:
 
     def content(self) -> dict[str, Any]:
         """Returns the results of the run; of a trial its selection on dev, its steps, its seconds and its data."""
-        if self.trial and (record := _record(self.workdir)):
-            progress = record.progress
-            return {
-                "selection": {"rsum": progress.best_rsum, "step": progress.best_step},
-                "steps": progress.total_steps,
-                "seconds": {"train": progress.train_seconds},
-                "data": files.read_json(self.workdir / "data.json", "remove the run, and it is trained again"),
-            }
+        if self.trial:
+            return trained.content(self.workdir)
         return files.read_json(self.results, "remove it, and the run is evaluated again")
 
     @property
-    def said(self) -> str:
-        """The number that a finished run is named with."""
+    def headline(self) -> str:
+        """The result in a few words, for the progress line."""
         content = self.content()
         if self.trial:
             return f"dev rSum {content['selection']['rsum']:.1f}"
@@ -98,14 +90,6 @@ class Cell:
     def command(self) -> str:
         """The shell command that makes the run, for copying."""
         return shlex.join([pathlib.Path(sys.executable).name, "-m", "itm_jax.main", *self.arguments])
-
-
-def _record(workdir: pathlib.Path) -> checkpoints.Record | None:
-    """Returns the record of the newest checkpoint; None where there is no intact one yet."""
-    try:
-        return checkpoints.newest_record(workdir)
-    except InputError:
-        return None
 
 
 def address(config: Any) -> str:
@@ -125,7 +109,8 @@ def address(config: Any) -> str:
 def check_config_of(cell: Cell) -> None:
     """Raises InputError where the run in a cell's workdir has other values than the table wants.
 
-    This happens when a default has changed. The run decides the fields that the table does not set.
+    This happens when a default has changed. The run decides the fields that the table does not set and the model does
+    not derive.
     """
     path = cell.workdir / "config.json"
     if cell.needs or not path.exists():
@@ -134,7 +119,10 @@ def check_config_of(cell: Cell) -> None:
     filled = {*FILLED, *FREE_FIELDS}
     if cell.config.model.text.pretrained or cell.config.model.text.encoder == "gru":
         filled |= {f"model.text.{name}" for name in BERT_ARCHITECTURE}
-    for name, wanted in flatten(complete(cell.config)).items():
+    config = (
+        cell.config if is_own(cell.config.model.name) else complete(cell.config)
+    )  # an own module is not loaded here
+    for name, wanted in flatten(config).items():
         if name not in filled and wanted is not None and values[name] != wanted:
             raise InputError(
                 f"{path}: {name} is {values[name]!r}, the table wants {wanted!r}: another version of the library made "

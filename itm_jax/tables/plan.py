@@ -15,6 +15,7 @@ from itm_jax.config.validation import validate
 from itm_jax.errors import InputError
 from itm_jax.runs.metrics_log import METRICS
 from itm_jax.tables.cell import Cell, address, check_config_of
+from itm_jax.tables.flags import as_flags, fields_in_use, free, place
 from itm_jax.tables.table import Row, Table
 
 START_SECONDS = 20.0  # imports, compilation and evaluation of a small run on a CPU; training comes on top
@@ -94,7 +95,7 @@ def _trained(table: Table, row: Row, dataset: str, seed: int, given: Mapping, wo
     known = flatten(config_lib.default_config())
     fields = {**base.overrides, **row.overrides}
     of_model = base.models.get(fields.get("model.name", config.model.name), {})
-    fields = {**_that_count(config, of_model, fields), **fields}
+    fields = {**fields_in_use(config, of_model, {**fields, **given}), **fields}
     for name, value in {**fields, "seed": seed}.items():
         if name not in known:
             raise InputError(f"{where}: {name}: no such field; the nearest is {nearest_field(name, config)}")
@@ -117,23 +118,10 @@ def _trained(table: Table, row: Row, dataset: str, seed: int, given: Mapping, wo
     except InputError as e:
         raise InputError(f"{where}: {e}") from None
     run = workdir / "runs" / f"{config.data.name}-{config.model.name}-{address(config)}-seed{seed}"
-    arguments = (f"--config={file}", f"--workdir={run}", *_flags({**fields, **read, "seed": seed}))
-    if table.kind == "search":
+    arguments = (f"--config={file}", f"--workdir={run}", *as_flags({**fields, **read, "seed": seed}))
+    if table.kind == "trials":
         return Cell(row, seed, config, run, run / METRICS, ("--mode=train", *arguments), changed=changed, trial=True)
     return Cell(row, seed, config, run, run / "results.json", arguments, changed=changed)
-
-
-def _that_count(config: Any, of_model: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the fields that the base sets for a model, without those that the row makes idle.
-
-    A command line that sets an idle field would be refused.
-    """
-    tried = config.copy_and_resolve_references()
-    known = flatten(tried)
-    for name, value in {**of_model, **fields}.items():
-        if name in known and value is not None:  # what is wrong with a field is said later
-            set_field(tried, name, value)
-    return {name: value for name, value in of_model.items() if not list(idle_flags(tried, [name]))}
 
 
 def _evaluated(row: Row, cell: Cell, given: Mapping[str, Any]) -> Cell:
@@ -145,9 +133,9 @@ def _evaluated(row: Row, cell: Cell, given: Mapping[str, Any]) -> Cell:
             f"row {row.name!r}: needs a data.name or data.test_split of its own, because they name its results file"
         )
     results = cell.workdir / f"results-{config.data.name}-{config.data.test_split}.json"
-    fields = {**_place(cell), **_free(given), **row.overrides}
+    fields = {**place(cell), **free(given), **row.overrides}
     fields["eval.ground_truth"] = config.eval.ground_truth = ""  # that of the run may be for its own test split
-    flags = _flags(fields)
+    flags = as_flags(fields)
     arguments = ("--mode=evaluate", f"--workdir={cell.workdir}", *flags)
     return Cell(row, cell.seed, config, cell.workdir, results, arguments, (cell,))
 
@@ -157,22 +145,9 @@ def _ensemble(row: Row, members: Sequence[Cell], workdir: pathlib.Path, given: M
     names = hashlib.sha256(",".join(member.workdir.name for member in members).encode()).hexdigest()[:8]
     first = members[0]
     run = workdir / "runs" / f"{first.config.data.name}-ensemble-{names}-seed{first.seed}"
-    flags = _flags({**_place(first), **_free(given)})
+    flags = as_flags({**place(first), **free(given)})
     arguments = ("--mode=evaluate", f"--ensemble={runs}", f"--workdir={run}", *flags)
     return Cell(row, first.seed, first.config, run, run / "results.json", arguments, tuple(members))
-
-
-def _place(cell: Cell) -> dict[str, Any]:
-    """Returns the field with the present place of the data; the run may have been trained with them elsewhere."""
-    return {} if cell.config.data.source == "scenes" else {"data.dir": cell.config.data.dir}
-
-
-def _free(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in given.items() if name in FREE_FIELDS}
-
-
-def _flags(fields: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(f"--config.{name}={value}" for name, value in fields.items() if value is not None)
 
 
 def check_finished(cells: Sequence[Cell]) -> None:

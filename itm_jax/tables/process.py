@@ -140,7 +140,8 @@ def problem_of(one: Running) -> str:
     """
     code = one.process.returncode
     if code == 0:
-        return "" if one.cell.state == "finished" else f"ended without {one.cell.results.name}"
+        missing = "before its last step" if one.cell.trial else f"without {one.cell.results.name}"
+        return "" if one.cell.state == "finished" else f"ended {missing}"
     with one.log.open("rb") as file:
         file.seek(one.before)
         lines = file.read().decode(errors="replace").strip().splitlines()

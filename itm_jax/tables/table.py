@@ -8,7 +8,7 @@ from typing import Any
 from itm_jax.config.load import config_directory, find_config, load_module
 from itm_jax.errors import InputError
 
-KINDS = ("recalls", "objects", "cost", "search")
+KINDS = ("recalls", "objects", "cost", "trials")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Table:
         axis: the name of the axis of `Row.x`; where it is set, the picture has curves and not bars.
         field: methods of published.csv that are printed above the rows, where they are on the table's data set.
         kind: recalls; objects (recalls by the number of objects of an image); cost (size and speed of each model);
-            search (trials of every model, grouped by it and compared on dev; the search does not look at test).
+            trials (of every model, grouped by it and compared on dev; test is not looked at).
         minutes: by data set, the minutes of the whole table with one seed on 2 CPU cores: as measured, or, where it was
             never run whole, from measured runs of its models.
         note: a sentence that is printed below the table.
@@ -174,10 +174,8 @@ def _check(table: Table) -> None:
             raise InputError(f"{table.file}: reference={reference!r}: no such row")
     if table.kind not in KINDS:
         raise InputError(f"{table.file}: kind={table.kind!r}: must be one of {', '.join(KINDS)}")
-    if table.kind == "search" and any(row.of or row.ensemble or not row.group for row in table.rows):
-        raise InputError(
-            f"{table.file}: a row of a search is a trial: it has a group, its model, and no of or ensemble"
-        )
+    if table.kind == "trials" and any(row.of or row.ensemble or not row.group for row in table.rows):
+        raise InputError(f"{table.file}: a row is a trial: give it a group, its model, and neither `of` nor `ensemble`")
     for row in table.rows:
         if row.seeds and not set(table.seeds) <= set(row.seeds):
             raise InputError(f"{table.file}: row {row.name!r}: its seeds must include all seeds of the table")

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Sequence
 
 from itm_jax.files import write_whole
-from itm_jax.tables import changes, content, cost, picture, render
+from itm_jax.tables import changes, content, cost, picture, render, trials
 from itm_jax.tables import values as records
 from itm_jax.tables.cell import Cell
 from itm_jax.tables.changes import changes_of
@@ -32,6 +32,8 @@ def write_table(table: Table, cells: Sequence[Cell], workdir: pathlib.Path) -> l
         The files; none where no run is finished.
     """
     dataset = data_name(cells)
+    if table.kind == "trials":
+        return _write_trials(table, dataset, cells, workdir)
     blocks: dict[str, Sequence[Line]] = {}
     for protocol in PROTOCOLS:
         if lines := collect(table, cells, protocol):
@@ -52,6 +54,18 @@ def write_table(table: Table, cells: Sequence[Cell], workdir: pathlib.Path) -> l
     drawn = stem.with_name(stem.name + ".png")
     picture.draw(drawn, table, label, blocks)
     return [*files, drawn]
+
+
+def _write_trials(table: Table, dataset: str, cells: Sequence[Cell], workdir: pathlib.Path) -> list[pathlib.Path]:
+    """Writes the same files, but for the picture, from the finished trials."""
+    records = trials.trials(cells)
+    if not records:
+        return []
+    changed = changes_of(cells)
+    block = trials.content_of_trials(table, changes.label(dataset, changed), records)
+    values = {"table": table.name, "dataset": dataset, "changed": changes.as_json(changed), "trials": records}
+    stem = workdir / f"{table.name}-{dataset}{changes.suffix(changed)}"
+    return _write(stem, [_with_note(block, changed)], [trials.for_csv(record) for record in records], values)
 
 
 def write_costs(table: Table, dataset: str, cells: Sequence[Cell], figures: pathlib.Path) -> list[pathlib.Path]:
@@ -91,6 +105,8 @@ def _write(
 
 def summary(table: Table, cells: Sequence[Cell]) -> str:
     """Returns the rows as the lines that a command prints."""
+    if table.kind == "trials":
+        return trials.summary_of_trials(trials.trials(cells))
     lines = collect(table, cells, "full")
     width = max((len(line.row.name) for line in lines), default=0)
     return "\n".join(

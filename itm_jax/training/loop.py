@@ -24,6 +24,7 @@ from itm_jax.devices.mesh import own_rows, put_part
 from itm_jax.devices.programs import use_cache
 from itm_jax.errors import DivergedError, InputError, NonFiniteScoresError
 from itm_jax.evaluation.encode import make_encoders
+from itm_jax.evaluation.mechanism import mechanism
 from itm_jax.evaluation.rank import Scorer
 from itm_jax.evaluation.truth import check_truth
 from itm_jax.metrics.retrieval import rank_metrics
@@ -206,7 +207,7 @@ def _evaluate_on_dev(
         raise diverged(run, workdir, step, f"on {scorer.data.split.name}: {e}") from None
     if ranked.modality_gap is not None:
         metrics["modality_gap"] = ranked.modality_gap
-    metrics |= ranked.mechanism
+    metrics |= mechanism(scorer, ranked.encoded)
     return metrics, progress.evaluated(step, metrics["rsum"])
 
 

@@ -35,11 +35,11 @@ def pair_table(seen: Matching | Shares) -> PairTable:
     return PairTable(("word", "region", "cosine", "weight"), [tuple(row) for row in weighted])
 
 
-def parts(mechanism: Mapping[str, float]) -> tuple[list[tuple[str, str]], list[str]]:
+def describe_mechanism(mechanism: Mapping[str, float]) -> tuple[list[tuple[str, str]], list[str]]:
     """Describes the numbers of `evaluation.mechanism`.
 
     Returns:
-        (what, value) of each number, and a sentence for each part of the model that does nothing.
+        (what, value) of each number, and a sentence for each part of the model that has no effect.
     """
     m, rows, notes = mechanism, [], []
     if "gate_right" in m:
@@ -47,7 +47,7 @@ def parts(mechanism: Mapping[str, float]) -> tuple[list[tuple[str, str]], list[s
         if "gate_wrong" in m:
             rows.append(("mean gate of a region, with the caption of another image", f"{m['gate_wrong']:.3g}"))
         if m["gate_right"] < CLOSED:
-            notes.append("The fusion sleeps: its gates are so small that regions take up almost nothing.")
+            notes.append("The fusion has almost no effect: its gates are so small that regions take up almost nothing.")
         elif m["gate_right"] < ALIKE * m.get("gate_wrong", 0.0):
             notes.append("The gates hardly tell an image's own caption from that of another image.")
     if "region_perplexity" in m:
@@ -55,7 +55,7 @@ def parts(mechanism: Mapping[str, float]) -> tuple[list[tuple[str, str]], list[s
             ("regions that share the weight (perplexity)", f"{m['region_perplexity']:.1f} of {m['regions']:.0f}")
         )
         if m["region_perplexity"] > EVEN * m["regions"]:
-            notes.append("No region is left out: the weights of the regions are nearly the same.")
+            notes.append("All regions have nearly the same weight.")
     if "prominence_content" in m:
         shares = " / ".join(f"{m[f'prominence_{kind}']:.0f}%" for kind in ("content", "function", "punctuation"))
         rows.append(("weight of content words, function words, punctuation", shares))
@@ -67,7 +67,7 @@ def parts(mechanism: Mapping[str, float]) -> tuple[list[tuple[str, str]], list[s
             what = "word pieces" if name == "pieces" else name
             rows.append((f"{what} merged away in {item}", f"{m[f'merged_{name}']:.1f}"))
             if m[f"merged_{name}"] == 0:
-                notes.append(f"The aggregation merges no {what}: the ratio leaves less than one of {item}.")
+                notes.append(f"The aggregation merges no {what}: the ratio is too small to merge even one of {item}.")
     return rows, notes
 
 

@@ -12,7 +12,7 @@ from itm_jax.metrics.retrieval import RECALLS, Ranks
 from itm_jax.runs.results import ranks_as_arrays
 from itm_jax.tables.published import Published, place_of, published
 from itm_jax.viz import page
-from itm_jax.viz.describe import pair_table, parts
+from itm_jax.viz.describe import describe_mechanism, pair_table
 from itm_jax.viz.explain import Matching, Shares
 
 METHODS = ("VSE++ (re-impl. by VSE_infty)", "VSE_infty (GPO)", "SCAN (T2I_AVE)", "SCAN (I2T_AVE)", "AFA", "CPFEAN")
@@ -61,7 +61,7 @@ def to_html(
         *queries,
     ]
     if mechanism := content.get("mechanism"):
-        rows, asleep = parts(mechanism)
+        rows, asleep = describe_mechanism(mechanism)
         sections.append(("What the parts of the model do", [page.table((), rows), *map(page.note, asleep)]))
     if pairs:
         shown = [part for pair in pairs for part in _pair(*pair)]

@@ -29,6 +29,7 @@ READ = {
         "model.regions.labels",
         "model.regions.label_names",
         "model.words.layers",
+        "model.words.scale",
         "model.fusion.rounds",
         "model.fusion.scale",
         "model.fusion.bias",

@@ -1,7 +1,6 @@
 """Kinds of word pieces: content words, function words, punctuation. They say what a model gives its weight to."""
 
 import enum
-import functools
 
 import numpy as np
 from jaxtyping import Int
@@ -9,17 +8,17 @@ from tokenizers import Tokenizer
 
 # English words of closed classes: articles, pronouns, prepositions, conjunctions, auxiliaries, what follows an
 # apostrophe, and a few adverbs.
-_CLOSED = """
+WORDS = """
     a about above across after against all along also am among an and another any are around as at away be because
     been before behind being below beneath beside between both but by can could did do does doing down during each
     either for from had has have having he her here hers herself him himself his how i if in inside into is it its
     itself just like may me more most must my near next no nor not of off on once one only onto or other others our
     out outside over own past per she should so some such than that the their theirs them themselves then there these
     they this those through throughout to together too toward towards under underneath until up upon very was we were
-    s t d m ll re ve
     what when where which while who whose will with within without would you your
+    s t d m ll re ve
 """
-FUNCTION_WORDS = frozenset(_CLOSED.split())
+FUNCTION_WORDS = frozenset(WORDS.split())
 
 
 class Kind(enum.IntEnum):
@@ -44,12 +43,7 @@ def kind_of(piece: str) -> Kind:
 
 def kinds(tokenizer: Tokenizer) -> Int[np.ndarray, " v"]:
     """Returns the kind of each piece of a vocabulary, by its id."""
-    return _kinds(tokenizer.to_str())
-
-
-@functools.lru_cache(maxsize=8)
-def _kinds(tokenizer: str) -> Int[np.ndarray, " v"]:
-    pieces = Tokenizer.from_str(tokenizer).get_vocab(with_added_tokens=True)
+    pieces = tokenizer.get_vocab(with_added_tokens=True)
     out = np.zeros(max(pieces.values(), default=-1) + 1, np.int8)
     for piece, at in pieces.items():
         out[at] = kind_of(piece)
