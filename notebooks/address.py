@@ -3,7 +3,7 @@
     python notebooks/address.py OWNER/NAME [BRANCH]
 
 It writes a badge at the top of each notebook and in docs/notebooks.md, and the address in the cell that installs the
-library. With other words it replaces what it wrote before.
+library. Run it again with another address, and it replaces the old one.
 """
 
 import json

@@ -8,6 +8,7 @@ from support.models import fragments, region_gate
 
 from itm_jax.modules.alignment import (
     cross_attention,
+    global_score,
     late_interaction,
     over_captions,
     prominence,
@@ -51,6 +52,13 @@ def test_score_by_hand():
     # γ = 1: weights (0.625 / 2, 0.375), brought back to sum 1
     np.testing.assert_allclose(score("words", 1.0), (0.3125 * 0.9 + 0.375 * 0.5) / 0.6875, atol=1e-5)
     np.testing.assert_allclose(late_interaction(fused, regions, captions.mask)[0, 0], (0.9 + 0.5) / 2, atol=1e-5)
+
+
+def test_global_score_is_the_cosine_of_the_means_of_valid_rows():
+    images = Fragments(jnp.array([[[1.0, 0], [0, 1], [9, 9]]]), jnp.array([[True, True, False]]))
+    words = jnp.array([[[1.0, 0], [1, 0], [0, 1]], [[1, 0], [0, 1], [1, 0]]])
+    captions = Fragments(words, jnp.array([[True, True, False], [False, False, False]]))
+    np.testing.assert_allclose(global_score(images, captions), [[0.5**0.5, 0]], atol=1e-6)
 
 
 def test_a_prior_of_ones_changes_nothing():

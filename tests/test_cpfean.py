@@ -13,6 +13,7 @@ from itm_jax.config.model_fields import idle_flags
 from itm_jax.config.validation import validate
 from itm_jax.errors import InputError
 from itm_jax.models import build
+from itm_jax.modules.alignment import global_score
 from itm_jax.structs import Regions, Tokens
 
 
@@ -121,6 +122,7 @@ def test_nothing_valid_scores_zero_and_gives_no_gradient(rng):
         {"graph__filter": True},
         {"words__layers": 0},
         {"words__graph": "sparse"},
+        {"alignment__global_weight": 0.5},
     ],
     ids=lambda c: "-".join(f"{k}={v}" for k, v in c.items()),
 )
@@ -239,6 +241,7 @@ def test_bad_values_are_named(changes, message):
         ("cpfean", {}, "model.attention.temperature", "model.alignment.kind=prominent"),
         ("cpfean", {}, "model.alignment.prior", "model.alignment.gamma=0"),
         ("cpfean", {"model.words.layers": 0}, "model.words.scale", "model.words.layers=0"),
+        ("vsepp", {}, "model.alignment.global_weight", "config.model.name=vsepp"),
         ("cpfean", {"model.alignment.kind": "cross_attention"}, "model.alignment.beta", "kind=cross_attention"),
     ],
 )
@@ -250,6 +253,20 @@ def test_a_flag_without_effect_is_refused(name, changes, flag, message):
     [problem] = idle_flags(config, [flag])
     assert message in problem
     assert not list(idle_flags(config, [*changes, "model.name", "optim.lr"]))
+
+
+def test_the_global_score_beside_the_alignment(rng):
+    """`(alignment + w · global) / (1 + w)`, with a w that is learned, for both kinds of alignment."""
+    regions, tokens = inputs(rng)
+    for kind in ("prominent", "cross_attention"):
+        model = build(cpfean(alignment__kind=kind, alignment__global_weight=0.5))
+        alone, variables = run(cpfean(alignment__kind=kind), regions, tokens)
+        variables = variables | {"params": variables["params"] | {"log_global_weight": jnp.log(0.5)}}
+        images, captions = model.apply(variables, regions, tokens, train=False)
+        score = lambda v, a=images, b=captions, m=model: m.apply(v, a, b, method="score")  # noqa: E731
+        np.testing.assert_allclose(score(variables), (alone + 0.5 * global_score(images, captions)) / 1.5, atol=1e-5)
+        gradient = jax.grad(lambda v: jnp.trace(score(v)))(variables)  # noqa: B023
+        assert gradient["params"]["log_global_weight"] != 0
 
 
 def test_the_prior_has_no_effect_on_the_regions_side():

@@ -208,13 +208,17 @@ def _fragments(model: ml_collections.ConfigDict) -> None:
     )
     model.alignment = ml_collections.ConfigDict(
         {
-            "kind": "prominent",  # prominent; or cross_attention (SCAN t2i), which reads no other field of this section
+            # prominent; or cross_attention (SCAN t2i), which reads no other field of this section but global_weight
+            "kind": "prominent",
             "beta": 1.0,  # how much the prominence from the pair counts; 0: not at all
             "gamma": 0.0,  # exponent of the corpus prior; 0: no corpus prior
             # The prior of a word. lift: how much more often than by chance another caption of the image has it too;
             # agreement: how often two captions of an image have it, if one has.
             "prior": "lift",
             "sides": "both",  # the sides of the score: words, regions or both
+            # The weight of the global score beside the alignment, when training begins; it is learned. The global score
+            # is the cosine of the mean region and the mean word. 0: no global score.
+            "global_weight": 0.0,
         }
     )
     model.attention = ml_collections.ConfigDict({"direction": "t2i"})  # t2i: words attend to regions; i2t: the reverse

@@ -134,16 +134,18 @@ def _cpfean_problems(config: Any) -> Iterator[str]:
 
 
 def _cpfean_no_effect(model: Any) -> dict[str, str]:
+    alignment = model.alignment
+    other = alignment.kind != "prominent" and "model.alignment.kind=cross_attention"
+    no_words = other or (alignment.sides == "regions" and "model.alignment.sides=regions")
     why = {
         "model.graph.": model.graph.layers == 0 and "model.graph.layers=0",
         "model.fusion.": model.fusion.rounds == 0 and "model.fusion.rounds=0",
-        "model.alignment.": model.alignment.kind != "prominent" and "model.alignment.kind=cross_attention",
-        "model.alignment.beta": model.alignment.sides == "regions" and "model.alignment.sides=regions",
-        "model.alignment.gamma": model.alignment.sides == "regions" and "model.alignment.sides=regions",
-        "model.alignment.prior": (model.alignment.gamma == 0 and "model.alignment.gamma=0")
-        or (model.alignment.sides == "regions" and "model.alignment.sides=regions"),
+        "model.alignment.sides": other,
+        "model.alignment.beta": no_words,
+        "model.alignment.gamma": no_words,
+        "model.alignment.prior": no_words or (alignment.gamma == 0 and "model.alignment.gamma=0"),
         "model.words.scale": model.words.layers == 0 and "model.words.layers=0",
-        "model.attention.": model.alignment.kind == "prominent" and "model.alignment.kind=prominent",
+        "model.attention.": alignment.kind == "prominent" and "model.alignment.kind=prominent",
     }
     return {start: reason for start, reason in why.items() if reason}
 

@@ -29,8 +29,8 @@ def quickstart() -> ml_collections.ConfigDict:
 def cpfean_quickstart() -> ml_collections.ConfigDict:
     """Returns the config of CPFEAN on the same data.
 
-    It has no visual Transformer, which on so few images lowers recall (docs/measured.md). Words have their prominence
-    from the train captions (γ), not from the pair (β): with the latter, training from scratch hardly begins
+    It has no visual Transformer, which on so few images lowers recall (docs/measured.md). The weights of words
+    come from the corpus prior (γ), not from prominence in the pair (β), with which training from scratch hardly begins
     (docs/cpfean.md).
     """
     config = quickstart()

@@ -66,6 +66,7 @@ RANGES = {
     "model.fusion.bias": Range(),
     "model.alignment.beta": NOT_NEGATIVE,
     "model.alignment.gamma": NOT_NEGATIVE,
+    "model.alignment.global_weight": NOT_NEGATIVE,
     "model.attention.temperature": NOT_NEGATIVE,
     "model.text.embed_size": AT_LEAST_ONE,
     "model.text.min_count": AT_LEAST_ONE,

@@ -74,6 +74,7 @@ class Alignment:
     gamma: float
     prior: Literal["lift", "agreement"]
     sides: Literal["both", "words", "regions"]
+    global_weight: float
 
     @property
     def uses_prior(self) -> bool:

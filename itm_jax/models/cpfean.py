@@ -3,6 +3,8 @@
 The authors have no public code. Every choice that the paper leaves open is a field of the config.
 """
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from itm_jax.config import sections
-from itm_jax.modules.alignment import cross_attention, over_captions, prominent_alignment, word_weights
+from itm_jax.modules.alignment import cross_attention, global_score, over_captions, prominent_alignment, word_weights
 from itm_jax.modules.bert import BertConfig
 from itm_jax.modules.fusion import FeatureGate, Fused, RegionGate, fuse, fuse_features
 from itm_jax.modules.graph import VisualTransformer, WordGCN, dependency_graph, drop_lonely, neighbours, whole_words
@@ -76,6 +78,8 @@ class CPFEAN(nn.Module):
         self.word_gcn = WordGCN(words.layers, words.scale, self.dtype)
         self.text_encoder = make_text_encoder(self.encoder, self.dtype)
         self.gate = self._gate() if self.fusion.rounds else None
+        if weight := self.alignment.global_weight:
+            self.global_weight = self.param("log_global_weight", nn.initializers.constant(math.log(weight)), ())
         if self.alignment.uses_prior:
             self.word_prior = self.variable("batch_stats", WORD_PRIOR, jnp.ones, (self.vocab_size,))
 
@@ -151,8 +155,15 @@ class CPFEAN(nn.Module):
         return jax.lax.map(one, (images, captions))
 
     def score(self, images: Fragments, captions: Fragments) -> Float[Array, "i t"]:
-        """Returns the alignment of every image with every caption, in float32, computed in blocks of captions."""
-        return over_captions(self._align, images, captions)
+        """Returns the score of every image with every caption, in float32, computed in blocks of captions.
+
+        It is the alignment, or with a global score of weight w beside it, `(alignment + w · global) / (1 + w)`.
+        """
+        alignment = over_captions(self._align, images, captions)
+        if not self.alignment.global_weight:
+            return alignment
+        weight = jnp.exp(self.global_weight)
+        return (alignment + weight * global_score(images, captions)) / (1 + weight)
 
     def _align(self, images: Fragments, captions: Fragments) -> Float[Array, "i t"]:
         fused = self.fuse(images, captions)

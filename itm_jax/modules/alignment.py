@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from itm_jax.modules.fusion import Fused
-from itm_jax.modules.numerics import EPS, HIGHEST, NEG, masked_softmax
+from itm_jax.modules.numerics import EPS, HIGHEST, NEG, l2_normalize, masked_softmax, zero_invalid
 from itm_jax.structs import AnyArray, Fragments
 
 _SQUARED_NORM = {("t2i", 3): "irtl,irs,istl->itl", ("t2i", 4): "irtl,irst,istl->itl", ("i2t", 3): "irtl,tlm,irtm->irt"}
@@ -99,6 +99,15 @@ def late_interaction(fused: Fused, regions: Bool[AnyArray, "i r"], words: Bool[A
     best = masked_max(fused.cosines, regions[:, :, None, None], axis=1)
     count = jnp.maximum(jnp.sum(words, axis=1), 1).astype(best.dtype)
     return jnp.sum(jnp.where(words[None], best, jnp.zeros((), best.dtype)), axis=-1) / count[None]
+
+
+def global_score(images: Fragments, captions: Fragments) -> Float[Array, "i t"]:
+    """Returns the cosine of the mean region and the mean word of every pair, 0 where an item has nothing valid.
+
+    It stands for what no single word and region say. The paper does not have it.
+    """
+    mean = lambda x: l2_normalize(jnp.sum(zero_invalid(x.rows, x.mask), axis=1))  # noqa: E731
+    return jnp.matmul(mean(images), mean(captions).T, precision=HIGHEST)
 
 
 def cross_attention(

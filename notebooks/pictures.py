@@ -1,6 +1,6 @@
 """Runs the notebooks and saves a picture of each for docs/notebooks.md (pip install -e '.[notebooks]').
 
-python docs/notebook_pictures.py [NOTEBOOK ...]
+python notebooks/pictures.py [NOTEBOOK ...]
 """
 
 import base64
