@@ -3,13 +3,22 @@
     python -m itm_jax.convert tfds --precomp=DIR --out=OUT
     python -m itm_jax.convert tfds --precomp=DIR --out=OUT --splits=train,dev,test --name=f30k
     python -m itm_jax.convert dependencies --precomp=DIR
+    python -m itm_jax.convert bottom_up --tsv=FILE,FILE --captions=dataset_coco.json --out=DIR
+    python -m itm_jax.convert bottom_up --npz=DIR --captions=dataset_flickr30k.json --out=DIR
+    python -m itm_jax.convert karpathy --captions=dataset_coco.json --out=DIR
+    python -m itm_jax.convert gsmn_boxes --precomp=DIR --images=DIR
 
 `tfds` writes ArrayRecord files through TFDS, without TensorFlow, to OUT/name/1.0.0; train from them with
 --config.data.source=tfds --config.data.dir=OUT.
 `dependencies` parses the captions with spaCy (extra `spacy`, and a pipeline with a parser) and writes
 {split}_dependencies.json beside them, for --config.model.words.graph=sparse.
+`bottom_up` reads region features of bottom-up attention: TSV files, or a folder with an .npz for each image (TERAN's
+boxes: --box_dir). Captions and splits come from Karpathy's file, or from one of the other forms of itm_jax.extract.
+`karpathy` writes the captions and the names of the images of each split, without features.
+`gsmn_boxes` turns {split}_ims_bbx.npy of GSMN and CMCAN into our {split}_boxes.npy and {split}_img_sizes.npy.
 """
 
+import pathlib
 import signal
 import sys
 
@@ -18,13 +27,13 @@ from absl import flags
 from itm_jax.cli import commands
 from itm_jax.errors import InputError, TerminatedError
 
-WORDS = ("tfds", "dependencies")
+WORDS = ("tfds", "dependencies", "bottom_up", "karpathy", "gsmn_boxes")
 FLAGS = flags.FlagValues()
 _PRECOMP = flags.DEFINE_string(
     "precomp", None, "directory with {split}_ims.npy, or the one above its precomp/", flag_values=FLAGS
 )
 _OUT = flags.DEFINE_string(
-    "out", None, "tfds: directory to write the data set to, as OUT/name/1.0.0", flag_values=FLAGS
+    "out", None, "directory to write to; tfds writes the data set to OUT/name/1.0.0", flag_values=FLAGS
 )
 _SPLITS = flags.DEFINE_list("splits", None, "splits to convert, default: all in the directory", flag_values=FLAGS)
 _PARSER = flags.DEFINE_string(
@@ -40,10 +49,28 @@ _PAIRING = flags.DEFINE_enum(
     "tfds: what says which captions belong to an image, the order of the files or {split}_ids.txt",
     flag_values=FLAGS,
 )
+_TSV = flags.DEFINE_list("tsv", [], "bottom_up: TSV files of bottom-up attention", flag_values=FLAGS)
+_NPZ = flags.DEFINE_string("npz", None, "bottom_up: a folder with an .npz for each image", flag_values=FLAGS)
+_BOX_DIR = flags.DEFINE_string(
+    "box_dir", None, "bottom_up: a folder with the boxes of each image, ID.npy (TERAN)", flag_values=FLAGS
+)
+_CAPTIONS = flags.DEFINE_string("captions", None, "bottom_up, karpathy: the file of captions", flag_values=FLAGS)
+_PER_IMAGE = flags.DEFINE_integer(
+    "captions_per_image", None, "take the first N captions of each image", lower_bound=1, flag_values=FLAGS
+)
+_REGIONS = flags.DEFINE_integer("regions", 36, "bottom_up: regions of an image", lower_bound=1, flag_values=FLAGS)
+_DTYPE = flags.DEFINE_enum(
+    "dtype", "float32", ["float32", "float16"], "bottom_up: type of the features", flag_values=FLAGS
+)
+_IMAGES = flags.DEFINE_string("images", None, "gsmn_boxes: the folder of the images", flag_values=FLAGS)
 
 
 def main(word: str) -> None:
-    """Flags -> one conversion; `word` is the form to convert to, or what to add."""
+    """Flags -> one conversion; `word` is the form to convert to or from, or what to add."""
+    if word in ("bottom_up", "karpathy"):
+        return _to_precomp(word)
+    if word == "gsmn_boxes":
+        return _boxes()
     precomp = _required(_PRECOMP, "the directory with {split}_ims.npy")
     if word == "dependencies":
         from itm_jax.data.precomp.dependencies import load_parser, write_dependencies
@@ -57,6 +84,37 @@ def main(word: str) -> None:
     signal.signal(signal.SIGTERM, _terminate)
     path = build(precomp, out, splits=_SPLITS.value, name=_NAME.value or "", pairing=_PAIRING.value)
     print(f"written: {path}\ntrain from it with --config.data.source={word} --config.data.dir={path}")
+
+
+def _to_precomp(word: str) -> None:
+    """Captions, and with `bottom_up` features, to SCAN's form."""
+    from itm_jax.data.forms.rows import read_npz, read_tsv
+    from itm_jax.data.forms.write import write_data_set, write_texts
+    from itm_jax.vision.caption_files import read_items
+    from itm_jax.vision.splits import same_number, split_items
+
+    captions = pathlib.Path(_required(_CAPTIONS, "the file of captions")).expanduser()
+    out = commands.directory("out", _required(_OUT, "the directory to write to"))
+    items, _ = same_number([item for item in read_items(captions) if item.captions], captions, _PER_IMAGE.value)
+    splits = split_items(items, captions, lists={}, draw={}, seed=0)
+    if word == "karpathy":
+        write_texts(out, splits)
+    else:
+        if bool(_TSV.value) == bool(_NPZ.value):
+            raise InputError("--tsv, --npz: pass one of them, the files or the folder of the region features")
+        boxes = commands.directory("box_dir", _BOX_DIR.value) if _BOX_DIR.value else None
+        tsv = [pathlib.Path(path).expanduser() for path in _TSV.value]
+        rows = read_tsv(tsv) if tsv else read_npz(commands.directory("npz", _NPZ.value or ""), boxes)
+        write_data_set(rows, splits, out, regions=_REGIONS.value, dtype=_DTYPE.value)
+    print(f"written: {out}: " + ", ".join(f"{split} {len(found):,} images" for split, found in splits.items()))
+
+
+def _boxes() -> None:
+    from itm_jax.data.forms.gsmn import convert_boxes
+
+    precomp = commands.directory("precomp", _required(_PRECOMP, "the directory with {split}_ims_bbx.npy"))
+    images = commands.directory("images", _required(_IMAGES, "the folder of the images"))
+    print("\n".join(f"written: {path}" for path in convert_boxes(precomp, images)))
 
 
 def _required(flag: flags.FlagHolder, what: str) -> str:

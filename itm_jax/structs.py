@@ -10,6 +10,7 @@ Dimension glossary, used in every shape of the package:
 
 import dataclasses
 import functools
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -77,6 +78,21 @@ class Batch:
 
 
 @dataclasses.dataclass(frozen=True)
+class Extractor:
+    """What extracted the features of a split: the extractor.json beside them (`vision.identity`).
+
+    Attributes:
+        fingerprint: a hash of the identity: backbone, checksum of its weights, preprocessing, boxes.
+        record: the content of extractor.json.
+        images: the folder of the images.
+    """
+
+    fingerprint: str
+    record: Mapping[str, Any]
+    images: pathlib.Path
+
+
+@dataclasses.dataclass(frozen=True)
 class Split:
     """One split of a dataset on the host. The captions of an image stand together, in the order of the images.
 
@@ -96,6 +112,7 @@ class Split:
         source: where the split was read from, for messages.
         rows: [i] the row of each image in the source's file, for messages; None: the images are its rows.
         lines: [t] the line of each caption in the source's file, from 1 on, for messages; None: in their order.
+        extractor: what extracted the features; None where nothing says that.
     """
 
     name: str
@@ -112,6 +129,7 @@ class Split:
     source: str = ""
     rows: np.ndarray | None = None
     lines: np.ndarray | None = None
+    extractor: Extractor | None = None
 
     @property
     def num_images(self) -> int:

@@ -106,6 +106,7 @@ def test_nothing_valid_scores_zero_and_gives_no_gradient(rng):
         {"fusion__rounds": 0},
         {"fusion__rounds": 2},
         {"fusion__gate": "feature"},
+        {"fusion__gate": "cosine"},
         {"fusion__scale": 5.0},
         {"fusion__bias": -3.0},
         {"regions__labels": False},
@@ -137,6 +138,23 @@ def test_each_field_changes_the_score(rng, change):
         if not name.startswith(own.get(section, "nothing")):
             jax.tree.map(np.testing.assert_array_equal, variables["params"][name], others["params"][name])
     assert not np.allclose(whole, other, atol=1e-5)
+
+
+def test_the_rate_of_the_gate_changes_how_it_learns_and_not_how_it_starts(rng):
+    """The gate's scalars are kept divided by the rate, so that a step of Adam moves them by rate times as much."""
+    regions, tokens = inputs(rng)
+    slow, variables = run(cpfean(fusion__gate="cosine", fusion__scale=4.0, fusion__bias=-2.0), regions, tokens)
+    assert not {"gate_u", "gate_z"} & variables["params"].keys()
+    model = build(cpfean(fusion__gate="cosine", fusion__scale=4.0, fusion__bias=-2.0, fusion__rate=10.0))
+    first = model.init(jax.random.key(0), regions, tokens, train=False)["params"]
+    np.testing.assert_allclose([first["gate_c"], first["gate_b"]], [0.4, -0.2], rtol=1e-6)
+    params = variables["params"] | {
+        "gate_c": variables["params"]["gate_c"] / 10,
+        "gate_b": variables["params"]["gate_b"] / 10,
+    }
+    changed = variables | {"params": params}
+    images, captions = model.apply(changed, regions, tokens, train=False)
+    np.testing.assert_allclose(model.apply(changed, images, captions, method="score"), slow, atol=1e-6)
 
 
 def test_the_visual_transformer_begins_as_the_identity(rng):
@@ -212,7 +230,7 @@ def test_default_model_takes_regions_without_priors(rng):
         ({"model.name": "cpfean", "model.width": 100}, "not a multiple of config.model.graph.heads"),
         ({"model.name": "cpfean", "model.attention.direction": "i2t"}, "must be t2i for cpfean"),
         ({"model.name": "clip"}, "must be one of afa"),
-        ({"model.fusion.gate": "soft"}, "region, feature"),
+        ({"model.fusion.gate": "soft"}, "cosine, region, feature"),
         ({"model.fusion.rounds": -1}, "must lie in"),
         ({"model.graph.iou": 1.5}, "must lie in"),
         ({"model.graph.dropout": 1.0}, "must lie in"),

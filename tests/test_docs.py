@@ -1,6 +1,5 @@
 """The documentation: its example runs, its links and names are there."""
 
-import base64
 import dataclasses
 import doctest
 import importlib
@@ -25,9 +24,7 @@ from itm_jax.config.plugins import load
 from itm_jax.config.sections import Loss, read_section
 from itm_jax.config.validation import validate
 from itm_jax.data.labels import label_indices
-from itm_jax.data.precomp import reader as precomp
 from itm_jax.data.prepare import complete_on
-from itm_jax.data.regions import read_regions
 from itm_jax.data.splits import read_split
 from itm_jax.errors import InputError
 from itm_jax.evaluation.evaluate import evaluate
@@ -60,28 +57,6 @@ def test_the_examples_in_docstrings_are_true(path):
     result = doctest.testmod(importlib.import_module(name))
     assert result.attempted > 0
     assert result.failed == 0
-
-
-def test_features_of_bottom_up_attention_become_ours(tmp_path, monkeypatch):
-    """The code of docs/data.md, on a file of this form."""
-    page = (ROOT / "docs" / "data.md").read_text()
-    (code,) = re.findall(r"```python\n(import base64.*?)```", page, flags=re.DOTALL)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine").mkdir()
-    rng, rows = np.random.default_rng(0), []
-    for name, n in (("285", 2), ("7", 5), ("139", 4)):
-        boxes = np.array([[0, 0, 50, 40]] * n, np.float32)
-        coded = [base64.b64encode(x.tobytes()).decode() for x in (boxes, rng.random((n, 8), np.float32))]
-        rows.append("\t".join([name, "100", "80", str(n), *coded]))
-    (tmp_path / "trainval_36.tsv").write_text("\n".join(rows) + "\n")
-    exec(code, {})
-    (tmp_path / "mine" / "test_caps.txt").write_text("a dog\na cat\n")
-    split = precomp.read_split(str(tmp_path / "mine"), "test")
-    assert split.ids == ["139", "285"]
-    features, mask = read_regions(split, np.arange(2))
-    assert mask.sum(axis=1).tolist() == [4, 2]
-    assert features.shape == (2, 4, 8)
-    np.testing.assert_allclose(split.boxes[1], [[0, 0, 0.5, 0.5]] * 2 + [[0] * 4] * 2)
 
 
 def test_a_model_of_ones_own_trains_and_is_evaluated(mine, tmp_path):

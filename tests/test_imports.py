@@ -15,6 +15,7 @@ ORDER = [
     ("modules",),
     ("losses", "metrics", "scoring"),
     ("pretrained",),
+    ("vision",),
     ("data",),
     ("models",),
     ("runs",),
@@ -23,7 +24,7 @@ ORDER = [
     ("checks",),
     ("testing",),
     ("cli",),
-    ("tables", "viz", "bench", "main", "check", "convert", "reproduce", "visualize", "cache"),
+    ("tables", "viz", "bench", "main", "check", "convert", "reproduce", "visualize", "cache", "extract"),
     ("__main__",),
 ]
 PLACE = {room: k for k, rooms in enumerate(ORDER) for room in rooms}

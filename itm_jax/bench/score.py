@@ -79,7 +79,7 @@ def bench_score(
     These are the bare `V Wᵀ` in the same tiles, and the direct form. The direct form is timed on `sample` x `sample`
     pairs, and its seconds are scaled to all pairs.
     """
-    score, _, variables = fresh_cpfean(width)
+    score, model, variables = fresh_cpfean(width)
     rng = np.random.default_rng(0)
     v, w = random_fragments(rng, images, regions, width), random_fragments(rng, captions, tokens, width)
 
@@ -92,7 +92,7 @@ def bench_score(
     tiles = images / min(tile, images) * captions / min(tile, captions)
     matrix_product = fastest(lambda: product(*rows), repeats) * tiles
     in_tiles = fastest(lambda: score_matrix(bare, v, w, tile=tile), repeats)
-    gate = RegionGate(*(variables["params"][f"gate_{name}"] for name in RegionGate._fields))
+    gate = model.apply(variables, method=lambda m: m.gate)
     direct_scores = jax.jit(jax.vmap(jax.vmap(exactly(direct_score), (None, 0, None)), (0, None, None)))
     few = (v.rows[:sample], w.rows[:sample])
     pairs = len(few[0]) * len(few[1])

@@ -30,7 +30,14 @@ from itm_jax.files import existing, free_space
 from itm_jax.runs import checkpoints
 from itm_jax.runs.checksums import check_files
 from itm_jax.runs.restore import restore_variables
-from itm_jax.runs.workdir import check_data, check_text_of, check_width, check_workdir, read_data
+from itm_jax.runs.workdir import (
+    check_data,
+    check_extractor,
+    check_text_of,
+    check_width,
+    check_workdir,
+    read_data,
+)
 from itm_jax.structs import Split
 
 SHOWN_GROUPS = 6
@@ -195,6 +202,7 @@ def check_directory(config, splits: Sequence[Split], workdir: pathlib.Path, like
         defects.add(directory, "space", f"{what}; make room, or take another --workdir")
     if _report(defects, check_workdir, config, workdir):
         _report(defects, lambda: check_data(read_data(workdir), {s.name: s for s in splits}, workdir))
+        _report(defects, check_extractor, splits[-1], read_data(workdir), workdir)
     for step in checkpoints.steps_of(workdir):
         folder = workdir / checkpoints.FOLDER / str(step)
         try:

@@ -201,9 +201,12 @@ def _fragments(model: ml_collections.ConfigDict) -> None:
     model.fusion = ml_collections.ConfigDict(
         {
             "rounds": 1,  # 0: no fusion
-            "gate": "region",  # region: one gate per region; feature: one per region and dimension
+            # cosine: one gate per region, of the cosine alone; region: of region, word and cosine; feature: such a gate
+            # for each dimension
+            "gate": "region",
             "scale": 4.0,  # the weight of the cosine in the gate, when training begins
             "bias": -8.0,  # the bias of the gate, when training begins
+            "rate": 1.0,  # how many times as fast as other parameters scale and bias are learned
         }
     )
     model.alignment = ml_collections.ConfigDict(

@@ -57,12 +57,13 @@ class Words:
 
 @dataclasses.dataclass(frozen=True)
 class Fusion:
-    """`model.fusion`: rounds, kind of gate, and the gate's weight of the cosine and bias when training begins."""
+    """`model.fusion`: rounds, kind of gate, the gate's weight of the cosine and bias at first, and their rate."""
 
     rounds: int
-    gate: Literal["region", "feature"]
+    gate: Literal["cosine", "region", "feature"]
     scale: float
     bias: float
+    rate: float
 
 
 @dataclasses.dataclass(frozen=True)

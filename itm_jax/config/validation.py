@@ -28,7 +28,7 @@ CHOICES = {
     "model.aggregation.variant": ("paper", "official"),
     "model.aggregation.pairing": ("similarity", "random"),
     "model.words.graph": ("dense", "sparse"),
-    "model.fusion.gate": ("region", "feature"),
+    "model.fusion.gate": ("cosine", "region", "feature"),
     "model.alignment.kind": ("prominent", "cross_attention"),
     "model.alignment.prior": ("lift", "agreement"),
     "model.alignment.sides": ("both", "words", "regions"),

@@ -21,7 +21,7 @@ from itm_jax.models import build
 from itm_jax.models.variables import abstract_variables
 from itm_jax.runs.checkpoints import Record, newest_record
 from itm_jax.runs.restore import restore_variables
-from itm_jax.runs.workdir import check_width, read_data
+from itm_jax.runs.workdir import check_extractor, check_width, read_data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +64,7 @@ def open_run(config, workdir: str | pathlib.Path) -> OpenRun:
     prepared = prepare(config, [config.data.test_split], workdir=workdir, trained=trained, has_checkpoint=True)
     trained_on = read_data(workdir)
     check_width(prepared.splits[0], trained_on, workdir)
+    check_extractor(prepared.splits[0], trained_on, workdir)
     data = prepared.with_text(prepared.splits[0])
     model, mesh, like = build_for_evaluation(prepared.config, data)
     restored = distributed.by_first(lambda like: restore_variables(workdir, like), like)

@@ -84,14 +84,20 @@ class CPFEAN(nn.Module):
             self.word_prior = self.variable("batch_stats", WORD_PRIOR, jnp.ones, (self.vocab_size,))
 
     def _gate(self) -> Gate:
-        d, scale, bias = self.width, self.fusion.scale, self.fusion.bias
-        value = lambda x: nn.initializers.constant(x)  # noqa: E731
-        normal = nn.initializers.normal(d**-0.5)
-        if self.fusion.gate == "region":
-            shapes = {"u": (normal, (d,)), "z": (normal, (d,)), "c": (value(scale), ()), "b": (value(bias), ())}
-            return RegionGate(**{k: self.param(f"gate_{k}", init, shape) for k, (init, shape) in shapes.items()})
-        shapes = {"u": (normal, (d, d)), "z": (normal, (d, d)), "c": (value(scale), (d,)), "b": (value(bias), (d,))}
-        return FeatureGate(**{k: self.param(f"gate_{k}", init, shape) for k, (init, shape) in shapes.items()})
+        """Makes the gate. Adam moves a scalar by the learning rate at most, so they are kept divided by their rate."""
+        d, rate, feature = self.width, self.fusion.rate, self.fusion.gate == "feature"
+        shape = (d,) if feature else ()
+
+        def scalar(name: str, first: float) -> Array:
+            return rate * self.param(f"gate_{name}", nn.initializers.constant(first / rate), shape)
+
+        def weights(name: str) -> Array:
+            if self.fusion.gate == "cosine":
+                return jnp.zeros(d)
+            return self.param(f"gate_{name}", nn.initializers.normal(d**-0.5), (d, d) if feature else (d,))
+
+        u, z, c, b = weights("u"), weights("z"), scalar("c", self.fusion.scale), scalar("b", self.fusion.bias)
+        return FeatureGate(u, z, c, b) if feature else RegionGate(u, z, c, b)
 
     def encode_images(self, regions: Regions, *, train: bool) -> Fragments:
         """Returns unit vectors of regions, embedded with their priors and passed through the visual Transformer."""

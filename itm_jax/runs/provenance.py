@@ -51,7 +51,8 @@ def fingerprint(split: Split) -> dict[str, Any]:
     """Returns what identifies the content of a split, wherever and in whatever form it is stored.
 
     `captions` is a hash of all captions, `features` a hash of the features of 64 images spread over the split, and
-    `companions` a hash of the boxes, labels and edges of the same images. `id` is a hash of all these and the sizes.
+    `companions` a hash of the boxes, labels and edges of the same images. `extractor`, where it is known, is what
+    extracted the features. `id` is a hash of all these and the sizes.
     """
     rows = np.unique(np.linspace(0, split.num_images - 1, SAMPLED).astype(int))
     sample = np.ascontiguousarray(masked_regions(split, rows)[0])
@@ -72,6 +73,8 @@ def fingerprint(split: Split) -> dict[str, Any]:
         "features": _short_hash(sample.tobytes()),
         "companions": _short_hash(*companions),
     }
+    if split.extractor is not None:
+        out["extractor"] = split.extractor.fingerprint
     return out | {"id": _short_hash(json.dumps(out, sort_keys=True).encode())}
 
 

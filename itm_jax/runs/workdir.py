@@ -16,6 +16,8 @@ from itm_jax.errors import InputError
 from itm_jax.files import write_whole
 from itm_jax.runs.provenance import describe_split, fingerprint
 from itm_jax.structs import Split
+from itm_jax.vision.identity import FILE as EXTRACTOR
+from itm_jax.vision.identity import moved
 
 DATA = "data.json"
 
@@ -52,6 +54,18 @@ def check_width(split: Split, recorded: Mapping[str, Any], run: pathlib.Path) ->
             )
 
 
+def check_extractor(split: Split, recorded: Mapping[str, Any], run: pathlib.Path) -> None:
+    """Raises InputError where the features of a split come from another extractor than those of a run's training."""
+    now = split.extractor.fingerprint if split.extractor else None
+    for before in recorded.values():
+        if before.get("extractor") != now:
+            here, there = (f"extractor {x}" if x else "an unknown extractor" for x in (now, before.get("extractor")))
+            raise InputError(
+                f"{split.source}: its features come from {here}, but the run in {run} was trained on features of "
+                f"{there}; extract both with the same settings of itm_jax.extract"
+            )
+
+
 def check_workdir(config, workdir: pathlib.Path) -> None:
     """Raises InputError where the workdir belongs to a run with another config."""
     path = workdir / "config.json"
@@ -85,7 +99,7 @@ def check_text_of(text: TextInput, other: pathlib.Path, *, frozen: bool) -> None
 def write_run_files(
     config, text: TextInput, workdir: pathlib.Path, splits: Sequence[Split] | None, labels: Mapping[str, np.ndarray]
 ) -> None:
-    """Writes config.json and the text side of a run, and for a new run the fingerprints of its splits.
+    """Writes config.json and the text side of a run; for a new run also data.json and extractor.json.
 
     Args:
         config: the completed config.
@@ -107,4 +121,7 @@ def write_run_files(
         tokenizer=text.tokenizer,
         labels=dict(text.labels) | dict(labels),
     )
+    if splits and splits[0].extractor:
+        record = moved(splits[0].extractor, workdir)
+        write_whole(workdir / EXTRACTOR, json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
     write_whole(workdir / "config.json", to_json(config))

@@ -33,7 +33,14 @@ from itm_jax.runs.lock import workdir_lock
 from itm_jax.runs.loggers import check_logger
 from itm_jax.runs.progress import Progress
 from itm_jax.runs.records import NoRecords, Records
-from itm_jax.runs.workdir import check_data, check_width, check_workdir, read_data, write_run_files
+from itm_jax.runs.workdir import (
+    check_data,
+    check_extractor,
+    check_width,
+    check_workdir,
+    read_data,
+    write_run_files,
+)
 from itm_jax.structs import TrainState
 from itm_jax.terminal import say
 from itm_jax.training.build import Run, Step, build_run, build_step
@@ -71,6 +78,7 @@ def train(config, workdir: str | pathlib.Path, *, check_test: bool = False) -> N
         check_workdir(prepared.config, workdir)
         recorded, train_and_dev = read_data(workdir), prepared.splits[:2]
         check_width(train_and_dev[0], recorded, workdir)
+        check_extractor(train_and_dev[0], recorded, workdir)
         check_data(recorded, {s.name: s for s in train_and_dev}, workdir)
         if distributed.first():
             _say_where_it_stands(workdir)

@@ -111,8 +111,13 @@ class Pictures:
 
 
 def pictures_of(config, split: Split, directory: pathlib.Path | None, **naming) -> Pictures:
-    """Returns the pictures of a split; `naming` are the fields `names` and `pattern` of `Pictures`."""
+    """Returns the pictures of a split; without a directory, those that the features were extracted from.
+
+    `naming` are the fields `names` and `pattern` of `Pictures`.
+    """
     seed = config.data.scenes.seed if config.data.source == "scenes" else None
+    if directory is None and split.extractor is not None and split.extractor.images.is_dir():
+        directory = split.extractor.images
     return Pictures(split, seed, directory, **naming)
 
 

@@ -19,7 +19,8 @@ from itm_jax.data.precomp.repeats import may_be_twice, repeated_rows
 from itm_jax.data.precomp.single_files import is_there, open_features, read_lines, require
 from itm_jax.data.regions import check_regions, is_small
 from itm_jax.errors import InputError
-from itm_jax.structs import Split
+from itm_jax.structs import Extractor, Split
+from itm_jax.vision import identity
 
 # Files that people have in place of `{split}_ims.npy`, and what they are.
 OTHER_FORMS = {
@@ -123,11 +124,20 @@ def read_split(directory: str, split: str, defects: Defects = STRICT, *, pairing
         source=str(path),
         rows=None if len(rows) == len(features) else rows,
         lines=None if order is None else order + 1,
+        extractor=_read_extractor(root, defects),
     )
     if defects.strict and is_small(features):
         check_regions(out)
         _check_repeated(out, pairing)
     return out
+
+
+def _read_extractor(root: pathlib.Path, defects: Defects) -> Extractor | None:
+    try:
+        return identity.read(root)
+    except InputError as e:
+        defects.add_error(e, "extractor")
+        return None
 
 
 def _check_repeated(split: Split, pairing: str) -> None:

@@ -25,6 +25,7 @@ from itm_jax.errors import InputError
 from itm_jax.files import check_space
 from itm_jax.structs import Split
 from itm_jax.terminal import Bar
+from itm_jax.vision.identity import moved
 
 SHARD_BYTES = 256 << 20  # bytes of features per file
 ANNOTATIONS_PER_SHARD = 1 << 14
@@ -57,6 +58,7 @@ class PrecompBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # ty
         """Takes `splits` as `precomp.read_split` returns them; their features must have one width and dtype."""
         self.name = name
         self._sources = splits
+        self._home = pathlib.Path(os.fspath(data_dir)) / name / VERSION
         super().__init__(data_dir=data_dir, file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -69,6 +71,7 @@ class PrecompBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # ty
                 "fields": [
                     k for k, v in (("boxes", s.boxes), ("labels", s.labels), ("dependencies", s.edges)) if v is not None
                 ],
+                "extractor": s.extractor and moved(s.extractor, self._home),
             }
             for s in self._sources
         }

@@ -8,6 +8,7 @@ does not have is empty; `metadata.json` says for each split which fields it has.
 
 import functools
 import os
+import pathlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -22,6 +23,7 @@ from itm_jax.data.elsewhere import RowsElsewhere
 from itm_jax.errors import InputError
 from itm_jax.files import read_json
 from itm_jax.structs import Split
+from itm_jax.vision.identity import of_record
 
 ANNOTATIONS = "_annotations"  # suffix of the names of TFDS splits without features
 VERSION = "1.0.0"
@@ -183,6 +185,7 @@ def read_split(directory: epath.PathLike, split: str) -> Split:
     if split not in about:
         raise InputError(f"{path}: no split {split!r}; splits found there: {', '.join(sorted(about))}")
     regions, each, present = (about[split][k] for k in ("regions", "captions_per_image", "fields"))
+    record = about[split].get("extractor")  # data sets of earlier versions have none
     features = builder.info.features["features"]
     records = Records(builder, split)
     notes = Records(builder, split + ANNOTATIONS)
@@ -222,6 +225,7 @@ def read_split(directory: epath.PathLike, split: str) -> Split:
         label_names=vocabulary,
         edges=edges if "dependencies" in present else None,
         source=f"{path}: {split}",
+        extractor=of_record(record, pathlib.Path(os.fspath(path))) if record else None,
     )
 
 

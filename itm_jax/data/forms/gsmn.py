@@ -1,0 +1,75 @@
+"""Names the box files of GSMN and CMCAN as ours: {split}_ims_bbx.npy, in pixels, becomes {split}_boxes.npy.
+
+Their sizes of images are in a pickle, {split}_ims_size.npy, which is not read. The sizes come from the images instead.
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from itm_jax.errors import InputError
+from itm_jax.terminal import Bar, say
+from itm_jax.vision.images import size_of
+
+THEIRS = "_ims_bbx.npy"
+
+
+def convert_boxes(directory: pathlib.Path, images: pathlib.Path) -> list[pathlib.Path]:
+    """Writes {split}_boxes.npy and {split}_img_sizes.npy for every {split}_ims_bbx.npy of a directory.
+
+    Args:
+        directory: with the boxes, and {split}_ids.txt, the names of the images.
+        images: the folder of the images.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        InputError: there are no such boxes, a file is missing or damaged, or there are not as many names as rows.
+    """
+    written = []
+    found = sorted(directory.glob(f"*{THEIRS}"))
+    if not found:
+        raise InputError(f"{directory}: no {{split}}{THEIRS} in it")
+    for path in found:
+        split = path.name.removesuffix(THEIRS)
+        try:
+            boxes = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as e:
+            raise InputError(f"{path}: cannot be read ({e})") from None
+        if boxes.ndim != 3 or boxes.shape[2] != 4:
+            raise InputError(f"{path}: shape {boxes.shape}, expected [images, regions, 4]")
+        names = _names(directory / f"{split}_ids.txt", len(boxes))
+        sizes = np.zeros((len(boxes), 2), np.float32)
+        with Bar(f"{split}: sizes of images", len(boxes), short=True) as bar:
+            for n, name in enumerate(names):
+                sizes[n] = size_of(_file(images, name))
+                bar.update(n + 1)
+        for name, value in (("boxes", boxes.astype(np.float32)), ("img_sizes", sizes)):
+            out = directory / f"{split}_{name}.npy"
+            if out.exists():
+                raise InputError(f"{out}: exists already and is left as it is; remove it to write it again")
+            with out.with_name(f"{out.name}.tmp").open("wb") as file:
+                np.save(file, value)
+            out.with_name(f"{out.name}.tmp").replace(out)
+            written.append(out)
+        say(f"{split}: {len(boxes):,} images")
+    return written
+
+
+def _names(path: pathlib.Path, rows: int) -> Sequence[str]:
+    try:
+        names = path.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as e:
+        raise InputError(f"{path}: cannot be read ({e})") from None
+    if len(names) == 5 * rows:  # a name for each caption
+        names = names[::5]
+    if len(names) != rows:
+        raise InputError(f"{path}: {len(names)} names, but {rows} rows of boxes")
+    return names
+
+
+def _file(images: pathlib.Path, name: str) -> pathlib.Path:
+    candidates = [images / f"{name}{ending}" for ending in ("", ".jpg", ".jpeg", ".png")]
+    return next((path for path in candidates if path.is_file()), candidates[0])

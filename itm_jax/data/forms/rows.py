@@ -1,0 +1,159 @@
+"""Region features of one image after the other, from the files of bottom-up attention and of TERAN.
+
+bottom-up attention (Anderson et al., CVPR 2018) writes TSV files with base64 fields; bottom-up-attention.pytorch writes
+an .npz for each image; TERAN has `bu_att/ID.npz` and `bu_box/ID.npy`.
+"""
+
+import base64
+import binascii
+import csv
+import dataclasses
+import pathlib
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from itm_jax.errors import InputError
+
+FIELDS = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features")
+# The TSV of LXMERT's extractor (py-bottom-up-attention), with the indices of objects and attributes.
+LONG = ("image_id", "image_h", "image_w", "objects", "o_conf", "attributes", "a_conf", "num_boxes", "boxes", "features")
+FEATURES = ("features", "feat", "x")  # names of the features in an .npz
+BOXES = ("boxes", "bbox")
+MOST = 1000  # boxes of an image that are believed
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """The regions of an image.
+
+    Attributes:
+        name: the name or number of the image.
+        features: one row for each region.
+        boxes: divided by the width and the height of the image; None where the file has none.
+        where: the file and the place in it, for messages.
+    """
+
+    name: str
+    features: Float[np.ndarray, "k f"]
+    boxes: Float[np.ndarray, "k 4"] | None
+    where: str
+
+
+def read_tsv(paths: Sequence[pathlib.Path]) -> Iterator[Row]:
+    """Yields the images of TSV files of bottom-up attention.
+
+    Raises:
+        InputError: a file cannot be read, or a line is damaged.
+    """
+    csv.field_size_limit(sys.maxsize)
+    for path in paths:
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                for number, cells in enumerate(csv.reader(file, delimiter="\t"), 1):
+                    if cells:
+                        yield _of_line(cells, f"{path}: line {number}")
+        except OSError as e:
+            raise InputError(f"{path}: cannot be read ({e.strerror})") from None
+        except (UnicodeDecodeError, csv.Error) as e:
+            raise InputError(f"{path}: not a TSV file of bottom-up attention ({e})") from None
+
+
+def _of_line(cells: Sequence[str], where: str) -> Row:
+    names = {len(FIELDS): FIELDS, len(LONG): LONG}.get(len(cells))
+    if names is None:
+        raise InputError(
+            f"{where}: {len(cells)} columns; expected {', '.join(FIELDS)}, as bottom-up attention writes them"
+        )
+    value = dict(zip(names, cells, strict=True))
+    try:
+        count, sides = int(value["num_boxes"]), [float(value["image_w"]), float(value["image_h"])]
+    except ValueError:
+        raise InputError(f"{where}: image_w, image_h and num_boxes must be numbers") from None
+    if not 1 <= count <= MOST or min(sides) <= 0:
+        raise InputError(f"{where}: num_boxes is {count}, and the image is {sides[0]:g} x {sides[1]:g} pixels")
+    boxes = _decode(value["boxes"], count, where, "boxes")
+    if boxes.shape[1] != 4:
+        raise InputError(f"{where}: boxes have {boxes.shape[1]} numbers each, expected 4")
+    features = _decode(value["features"], count, where, "features")
+    return Row(value["image_id"], features, checked_boxes(boxes / np.array(sides * 2, np.float32), where), where)
+
+
+def _decode(text: str, count: int, where: str, name: str) -> np.ndarray:
+    """Returns a base64 field of float32 as an array with so many rows."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as e:
+        raise InputError(f"{where}: {name}: not base64 ({e}); the line may be cut") from None
+    if not data or len(data) % (4 * count):
+        raise InputError(f"{where}: {name}: {len(data)} bytes are no {count} rows of float32; the line may be cut")
+    return checked(np.frombuffer(data, "<f4").reshape(count, -1), f"{where}: {name}")
+
+
+def read_npz(directory: pathlib.Path, boxes: pathlib.Path | None = None) -> Iterator[Row]:
+    """Yields the images of a folder with an .npz for each.
+
+    Args:
+        directory: the folder; features are `features`, `feat` or `x`, boxes `boxes` or `bbox` with `image_w` and
+            `image_h`.
+        boxes: a folder with ID.npy, boxes that are divided by the sides of the image (TERAN); None: there is none.
+
+    Raises:
+        InputError: there is no such file, or one is damaged.
+    """
+    paths = sorted(directory.glob("*.npz"))
+    if not paths:
+        raise InputError(f"{directory}: no .npz file; expected one for each image")
+    for path in paths:
+        values = _arrays(path)
+        features = next((values[name] for name in FEATURES if name in values), None)
+        if features is None or features.ndim != 2 or not 1 <= len(features) <= MOST:
+            raise InputError(f"{path}: no features [regions, width] in it (as {', '.join(FEATURES)})")
+        found = _boxes_of(path, values, boxes)
+        if found is not None and found.shape != (len(features), 4):
+            raise InputError(f"{path}: {len(features)} rows of features, but boxes {found.shape}")
+        yield Row(path.stem, checked(np.asarray(features, np.float32), str(path)), found, str(path))
+
+
+def _arrays(path: pathlib.Path) -> Mapping[str, np.ndarray]:
+    """The arrays of an .npz that are needed; a pickled one among the others is not looked at."""
+    wanted = (*FEATURES, *BOXES, "image_w", "image_h")
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in wanted if name in arrays.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as e:
+        raise InputError(f"{path}: cannot be read ({e})") from None
+
+
+def _boxes_of(path: pathlib.Path, values: Mapping[str, np.ndarray], folder: pathlib.Path | None) -> np.ndarray | None:
+    if folder is not None:
+        file = folder / f"{path.stem}.npy"
+        try:
+            return checked_boxes(np.load(file, allow_pickle=False), str(file))
+        except (OSError, ValueError, EOFError) as e:
+            raise InputError(f"{file}: cannot be read ({e})") from None
+    boxes = next((values[name] for name in BOXES if name in values), None)
+    if boxes is None:
+        return None
+    if not {"image_w", "image_h"} <= values.keys():
+        raise InputError(f"{path}: boxes without image_w and image_h, which they are divided by")
+    sides = np.array([values["image_w"], values["image_h"]], np.float32).reshape(2)
+    return checked_boxes(boxes / np.tile(sides, 2), str(path))
+
+
+def checked(values: np.ndarray, where: str) -> np.ndarray:
+    """Returns an array of finite numbers. Raises InputError where one is NaN or infinite."""
+    if not np.isfinite(values).all():
+        raise InputError(f"{where}: NaN or infinite numbers in row {int(np.argwhere(~np.isfinite(values))[0, 0])}")
+    return values
+
+
+def checked_boxes(boxes: np.ndarray, where: str) -> np.ndarray:
+    """Returns boxes inside the image. Raises InputError where one reaches more than a hundredth beyond it."""
+    boxes = checked(np.asarray(boxes, np.float32), where)
+    if boxes.size and (boxes.min() < -0.01 or boxes.max() > 1.01):
+        raise InputError(f"{where}: boxes reach beyond the image; are its width and height right?")
+    return np.clip(boxes, 0, 1)

@@ -1,0 +1,116 @@
+"""Extract region features of a folder of images, with its captions: a data set to train on, in SCAN's form.
+
+    python -m itm_jax.extract --images=DIR --captions=FILE --out=DIR
+    python -m itm_jax.extract --images=DIR --captions=FILE --out=DIR --backbone=vit:openai/clip-vit-base-patch32
+    python -m itm_jax.extract --images=DIR --captions=FILE --out=DIR --shard=0/8
+
+FILE is a COCO JSON, a Karpathy JSON, a Flickr token file, a CSV or JSONL. It says which split an image is in, or
+--split_lists does, or dev and test are drawn. After any stop the same command continues. On several machines each
+extracts a --shard of the images, and the same command without --shard puts the data set together.
+"""
+
+import os
+import pathlib
+import sys
+import warnings
+
+from absl import flags
+
+from itm_jax.cli import commands
+from itm_jax.errors import InputError
+
+FLAGS = flags.FlagValues()
+
+
+def _string(name: str, default: str | None, text: str) -> flags.FlagHolder:
+    return flags.DEFINE_string(name, default, text, flag_values=FLAGS)
+
+
+_IMAGES = _string("images", None, "folder of images")
+_CAPTIONS = _string("captions", None, "file of captions: COCO JSON, Karpathy JSON, Flickr token file, CSV or JSONL")
+_OUT = _string("out", None, "directory to write the data set to")
+_BACKBONE = _string(
+    "backbone", "efficientnet-lite0", "efficientnet-lite0, efficientnet-lite2, vit:CHECKPOINT or resnet:CHECKPOINT"
+)
+_BOXES = _string("boxes", "layout", "layout, detector:CHECKPOINT (extra `detect`), or a JSONL file of boxes")
+_REGIONS = flags.DEFINE_integer("regions", 36, "regions of an image", lower_bound=1, upper_bound=100, flag_values=FLAGS)
+_SIZES = flags.DEFINE_list(
+    "sizes", None, "sides of the squares to which an image is resized; the features are the mean", flag_values=FLAGS
+)
+_SPLIT_LISTS = flags.DEFINE_list(
+    "split_lists", [], "train=FILE,dev=FILE,test=FILE: files with names of images, one per line", flag_values=FLAGS
+)
+_DRAW = flags.DEFINE_list("draw", [], "dev=N,test=N: how many images to draw; the rest is train", flag_values=FLAGS)
+_SEED = flags.DEFINE_integer("seed", 0, "seed of the draw", flag_values=FLAGS)
+_PER_IMAGE = flags.DEFINE_integer(
+    "captions_per_image", None, "take the first N captions of each image", lower_bound=1, flag_values=FLAGS
+)
+_SHARD = _string("shard", None, "i/n: extract only part i of n, with i from 0 to n - 1")
+_ON_ERROR = flags.DEFINE_enum(
+    "on_error", "stop", ["stop", "skip"], "an image that cannot be used: stop, or leave it out", flag_values=FLAGS
+)
+_BATCH = flags.DEFINE_integer("batch", 32, "images at a time on the devices", lower_bound=1, flag_values=FLAGS)
+_THREADS = flags.DEFINE_integer(
+    "threads", min(16, 2 * (os.cpu_count() or 1)), "images decoded at a time", lower_bound=1, flag_values=FLAGS
+)
+
+
+def main() -> None:
+    """Flags -> one extraction."""
+    from itm_jax.terminal import say
+    from itm_jax.vision.command import Settings, extract
+
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module="PIL")
+    say("reading the captions, loading the backbone")
+    extract(
+        Settings(
+            images=_directory("images", _IMAGES.value, "the folder of images"),
+            captions=_directory("captions", _CAPTIONS.value, "the file of captions"),
+            out=_directory("out", _OUT.value, "the directory to write to"),
+            backbone=_BACKBONE.value,
+            boxes=_BOXES.value,
+            regions=_REGIONS.value,
+            sizes=tuple(_number("sizes", size) for size in _SIZES.value or ()),
+            split_lists={k: pathlib.Path(v).expanduser() for k, v in _pairs("split_lists", _SPLIT_LISTS.value).items()},
+            draw={k: _number("draw", v) for k, v in _pairs("draw", _DRAW.value).items()},
+            seed=_SEED.value,
+            captions_per_image=_PER_IMAGE.value,
+            shard=_shard(_SHARD.value),
+            skip=_ON_ERROR.value == "skip",
+            batch=_BATCH.value,
+            threads=_THREADS.value,
+        )
+    )
+
+
+def _directory(name: str, value: str | None, what: str) -> pathlib.Path:
+    if not value:
+        raise InputError(f"--{name}: missing; it is {what}")
+    return commands.directory(name, value)
+
+
+def _number(name: str, value: str) -> int:
+    if not value.isdigit():
+        raise InputError(f"--{name}: {value!r} is no whole number")
+    return int(value)
+
+
+def _pairs(name: str, values: list[str]) -> dict[str, str]:
+    pairs = [value.partition("=") for value in values]
+    for (key, equals, value), given in zip(pairs, values, strict=True):
+        if not (key.isidentifier() and equals and value):
+            raise InputError(f"--{name}: {given!r}; say NAME=VALUE, such as dev={'FILE' if 'list' in name else '1000'}")
+    return {key: value for key, _, value in pairs}
+
+
+def _shard(value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    part, slash, parts = value.partition("/")
+    if not (slash and part.isdigit() and parts.isdigit() and int(part) < int(parts)):
+        raise InputError(f"--shard={value}: say i/n with i from 0 to n - 1, such as 0/8")
+    return int(part), int(parts)
+
+
+if __name__ == "__main__":
+    sys.exit(commands.start(sys.modules[__name__], sys.argv))

@@ -1,0 +1,190 @@
+"""Reads the caption files of the field: COCO JSON, Karpathy JSON, Flickr token files, CSV and JSONL."""
+
+import csv
+import io
+import json
+import pathlib
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from itm_jax.errors import InputError
+from itm_jax.vision.items import Item, caption_text, safe_name
+
+# What the files of the field call the columns that are needed.
+IMAGE = ("image", "image_name", "file_name", "filename", "filepath", "path", "img", "image_path", "image_file")
+CAPTION = ("caption", "captions", "comment", "text", "sentence", "raw", "title", "description")
+SPLIT = ("split", "set", "partition")
+SPLITS = {"val": "dev", "valid": "dev", "validation": "dev", "restval": "train"}  # other names of ours
+TOKEN = re.compile(r"^(?P<image>[^\t]+)#\d+\t(?P<caption>.*)$")
+KNOWN = "COCO JSON, Karpathy JSON (dataset_*.json), a Flickr token file, CSV and JSONL can be read"
+
+
+def read_items(path: pathlib.Path) -> list[Item]:
+    """Returns the images of a caption file with their captions, in the order of the file.
+
+    Raises:
+        InputError: the file is missing, of no known form, or a line of it is wrong; the message names the line.
+    """
+    text = _text(path)
+    if not text.strip():
+        raise InputError(f"{path}: empty; {KNOWN}")
+    if text.lstrip()[0] in "{[" and path.suffix.lower() not in (".jsonl", ".ndjson"):
+        items = list(_json(path, text))
+    elif path.suffix.lower() in (".jsonl", ".ndjson"):
+        items = _grouped(_jsonl(path, text))
+    elif TOKEN.match(text.splitlines()[0]):
+        items = _grouped(_tokens(path, text))
+    else:
+        items = _grouped(_table(path, text))
+    if not items:
+        raise InputError(f"{path}: no image with a caption; {KNOWN}")
+    return items
+
+
+def _text(path: pathlib.Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as e:
+        raise InputError(f"{path}: cannot be read ({e.strerror})") from None
+    except UnicodeDecodeError as e:
+        raise InputError(f"{path}: byte {e.start}: not UTF-8; save the file as UTF-8") from None
+
+
+def _grouped(rows: Iterable[tuple[str, list[str], str | None, str]]) -> list[Item]:
+    """Puts the captions of one image together, in the order in which the images first occur."""
+    found: dict[str, Item] = {}
+    for image, captions, split, where in rows:
+        before = found.get(image, Item(image, (), split, where))
+        if split != before.split:
+            raise InputError(f"{where}: {image} is in the split {split}, and in {before.split} at {before.where}")
+        found[image] = Item(image, (*before.captions, *captions), before.split, before.where)
+    return list(found.values())
+
+
+def _split(value: Any, path: pathlib.Path, where: str) -> str | None:
+    if value is None or value == "":
+        return None
+    name = str(value).strip().lower()
+    if not re.fullmatch(r"[a-z0-9_]+", name):
+        raise InputError(f"{path}: {where}: the split {value!r} is no plain word, such as train, dev or test")
+    return SPLITS.get(name, name)
+
+
+def _tokens(path: pathlib.Path, text: str) -> Iterator[tuple[str, list[str], str | None, str]]:
+    """Flickr's token files: NAME.jpg#0, a tab, a caption."""
+    for n, line in enumerate(text.splitlines(), 1):
+        where = f"line {n}"
+        if not line.strip():
+            continue
+        match = TOKEN.match(line)
+        if not match:
+            raise InputError(f"{path}: {where}: expected NAME.jpg#0, a tab and a caption, as in the first line")
+        yield safe_name(match["image"], path, where), [caption_text(match["caption"], path, where)], None, where
+
+
+def _jsonl(path: pathlib.Path, text: str) -> Iterator[tuple[str, list[str], str | None, str]]:
+    """One JSON object a line, with an image, a caption or a list of captions, and perhaps a split."""
+    for n, line in enumerate(text.splitlines(), 1):
+        where = f"line {n}"
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as e:
+            raise InputError(f"{path}: {where}: not JSON ({e})") from None
+        if not isinstance(value, dict):
+            raise InputError(f"{path}: {where}: expected an object with an image and a caption")
+        yield _record(value, path, where)
+
+
+def _table(path: pathlib.Path, text: str) -> Iterator[tuple[str, list[str], str | None, str]]:
+    """A CSV with a header; the columns are separated by commas, tabs, semicolons or bars."""
+    header = text.splitlines()[0]
+    delimiter = max(",\t;|", key=header.count)
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
+    try:
+        names = [name.strip().lower() for name in next(reader)]
+        if not set(names) & set(IMAGE) or not set(names) & set(CAPTION):
+            raise InputError(
+                f"{path}: line 1: no header with a column of images ({', '.join(IMAGE[:4])}, ...) and one of captions "
+                f"({', '.join(CAPTION[:4])}, ...); {KNOWN}"
+            )
+        for row in reader:
+            where = f"line {reader.line_num}"
+            if not any(cell.strip() for cell in row):
+                continue
+            if len(row) != len(names):
+                raise InputError(
+                    f"{path}: {where}: {len(row)} columns, the header has {len(names)}; put text with the separator "
+                    f"{delimiter!r} in quotation marks"
+                )
+            yield _record(dict(zip(names, row, strict=True)), path, where)
+    except csv.Error as e:
+        raise InputError(f"{path}: line {reader.line_num}: {e}") from None
+
+
+def _record(value: dict[str, Any], path: pathlib.Path, where: str) -> tuple[str, list[str], str | None, str]:
+    """An image, its captions and its split, from the cells of a table or a JSON object."""
+    image = next((value[k] for k in IMAGE if k in value), None)
+    captions = next((value[k] for k in CAPTION if k in value), None)
+    split = next((value[k] for k in SPLIT if k in value), None)
+    texts = captions if isinstance(captions, list) else [captions]
+    return (
+        safe_name(image, path, where),
+        [caption_text(text, path, where) for text in texts],
+        _split(split, path, where),
+        where,
+    )
+
+
+def _json(path: pathlib.Path, text: str) -> Iterator[Item]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as e:
+        raise InputError(f"{path}: not JSON ({e})") from None
+    images = value.get("images") if isinstance(value, dict) else None
+    if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):
+        raise InputError(f"{path}: no list of images in it; {KNOWN}")
+    if images and all("sentences" in image for image in images):
+        yield from _karpathy(path, images)
+    elif isinstance(value.get("annotations"), list):
+        yield from _coco(path, images, value["annotations"])
+    else:
+        raise InputError(f"{path}: its images have no sentences (Karpathy), and it has no annotations (COCO); {KNOWN}")
+
+
+def _karpathy(path: pathlib.Path, images: list[dict[str, Any]]) -> Iterator[Item]:
+    """Karpathy's files: images with filename, split and sentences; those of COCO are in folders, `filepath`."""
+    for n, image in enumerate(images):
+        where = f"images[{n}]"
+        folder, name = image.get("filepath") or "", image.get("filename")
+        sentences = image["sentences"] if isinstance(image["sentences"], list) else []
+        texts = [s.get("raw") if isinstance(s, dict) else None for s in sentences]
+        yield Item(
+            safe_name(f"{folder}/{name}" if folder and name else name, path, where),
+            tuple(caption_text(text, path, f"{where}.sentences[{k}]") for k, text in enumerate(texts)),
+            _split(image.get("split"), path, where),
+            where,
+        )
+
+
+def _coco(path: pathlib.Path, images: list[dict[str, Any]], annotations: list[Any]) -> Iterator[Item]:
+    """COCO's files: images with an id and a file_name, and annotations with an image_id and a caption."""
+    captions: dict[str, list[str]] = {}
+    keys = [repr(image.get("id")) for image in images]  # an id may be a number or a word
+    for n, (image, key) in enumerate(zip(images, keys, strict=True)):
+        if "id" not in image or key in captions:
+            what = "has no id" if "id" not in image else f"has the id {key} of an earlier image"
+            raise InputError(f"{path}: images[{n}]: {what}")
+        captions[key] = []
+    for n, annotation in enumerate(annotations):
+        where = f"annotations[{n}]"
+        key = repr(annotation.get("image_id")) if isinstance(annotation, dict) else ""
+        if key not in captions:
+            raise InputError(f"{path}: {where}: its image_id is not among the images")
+        captions[key].append(caption_text(annotation.get("caption"), path, where))
+    for n, (image, key) in enumerate(zip(images, keys, strict=True)):
+        where = f"images[{n}]"
+        name = safe_name(image.get("file_name"), path, where)
+        yield Item(name, tuple(captions[key]), _split(image.get("split"), path, where), where)

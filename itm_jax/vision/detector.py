@@ -1,0 +1,96 @@
+"""Boxes and labels of an object detector of transformers (extra `detect`, which brings PyTorch)."""
+
+import contextlib
+import dataclasses
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from itm_jax.errors import InputError
+from itm_jax.pretrained.directory import checkpoint_dir
+from itm_jax.vision.regions import fill_up, with_area
+from itm_jax.vision.weights import checksum, read_safetensors
+
+SIDE = 640  # of the squares that the detector sees
+THRESHOLD = 0.15  # the least score of a detection
+MOST = 20  # detections of an image
+
+
+@dataclasses.dataclass(frozen=True)
+class Detector:
+    """An object detector; its boxes, the most certain first, are filled up from the layout.
+
+    Attributes:
+        name: directory or hub name.
+        model, processor: of transformers.
+        sha256: checksum of its weights.
+        regions: the number of boxes of an image.
+        extra_size: side of the squares that it sees.
+    """
+
+    name: str
+    model: Any
+    processor: Any
+    sha256: str
+    regions: int
+    extra_size: int = SIDE
+
+    def of(self, names: Sequence[str], pixels: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the boxes of images with their labels, "" for those of the layout; `pixels[-1]` are its squares."""
+        import torch
+
+        del names
+        inputs = self.processor(images=list(pixels[-1]), return_tensors="pt")
+        with torch.no_grad():
+            outputs = self.model(**inputs)
+        found = self.processor.post_process_object_detection(
+            outputs, threshold=THRESHOLD, target_sizes=[(1, 1)] * len(pixels[-1])
+        )
+        return fill_up([self._of_image(one) for one in found], self.regions)
+
+    def _of_image(self, found: dict[str, Any]) -> tuple[np.ndarray, list[str]]:
+        """The boxes of an image that have an area, the most certain first, and the names of what they show."""
+        order = np.argsort(-found["scores"].numpy(), kind="stable")
+        boxes, inside = with_area(found["boxes"].numpy()[order])
+        labels = found["labels"].numpy()[order][inside]
+        return boxes[inside][:MOST], [self.model.config.id2label[int(k)] for k in labels[:MOST]]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The detector, its weights, and how many boxes are taken."""
+        return {
+            "boxes": f"detector:{self.name}",
+            "regions": self.regions,
+            "detector": {"sha256": self.sha256, "threshold": THRESHOLD, "most": MOST, "side": SIDE},
+        }
+
+
+def load_detector(name: str, regions: int) -> Detector:
+    """Loads a detector of transformers from a directory or by hub name.
+
+    Raises:
+        InputError: PyTorch is not installed, or there is no such detector, or it cannot be loaded.
+    """
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        raise InputError(f"--boxes=detector:{name}: needs PyTorch; pip install 'itm_jax[detect]'") from None
+    import transformers
+
+    directory = checkpoint_dir(name)
+    digest = checksum(read_safetensors(directory))  # only safetensors are loaded
+    transformers.logging.set_verbosity_error()
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # its bars
+            processor = transformers.AutoImageProcessor.from_pretrained(str(directory), local_files_only=True)
+            model = transformers.AutoModelForObjectDetection.from_pretrained(
+                str(directory), local_files_only=True, use_safetensors=True
+            )
+    except Exception as e:  # transformers raises many kinds
+        reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
+        raise InputError(f"--boxes=detector:{name}: no object detector of transformers ({reason})") from None
+    if not hasattr(processor, "post_process_object_detection"):
+        raise InputError(f"--boxes=detector:{name}: its processor gives no boxes; take an object detector")
+    return Detector(name, model.eval(), processor, digest, regions)
