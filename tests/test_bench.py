@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.commands import command
+from support.images import checkpoint
 from support.paths import ROOT
 from support.runs import load, shrunk
 
@@ -207,3 +209,17 @@ def test_a_step_is_measured(dtype, bank, tmp_path):
 def test_the_config_of_the_benchmark_is_bert_base():
     text = load(ROOT / "configs" / "bench_f30k.py").get_config().model.text
     assert (text.hidden_size, text.num_layers, text.num_heads, text.intermediate_size) == (768, 12, 12, 3072)
+
+
+def test_the_stages_of_an_extraction_are_measured(tmp_path, rng):
+    checkpoint(tmp_path / "vit", rng)
+    flags = ["extract", f"--backbone=vit:{tmp_path / 'vit'}", "--images=6", "--regions=3", "--repeats=1"]
+    code, out, err = command(*flags, module="itm_jax.bench.__main__")
+    assert code == 0, err
+    figures = dict(line.split(maxsplit=1) for line in out.splitlines())
+    for name in ("decode", "write", "step"):
+        assert float(figures[f"{name}_images_per_second"]) > 0
+    assert figures["width"] == "16"
+    code, _, err = command(*flags, "--against=torch", module="itm_jax.bench.__main__")
+    assert code == 2
+    assert "efficientnet-lite0" in err[-1]

