@@ -1,8 +1,10 @@
 """`itm_jax.extract`: from a folder of images to a data set; kills, shards, damaged images, and what refuses to mix."""
 
+import concurrent.futures
 import dataclasses
 import hashlib
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -16,7 +18,9 @@ from itm_jax.runs.provenance import describe_split
 from itm_jax.runs.workdir import check_extractor
 from itm_jax.vision import extraction, plan
 from itm_jax.vision.boxes import layout
+from itm_jax.vision.items import Item
 
+PLAN = plan.Plan(pathlib.Path("images"), {"train": [Item("a.png", ("a",), "train", "line 1")]}, {"backbone": "x"})
 SPLITS = {"train": 11, "dev": 4, "test": 5}
 
 
@@ -91,8 +95,6 @@ def test_an_extraction_that_is_stopped_three_times_ends_byte_identical(tmp_path,
 
 @pytest.mark.parametrize("moment", ["train_caps.txt", "train_boxes.npy", "dev_ims.npy", "extractor.json"])
 def test_a_kill_while_the_data_set_is_put_together(tmp_path, made, monkeypatch, moment):
-    import pathlib
-
     extract(tmp_path / "whole", made)
     replace = pathlib.Path.replace
 
@@ -119,6 +121,15 @@ def test_shards_are_put_together_by_the_same_command(tmp_path, made):
     assert code == 0
     assert not any("images/s" in line for line in err)
     assert content(tmp_path / "whole") == content(tmp_path / "parts")
+
+
+def test_shards_that_begin_at_once_do_not_hinder_each_other(tmp_path, made):
+    """Two processes find an empty directory, or one in which the other has just made the folder of the parts."""
+    (tmp_path / "out" / "parts").mkdir(parents=True)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        started = pool.map(lambda _: extraction.start(PLAN, tmp_path / "out", 100), range(8))
+    assert set(started) == {tmp_path / "out" / "parts"}
+    assert [p.name for p in (tmp_path / "out" / "parts").iterdir()] == ["plan.json"]
 
 
 def test_other_settings_in_the_same_directory_are_refused(tmp_path, made):

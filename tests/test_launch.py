@@ -110,6 +110,32 @@ def test_the_manifest_of_gke_is_whole():
     assert container["image"] == GKE["IMAGE"]
 
 
+def test_the_manifest_of_an_extraction_gives_each_pod_its_part():
+    flags = ("--images=/shared/a b", "--captions=/shared/c.csv", "--out=/shared/out")
+    for pods, shard in (("3", ["--shard=1/3"]), ("1", [])):
+        out, _ = launch("gke/run.sh", "--dry_run", "extract", *flags, **(GKE | {"PODS": pods}))
+        assert "${" not in out.replace("$JOB", "").replace("$shard", "")
+        job = yaml.safe_load(out)
+        assert job["metadata"]["name"] == "itm-jax-extract"
+        assert job["spec"]["completions"] == int(pods)
+        [container] = job["spec"]["template"]["spec"]["containers"]
+        given = subprocess.run(
+            ["bash", "-c", container["args"][0].replace("exec python", "exec printf '%s\\n'")],
+            capture_output=True, text=True, check=True, env={"JOB_COMPLETION_INDEX": "1"},
+        ).stdout.splitlines()  # fmt: skip
+        assert given == ["-m", "itm_jax.extract", *flags, *shard]
+
+
+def test_an_array_of_slurm_gives_each_task_its_part():
+    flags = ("--images=/a b", "--captions=c.csv", "--out=out")
+    out, _ = launch("extract.sbatch", *flags, "--dry_run", SLURM_ARRAY_TASK_ID="5", SLURM_ARRAY_TASK_COUNT="8")
+    assert shlex.split(out) == ["python3", "-m", "itm_jax.extract", *flags, "--shard=5/8"]
+    out, _ = launch("extract.sbatch", *flags, "--dry_run", SLURM_ARRAY_TASK_ID="0", SLURM_ARRAY_TASK_COUNT="1")
+    assert shlex.split(out) == ["python3", "-m", "itm_jax.extract", *flags]
+    _, err = launch("extract.sbatch", *flags, "--shard=0/2", code=2)
+    assert "the array says which part" in err
+
+
 def test_the_image_has_what_it_copies():
     out, _ = launch("docker/build.sh", "--dry_run", "cuda", "mine:1")
     assert out.startswith("docker build --build-arg EXTRA=cuda -t mine:1 ")
@@ -124,6 +150,8 @@ def test_the_image_has_what_it_copies():
     [
         ("local.sh", ["--config=a"], {}, "say how many processes"),
         ("slurm.sbatch", ["--dry_run"], {}, "no flags"),
+        ("extract.sbatch", ["--dry_run"], {}, "no flags"),
+        ("gke/run.sh", ["--dry_run", "extract"], GKE, "no flags"),
         ("tpu_vm.sh", ["--dry_run", "all"], TPU | {"ZONE": ""}, "ZONE is not set"),
         ("tpu_vm.sh", ["--dry_run", "start"], TPU, "say one of create"),
         ("tpu_vm.sh", ["--dry_run", "all"], TPU, "no flags"),
@@ -143,6 +171,7 @@ WHOLE = {
     "slurm.sbatch": ([*FLAGS], {}),
     "tpu_vm.sh": (["all", *FLAGS], TPU),
     "gke/run.sh": ([*FLAGS], GKE),
+    "extract.sbatch": ([*FLAGS], {}),
     "docker/build.sh": (["cpu", "mine:1"], {}),
 }
 REAL = ("gcloud", "docker", "kubectl", "srun", "sbatch", "tar", "python3")

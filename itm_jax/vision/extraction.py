@@ -4,6 +4,7 @@ import functools
 import pathlib
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -41,11 +42,13 @@ def start(plan: Plan, out: pathlib.Path, num_bytes: int) -> pathlib.Path:
                 "--out, or remove it"
             )
         return folder
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and any(path.name != FOLDER for path in out.iterdir()):
         raise InputError(f"{out}: is not empty; pass another --out, or remove what is there")
     check_space(out, 2 * num_bytes)
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(note, identity.text({"plan": plan.fingerprint(), **plan.identity}))
+    mine = folder / f"plan-{uuid.uuid4().hex}.json"  # several shards may begin at once; all write the same
+    write_whole(mine, identity.text({"plan": plan.fingerprint(), **plan.identity}))
+    mine.replace(note)
     return folder
 
 

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # One run by several pods of a Kubernetes cluster (launch/gke/job.yaml):
 #   IMAGE=... CLAIM=... launch/gke/run.sh --config=configs/X.py --workdir=/shared/runs/X [any flag of itm_jax.main]
+# Region features of a folder of images, each pod a part of them (launch/gke/extract.yaml); with PODS=1 the parts are put together:
+#   IMAGE=... CLAIM=... launch/gke/run.sh extract --images=/shared/DIR --captions=/shared/FILE --out=/shared/DIR
 # Settings, as variables: IMAGE (of launch/docker), CLAIM (a ReadWriteMany volume claim, mounted at /shared), NAME (itm-jax),
 # PODS (2), GPUS of each pod (8). --dry_run, anywhere, prints the manifest. Given again after a stop, the same command continues.
 set -euo pipefail
@@ -18,9 +20,14 @@ for word in "$@"; do
   esac
 done
 set -- ${words[@]+"${words[@]}"}
-for name in IMAGE CLAIM; do
-  if [ -z "${!name:-}" ]; then
-    echo "error: launch/gke/run.sh: $name is not set; IMAGE=... CLAIM=... launch/gke/run.sh --config=... --workdir=/shared/..." >&2
+manifest=job.yaml name=${NAME:-itm-jax}
+if [ "${1:-}" = extract ]; then
+  manifest=extract.yaml name=${NAME:-itm-jax-extract}
+  shift
+fi
+for setting in IMAGE CLAIM; do
+  if [ -z "${!setting:-}" ]; then
+    echo "error: launch/gke/run.sh: $setting is not set; IMAGE=... CLAIM=... launch/gke/run.sh --config=... --workdir=/shared/..." >&2
     exit 2
   fi
 done
@@ -37,9 +44,8 @@ if [ $# -eq 0 ]; then
   echo "error: launch/gke/run.sh: no flags; pass --config=... --workdir=/shared/..." >&2
   exit 2
 fi
-name=${NAME:-itm-jax}
 flags=$(printf '%q ' "$@")
-manifest=$(cat "$(dirname "$0")/job.yaml")
+manifest=$(cat "$(dirname "$0")/$manifest")
 fill() { manifest=${manifest//"\${$1}"/"$2"}; }
 fill NAME "$name"
 fill PODS "${PODS:-2}"
