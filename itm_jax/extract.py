@@ -7,10 +7,12 @@
 FILE is a COCO JSON, a Karpathy JSON, a Flickr token file, a CSV or JSONL. It says which split an image is in, or
 --split_lists does, or dev and test are drawn. After any stop the same command continues. On several machines each
 extracts a --shard of the images, and the same command without --shard puts the data set together.
+--form=array_record writes ArrayRecord files in place of SCAN's form.
 """
 
 import os
 import pathlib
+import shutil
 import sys
 import warnings
 
@@ -49,6 +51,13 @@ _SHARD = _string("shard", None, "i/n: extract only part i of n, with i from 0 to
 _ON_ERROR = flags.DEFINE_enum(
     "on_error", "stop", ["stop", "skip"], "an image that cannot be used: stop, or leave it out", flag_values=FLAGS
 )
+_FORM = flags.DEFINE_enum(
+    "form",
+    "precomp",
+    ["precomp", "array_record"],
+    "form of the data set: SCAN's files, or ArrayRecord",
+    flag_values=FLAGS,
+)
 _BATCH = flags.DEFINE_integer("batch", 32, "images at a time on the devices", lower_bound=1, flag_values=FLAGS)
 _THREADS = flags.DEFINE_integer(
     "threads", min(16, 2 * (os.cpu_count() or 1)), "images decoded at a time", lower_bound=1, flag_values=FLAGS
@@ -59,14 +68,21 @@ def main() -> None:
     """Flags -> one extraction."""
     from itm_jax.terminal import say
     from itm_jax.vision.command import Settings, extract
+    from itm_jax.vision.identity import FILE
 
     warnings.filterwarnings("ignore", category=RuntimeWarning, module="PIL")
     say("reading the captions, loading the backbone")
-    extract(
+    out = _directory("out", _OUT.value, "the directory to write to")
+    array_record = _FORM.value == "array_record"
+    done = _array_record(out) if array_record else out / FILE
+    if done.exists():
+        say(f"{out}: already extracted; remove it, or pass another --out, to do it again")
+        return
+    complete = extract(
         Settings(
             images=_directory("images", _IMAGES.value, "the folder of images"),
             captions=_directory("captions", _CAPTIONS.value, "the file of captions"),
-            out=_directory("out", _OUT.value, "the directory to write to"),
+            out=out / "precomp" if array_record else out,
             backbone=_BACKBONE.value,
             boxes=_BOXES.value,
             regions=_REGIONS.value,
@@ -81,6 +97,21 @@ def main() -> None:
             threads=_THREADS.value,
         )
     )
+    if complete and array_record:
+        from itm_jax.data.tfds.builder import build
+
+        say(f"written: {build(str(out / 'precomp'), out, name=_array_record(out).parent.name)}")
+        shutil.rmtree(out / "precomp")
+    elif complete:
+        say(f"written: {out}\ncheck it with python -m itm_jax.check --config=CONFIG --config.data.dir={out}")
+
+
+def _array_record(out: pathlib.Path) -> pathlib.Path:
+    """Where the data set in ArrayRecord goes."""
+    from itm_jax.data.tfds.builder import default_name
+    from itm_jax.data.tfds.reader import VERSION
+
+    return out / (default_name(str(out)) or "images") / VERSION
 
 
 def _directory(name: str, value: str | None, what: str) -> pathlib.Path:

@@ -13,8 +13,9 @@ from support.images import checkpoint, folder
 from support.paths import F8K
 
 from itm_jax.data.precomp.reader import read_split
+from itm_jax.data.tfds.reader import read_split as read_tfds
 from itm_jax.errors import InputError
-from itm_jax.runs.provenance import describe_split
+from itm_jax.runs.provenance import describe_split, fingerprint
 from itm_jax.runs.workdir import check_extractor
 from itm_jax.vision import extraction, plan
 from itm_jax.vision.boxes import layout
@@ -171,6 +172,21 @@ def test_a_split_without_a_usable_image_is_an_error(tmp_path, made):
     assert "no image of the split dev" in err[-1]
 
 
+def test_a_data_set_in_array_record(tmp_path, made):
+    extract(tmp_path / "files", made)
+    code, _, err = extract(tmp_path / "mine", made, form="array_record")
+    assert code == 0, err
+    assert not (tmp_path / "mine" / "precomp").exists()
+    for split in SPLITS:
+        one, other = read_split(str(tmp_path / "files"), split), read_tfds(str(tmp_path / "mine"), split)
+        np.testing.assert_array_equal(one.features[:], other.features[np.arange(SPLITS[split])])
+        assert fingerprint(one) == fingerprint(other)
+        assert other.extractor.images.resolve() == made["images"]
+    code, _, err = extract(tmp_path / "mine", made, form="array_record")
+    assert code == 0
+    assert "already extracted" in err[-1]
+
+
 def test_a_damaged_part_is_named(tmp_path, made):
     extract(tmp_path / "out", made, shard="0/2")
     path = tmp_path / "out" / "parts" / "train-00000.npz"
@@ -321,9 +337,6 @@ def test_the_extractor_travels_through_tfds(tmp_path, made):
     extract(tmp_path / "a", made)
     code, _, err = command("tfds", f"--precomp={tmp_path / 'a'}", f"--out={tmp_path / 't'}", module="itm_jax.convert")
     assert code == 0, err
-    from itm_jax.data.tfds.reader import read_split as read_tfds
-    from itm_jax.runs.provenance import fingerprint
-
     here, there = read_split(str(tmp_path / "a"), "dev"), read_tfds(str(tmp_path / "t"), "dev")
     assert there.extractor.fingerprint == here.extractor.fingerprint
     assert there.extractor.images.resolve() == made["images"]

@@ -42,12 +42,15 @@ class Settings:
     threads: int
 
 
-def extract(s: Settings) -> None:
-    """Extracts what is missing, and puts the data set together where nothing is missing any more."""
+def extract(s: Settings) -> bool:
+    """Extracts what is missing, and puts the data set together where nothing is missing any more.
+
+    Returns:
+        Whether the data set is complete.
+    """
     splits = _splits(s)
     if (s.out / FILE).exists():
-        say(f"{s.out}: already extracted; remove it, or pass another --out, to do it again")
-        return
+        return True
     backbone, boxes = load_backbone(s.backbone, s.sizes), _boxes(s)
     labels = {"labels": "classes of the backbone" if backbone.classes else "none"}
     plan = Plan(s.images, splits, {**backbone.identity, **boxes.identity, **labels})
@@ -64,9 +67,9 @@ def extract(s: Settings) -> None:
         extraction.extract_parts(parts, folder, stream, compute, boxes, backbone, batch=batch, stop_on_error=not s.skip)
     if s.shard:
         say(f"shard {s.shard[0]} of {s.shard[1]}: done; the same command without --shard puts the data set together")
-        return
+        return False
     extraction.finish(plan, folder, s.out)
-    say(f"written: {s.out}\ncheck it with python -m itm_jax.check --config=CONFIG --config.data.dir={s.out}")
+    return True
 
 
 def _splits(s: Settings) -> dict:
