@@ -20,7 +20,7 @@ from itm_jax.modules.gru import GRUConfig
 from itm_jax.modules.numerics import at_least_f32, l2_normalize, zero_invalid
 from itm_jax.modules.regions import RegionEmbedding
 from itm_jax.modules.text_encoder import encoder_config, make_text_encoder, text_states, word_mask
-from itm_jax.structs import CONSTANTS, LABEL_BANK, WORD_PRIOR, AnyArray, Fragments, Regions, Tokens
+from itm_jax.structs import CONSTANTS, LABEL_BANK, WORD_PRIOR, Fragments, Regions, Tokens
 
 Gate = RegionGate | FeatureGate
 
@@ -88,13 +88,14 @@ class CPFEAN(nn.Module):
         d, rate, feature = self.width, self.fusion.rate, self.fusion.gate == "feature"
         shape = (d,) if feature else ()
 
-        def scalar(name: str, first: float) -> AnyArray:
-            return rate * self.param(f"gate_{name}", nn.initializers.constant(first / rate), shape)
+        def scalar(name: str, first: float) -> Array:
+            return rate * jnp.asarray(self.param(f"gate_{name}", nn.initializers.constant(first / rate), shape))
 
-        def weights(name: str) -> AnyArray:
+        def weights(name: str) -> Array:
             if self.fusion.gate == "cosine":
                 return jnp.zeros(d)
-            return self.param(f"gate_{name}", nn.initializers.normal(d**-0.5), (d, d) if feature else (d,))
+            normal = nn.initializers.normal(d**-0.5)
+            return jnp.asarray(self.param(f"gate_{name}", normal, (d, d) if feature else (d,)))
 
         u, z, c, b = weights("u"), weights("z"), scalar("c", self.fusion.scale), scalar("b", self.fusion.bias)
         return FeatureGate(u, z, c, b) if feature else RegionGate(u, z, c, b)
