@@ -3,9 +3,9 @@
     python -m itm_jax.convert tfds --precomp=DIR --out=OUT
     python -m itm_jax.convert tfds --precomp=DIR --out=OUT --splits=train,dev,test --name=f30k
     python -m itm_jax.convert dependencies --precomp=DIR
-    python -m itm_jax.convert bottom_up --tsv=FILE,FILE --captions=dataset_coco.json --out=DIR
+    python -m itm_jax.convert bottom_up --tsv=FILE,FILE --captions=dataset_coco.json --captions_per_image=5 --out=DIR
     python -m itm_jax.convert bottom_up --npz=DIR --captions=dataset_flickr30k.json --out=DIR
-    python -m itm_jax.convert karpathy --captions=dataset_coco.json --out=DIR
+    python -m itm_jax.convert karpathy --captions=dataset_flickr30k.json --out=DIR
     python -m itm_jax.convert gsmn_boxes --precomp=DIR --images=DIR
 
 `tfds` writes ArrayRecord files through TFDS, without TensorFlow, to OUT/name/1.0.0; train from them with
@@ -26,6 +26,7 @@ from absl import flags
 
 from itm_jax.cli import commands
 from itm_jax.errors import InputError, TerminatedError
+from itm_jax.terminal import say
 
 WORDS = ("tfds", "dependencies", "bottom_up", "karpathy", "gsmn_boxes")
 FLAGS = flags.FlagValues()
@@ -62,7 +63,9 @@ _REGIONS = flags.DEFINE_integer("regions", 36, "bottom_up: regions of an image",
 _DTYPE = flags.DEFINE_enum(
     "dtype", "float32", ["float32", "float16"], "bottom_up: type of the features", flag_values=FLAGS
 )
-_IMAGES = flags.DEFINE_string("images", None, "gsmn_boxes: the folder of the images", flag_values=FLAGS)
+_IMAGES = flags.DEFINE_string(
+    "images", None, "gsmn_boxes, bottom_up: the folder of the images, for their sizes", flag_values=FLAGS
+)
 
 
 def main(word: str) -> None:
@@ -95,7 +98,10 @@ def _to_precomp(word: str) -> None:
 
     captions = pathlib.Path(_required(_CAPTIONS, "the file of captions")).expanduser()
     out = commands.directory("out", _required(_OUT, "the directory to write to"))
-    items, _ = same_number([item for item in read_items(captions) if item.captions], captions, _PER_IMAGE.value)
+    whole = read_items(captions)
+    items, _ = same_number([item for item in whole if item.captions], captions, _PER_IMAGE.value)
+    if len(items) < len(whole):
+        say(f"left out, too few captions: {len(whole) - len(items):,} images")
     splits = split_items(items, captions, lists={}, draw={}, seed=0)
     if word == "karpathy":
         write_texts(out, splits)
@@ -105,7 +111,8 @@ def _to_precomp(word: str) -> None:
         boxes = commands.directory("box_dir", _BOX_DIR.value) if _BOX_DIR.value else None
         tsv = [pathlib.Path(path).expanduser() for path in _TSV.value]
         rows = read_tsv(tsv) if tsv else read_npz(commands.directory("npz", _NPZ.value or ""), boxes)
-        write_data_set(rows, splits, out, regions=_REGIONS.value, dtype=_DTYPE.value)
+        images = commands.directory("images", _IMAGES.value) if _IMAGES.value else None
+        write_data_set(rows, splits, out, regions=_REGIONS.value, dtype=_DTYPE.value, images=images)
     print(f"written: {out}: " + ", ".join(f"{split} {len(found):,} images" for split, found in splits.items()))
 
 
@@ -120,7 +127,7 @@ def _boxes() -> None:
 def _required(flag: flags.FlagHolder, what: str) -> str:
     """The value of a flag that must be set; `what` describes it in the error."""
     if not flag.value:
-        raise InputError(f"--{flag.name}: missing; pass --{flag.name}=DIR, {what}")
+        raise InputError(f"--{flag.name}: missing; pass --{flag.name}={'FILE' if 'file' in what else 'DIR'}, {what}")
     return flag.value
 
 

@@ -21,6 +21,7 @@ from absl import flags
 from itm_jax.cli import commands
 from itm_jax.errors import InputError
 
+SMALLEST, LARGEST = 32, 4096  # sides of the squares
 FLAGS = flags.FlagValues()
 
 
@@ -58,7 +59,9 @@ _FORM = flags.DEFINE_enum(
     "form of the data set: SCAN's files, or ArrayRecord",
     flag_values=FLAGS,
 )
-_BATCH = flags.DEFINE_integer("batch", 32, "images at a time on the devices", lower_bound=1, flag_values=FLAGS)
+_BATCH = flags.DEFINE_integer(
+    "batch", None, "images at a time on the devices, default: what the backbone needs", lower_bound=1, flag_values=FLAGS
+)
 _THREADS = flags.DEFINE_integer(
     "threads", min(16, 2 * (os.cpu_count() or 1)), "images decoded at a time", lower_bound=1, flag_values=FLAGS
 )
@@ -68,14 +71,12 @@ def main() -> None:
     """Flags -> one extraction."""
     from itm_jax.terminal import say
     from itm_jax.vision.command import Settings, extract
-    from itm_jax.vision.identity import FILE
 
     warnings.filterwarnings("ignore", category=RuntimeWarning, module="PIL")
     say("reading the captions, loading the backbone")
     out = _directory("out", _OUT.value, "the directory to write to")
     array_record = _FORM.value == "array_record"
-    done = _array_record(out) if array_record else out / FILE
-    if done.exists():
+    if array_record and _array_record(out).exists():
         say(f"{out}: already extracted; remove it, or pass another --out, to do it again")
         return
     complete = extract(
@@ -86,7 +87,7 @@ def main() -> None:
             backbone=_BACKBONE.value,
             boxes=_BOXES.value,
             regions=_REGIONS.value,
-            sizes=tuple(_number("sizes", size) for size in _SIZES.value or ()),
+            sizes=tuple(_number("sizes", size, SMALLEST, LARGEST) for size in _SIZES.value or ()),
             split_lists={k: pathlib.Path(v).expanduser() for k, v in _pairs("split_lists", _SPLIT_LISTS.value).items()},
             draw={k: _number("draw", v) for k, v in _pairs("draw", _DRAW.value).items()},
             seed=_SEED.value,
@@ -120,9 +121,9 @@ def _directory(name: str, value: str | None, what: str) -> pathlib.Path:
     return commands.directory(name, value)
 
 
-def _number(name: str, value: str) -> int:
-    if not value.isdigit():
-        raise InputError(f"--{name}: {value!r} is no whole number")
+def _number(name: str, value: str, least: int = 0, most: int = 10**9) -> int:
+    if not value.isdecimal() or not least <= int(value) <= most:
+        raise InputError(f"--{name}: {value!r} is no whole number from {least} to {most}")
     return int(value)
 
 
@@ -131,6 +132,8 @@ def _pairs(name: str, values: list[str]) -> dict[str, str]:
     for (key, equals, value), given in zip(pairs, values, strict=True):
         if not (key.isidentifier() and equals and value):
             raise InputError(f"--{name}: {given!r}; say NAME=VALUE, such as dev={'FILE' if 'list' in name else '1000'}")
+    if len({key for key, _, _ in pairs}) < len(pairs):
+        raise InputError(f"--{name}: a name is twice in {','.join(values)}")
     return {key: value for key, _, value in pairs}
 
 
@@ -138,7 +141,7 @@ def _shard(value: str | None) -> tuple[int, int] | None:
     if value is None:
         return None
     part, slash, parts = value.partition("/")
-    if not (slash and part.isdigit() and parts.isdigit() and int(part) < int(parts)):
+    if not (slash and part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
         raise InputError(f"--shard={value}: say i/n with i from 0 to n - 1, such as 0/8")
     return int(part), int(parts)
 

@@ -4,7 +4,10 @@ import json
 import os
 import pathlib
 import shutil
+import uuid
 from typing import Any
+
+import numpy as np
 
 from itm_jax.errors import InputError
 
@@ -23,6 +26,30 @@ def write_whole(path: pathlib.Path, content: str | bytes) -> None:
         temporary.replace(path)
     except OSError as e:
         raise InputError(f"{path}: cannot be written ({e.strerror})") from None
+
+
+def write_array(path: pathlib.Path, value: np.ndarray) -> None:
+    """Writes an .npy file, whole or not at all. Raises InputError where it cannot be written."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            np.save(file, value)
+        temporary.replace(path)
+    except OSError as e:
+        raise InputError(f"{path}: cannot be written ({e.strerror})") from None
+
+
+def temporary_of(path: pathlib.Path) -> pathlib.Path:
+    """Returns the name of a temporary file beside a path, which no other process has."""
+    return path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+
+
+def make_directory(path: pathlib.Path) -> None:
+    """Makes a directory where it is not there. Raises InputError where it cannot be made."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise InputError(f"{path}: cannot be made a directory ({e.strerror})") from None
 
 
 def read_json(path: Any, hint: str = "") -> Any:

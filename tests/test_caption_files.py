@@ -82,10 +82,15 @@ BAD = {
     "odd.token": ("a.jpg#0\ta dog\nno tab here\n", "line 2: expected NAME.jpg#0"),
     "odd.jsonl": ('{"image": "a.jpg", "caption": "x"}\n[1, 2]\n', "line 2: expected an object"),
     "cut.jsonl": ('{"image": "a.jpg", "caption": "x"}\n{"image": ', "line 2: not JSON"),
-    "number.jsonl": ('{"image": "a.jpg", "caption": 5}\n', "line 1: a blank caption"),
+    "number.jsonl": ('{"image": "a.jpg", "caption": 5}\n', "line 1: the caption is 5, expected text"),
+    "half.jsonl": ('{"image": "a.jpg", "caption": "a \\ud83d"}\n', "line 1: the caption 'a \\ud83d' holds half"),
+    "halfname.jsonl": ('{"image": "a\\ud83d.jpg", "caption": "x"}\n', "line 1: 'a\\ud83d.jpg' is not the name"),
+    "quote.csv": ('image,caption\na.jpg,"a dog\nb.jpg,a cat\n', "line"),
+    "lines.csv": ('image,caption\na.jpg,"a dog\nb.jpg,a cat"\n', "several lines"),
+    "twice.jsonl": ('{"images": []}\n', "line 1: has no name"),
     "two.jsonl": (
         '{"image": "a.jpg", "caption": "x", "split": "train"}\n{"image": "a.jpg", "caption": "y", "split": "test"}\n',
-        "is in the split test, and in train",
+        "line 2: a.jpg is in the split test here, but in train at line 1",
     ),
     "split.jsonl": ('{"image": "a.jpg", "caption": "x", "split": "my/split"}\n', "no plain word"),
     "orphan.json": (
@@ -97,7 +102,10 @@ BAD = {
         "images[1]: has the id 1 of an earlier image",
     ),
     "list.json": (json.dumps({"images": [{"id": [1], "file_name": "a"}], "annotations": [7]}), "annotations[0]"),
-    "sentence.json": (json.dumps({"images": [{"filename": "a", "sentences": [{}]}]}), "sentences[0]: a blank caption"),
+    "sentence.json": (
+        json.dumps({"images": [{"filename": "a", "sentences": [{}]}]}),
+        "sentences[0]: the caption is None, expected text",
+    ),
 }
 
 
@@ -109,7 +117,28 @@ def test_what_is_wrong_in_a_file_is_named_with_its_place(tmp_path, name):
     with pytest.raises(InputError) as error:
         read_items(path)
     assert message in str(error.value)
-    assert str(path) in str(error.value) or "line" in message or "split" in message
+    assert str(error.value).startswith(f"{path}: ")
+
+
+def test_a_quotation_mark_in_a_table_with_bars_joins_no_lines(tmp_path):
+    path = tmp_path / "results.csv"
+    path.write_text('image_name| comment_number| comment\na.jpg| 0| "big" dog\nb.jpg| 0| a "red cat\n')
+    assert [(i.image, i.captions) for i in read_items(path)] == [("a.jpg", ('"big" dog',)), ("b.jpg", ('a "red cat',))]
+
+
+def test_only_a_line_feed_ends_a_line(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(
+        '{"image": "a.jpg", "caption": "a\u2028b\u0085c"}\r\n{"image": "b.jpg", "caption": "x"}\r\n'.encode()
+    )
+    assert [i.captions for i in read_items(path)] == [("a b c",), ("x",)]
+
+
+def test_an_image_that_is_listed_twice(tmp_path):
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps(karpathy([TWO[0], TWO[0]])))
+    with pytest.raises(InputError, match=r"images\[1\]: a.jpg is listed twice \(first at images\[0\]\)"):
+        read_items(path)
 
 
 def test_a_file_that_is_no_text(tmp_path):
@@ -170,6 +199,21 @@ def test_splits_that_cannot_be_made_are_named(tmp_path):
         make(items(3), draw={"dev": 3})
     with pytest.raises(InputError, match="says itself"):
         make(items(3, "train"), draw={"dev": 1})
+    with pytest.raises(InputError, match="no effect beside --split_lists"):
+        make(items(3), {"dev": tmp_path / "l"}, {"test": 1})
+    with pytest.raises(InputError, match="train is what is left"):
+        make(items(3), draw={"train": 1})
+    with pytest.raises(InputError, match="two names of one split"):
+        make(items(3), draw={"dev": 1, "val": 1})
+    with pytest.raises(InputError, match="too few to draw from"):
+        make(items(9))
+    with pytest.raises(InputError, match="no image has a caption"):
+        make([])
+    (tmp_path / "short").write_text("1.jpg\n")
+    folders = [Item(f"{folder}/1.jpg", ("c",), None, "line 1") for folder in ("a", "b")]
+    with pytest.raises(InputError, match=r"1\.jpg is the name of 2 images"):
+        make(folders, {"dev": tmp_path / "short"})
+    assert list(make(folders[:1], {"val": tmp_path / "short"})) == ["dev"]
 
 
 def test_the_number_of_captions():
@@ -183,3 +227,5 @@ def test_the_number_of_captions():
     assert same_number(items(3), source, None) == (items(3), [])
     with pytest.raises(InputError, match="at most 5"):
         same_number(mixed, source, 6)
+    with pytest.raises(InputError, match="no image has a caption"):
+        same_number([], source, 5)

@@ -8,7 +8,11 @@ import pytest
 from PIL import Image
 from support.commands import command
 
+from itm_jax.data.forms.rows import Row
+from itm_jax.data.forms.write import Places
 from itm_jax.data.precomp.reader import read_split
+from itm_jax.errors import InputError
+from itm_jax.vision.items import Item
 
 NAMES = {
     "train": ["COCO_val2014_000000000042.jpg", "COCO_val2014_000000000007.jpg"],
@@ -99,12 +103,19 @@ def test_a_folder_of_npz_files_and_the_boxes_of_teran(made):
         odd = np.array([{"objects": 1}], dtype=object)  # pickled, as `info` in the published files; it is not read
         np.savez(path / "npz" / f"{n}.npz", x=features, bbox=boxes[n], image_w=100, image_h=200, info=odd)
         np.savez(path / "att" / f"{n}.npz", feat=features)
-        np.save(path / "box" / f"{n}.npy", boxes[n] / np.float32([100, 200, 100, 200]))
+        np.save(path / "box" / f"{n}.npy", boxes[n])  # in pixels
     code, _, err = convert(path, f"--npz={path / 'npz'}", "--regions=8")
     assert code == 0, err
     check_arrays(path, images, boxes, 8)
     (path / "out").rename(path / "first")
-    code, _, err = convert(path, f"--npz={path / 'att'}", f"--box_dir={path / 'box'}", "--regions=8")
+    teran = [f"--npz={path / 'att'}", f"--box_dir={path / 'box'}", "--regions=8"]
+    code, _, err = convert(path, *teran)
+    assert code == 2
+    assert "boxes in pixels; pass --images=DIR" in err[-1]
+    for name in (name for names in NAMES.values() for name in names):
+        (path / "images" / "val2014").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (100, 200)).save(path / "images" / "val2014" / name)
+    code, _, err = convert(path, *teran, f"--images={path / 'images'}")
     assert code == 0, err
     check_arrays(path, images, boxes, 8)
     (path / "out").rename(path / "second")
@@ -170,6 +181,67 @@ def test_missing_and_double_images_are_named(made):
     assert "no .npz file" in err[-1]
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not an intact .npz file"),
+        (b"PK\x03\x04 cut", "not an intact .npz file"),
+        ({"x": np.zeros((5, 6)), "bbox": np.zeros((5, 5)), "image_w": 1, "image_h": 1}, "expected (5, 4)"),
+        ({"x": np.zeros((5, 6)), "bbox": np.zeros((5, 4)), "image_w": [1, 2], "image_h": 1}, "one number each"),
+        ({"x": np.zeros((5, 6)), "bbox": np.zeros((5, 4))}, "without image_w and image_h"),
+        ({"x": np.zeros(6)}, "no features [regions, width]"),
+        ({"y": np.zeros((5, 6))}, "no features [regions, width]"),
+    ],
+)
+def test_a_damaged_npz_is_named(made, content, message):
+    path, _, _ = made
+    (path / "npz").mkdir()
+    if isinstance(content, bytes):
+        (path / "npz" / "42.npz").write_bytes(content)
+    else:
+        np.savez(path / "npz" / "42.npz", **content)
+    code, _, err = convert(path, f"--npz={path / 'npz'}")
+    assert code == 2
+    assert "42.npz" in err[-1]
+    assert message in err[-1]
+
+
+def test_rows_find_their_images_and_no_others():
+    items = {
+        "train": [
+            Item("a/dog1.jpg", ("c",), None, "1", 7),
+            Item("COCO_val2014_000000000042.jpg", ("c",), None, "2", 8),
+        ],
+        "dev": [Item("x/same.jpg", ("c",), None, "3", 9), Item("y/same.jpg", ("c",), None, "4", 10)],
+    }
+    places = Places(items)
+    find = lambda name: places.find(Row(name, np.zeros((1, 2), np.float32), None, "row"))  # noqa: E731
+    assert find("42") == ("train", 1)
+    assert find("000042") == ("train", 1)
+    assert find("dog1") == ("train", 0)
+    assert find("7") == ("train", 0)  # its number in Karpathy's file
+    assert find("cat1") is None  # another image with the same number
+    assert find("99") is None
+    with pytest.raises(InputError, match="2 images have this name"):
+        find("same")
+
+
+def test_files_that_are_there_are_not_overwritten(made):
+    path, images, boxes = made
+    assert convert(path, word="karpathy")[0] == 0
+    assert convert(path, word="karpathy")[0] == 0  # the same content again
+    (path / "out" / "dev_ids.txt").write_text("mine\n")
+    code, _, err = convert(path, word="karpathy")
+    assert code == 2
+    assert "dev_ids.txt: exists already with other content" in err[-1]
+    (path / "out" / "dev_ids.txt").unlink()
+    (path / "out" / "train_labels.json").write_text("[]")
+    (path / "a.tsv").write_text("".join(line(n, images[n], boxes[n]) for n in images))
+    code, _, err = convert(path, f"--tsv={path / 'a.tsv'}")
+    assert code == 2
+    assert "train_labels.json: exists already" in err[-1]
+
+
 def test_karpathys_file_alone_gives_captions_and_names(made):
     path, _, _ = made
     code, out, err = convert(path, word="karpathy")
@@ -200,6 +272,7 @@ def test_boxes_of_gsmn_become_ours(tmp_path, rng):
     assert "exists already" in err[-1]
     (tmp_path / "images" / "1.jpg").write_bytes(b"x")
     (tmp_path / "train_boxes.npy").unlink()
+    (tmp_path / "train_img_sizes.npy").unlink()
     code, _, err = command(*flags, module="itm_jax.convert")
     assert code == 2
     assert "1.jpg: not an image" in err[-1]

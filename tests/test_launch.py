@@ -128,9 +128,13 @@ def test_the_manifest_of_an_extraction_gives_each_pod_its_part():
 
 def test_an_array_of_slurm_gives_each_task_its_part():
     flags = ("--images=/a b", "--captions=c.csv", "--out=out")
-    out, _ = launch("extract.sbatch", *flags, "--dry_run", SLURM_ARRAY_TASK_ID="5", SLURM_ARRAY_TASK_COUNT="8")
+    out, _ = launch("extract.sbatch", *flags, "--dry_run", SLURM_ARRAY_TASK_ID="5")
     assert shlex.split(out) == ["python3", "-m", "itm_jax.extract", *flags, "--shard=5/8"]
-    out, _ = launch("extract.sbatch", *flags, "--dry_run", SLURM_ARRAY_TASK_ID="0", SLURM_ARRAY_TASK_COUNT="1")
+    out, _ = launch("extract.sbatch", *flags, "--dry_run", SLURM_ARRAY_TASK_ID="9", SHARDS="32")
+    assert shlex.split(out)[-1] == "--shard=9/32"
+    _, err = launch("extract.sbatch", *flags, "--dry_run", code=2, SLURM_ARRAY_TASK_ID="2", SLURM_ARRAY_TASK_MAX="31")
+    assert "set SHARDS to the number of parts" in err
+    out, _ = launch("extract.sbatch", "--together", *flags, "--dry_run", SLURM_ARRAY_TASK_ID="0")
     assert shlex.split(out) == ["python3", "-m", "itm_jax.extract", *flags]
     _, err = launch("extract.sbatch", *flags, "--shard=0/2", code=2)
     assert "the array says which part" in err

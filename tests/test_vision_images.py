@@ -93,7 +93,7 @@ def test_a_large_jpeg_gives_nearly_the_same_pixels_when_it_is_decoded_small(tmp_
     assert abs(fast.astype(int) - whole).mean() < 2
 
 
-HEIC = b"\x00\x00\x00\x18ftypheic" + b"\0" * 40
+HEIC = b"\x00\x00\x00\x24ftypheic" + b"\0" * 40
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,8 @@ HEIC = b"\x00\x00\x00\x18ftypheic" + b"\0" * 40
         ("bomb.png", bomb(12_000, 12_000), "more than 80 million pixels"),
         ("bigger.png", bomb(60_000, 60_000), "more than 80 million pixels"),
         ("none.png", bomb(0, 5), "not an image"),
-        ("wide.png", bomb(81_000_000, 1), "81,000,000 x 1 pixels, more than 80 million"),
+        ("wide.png", bomb(70_000_000, 1), "70,000,000 x 1 pixels, more than 80 million pixels or 32,768 on a side"),
+        ("photo.avif", b"\x00\x00\x00\x20ftypavif" + b"\0" * 40, "AVIF"),
         ("bad.png", bomb(30, 30), "damaged"),
     ],
 )
@@ -143,6 +144,13 @@ def test_a_damaged_or_missing_file_is_named(tmp_path):
     floats = save(tmp_path / "f.tiff", Image.fromarray(np.zeros((4, 4), np.float32)))
     with pytest.raises(InputError, match="floating-point"):
         read_pixels(floats, (8,))
+
+
+def test_the_brightness_of_16_bits_does_not_depend_on_the_content(tmp_path):
+    for value in (189, 315, 60_000):
+        grey = Image.fromarray(np.full((8, 8), value, np.uint16))
+        [pixels] = read_pixels(save(tmp_path / "g.png", grey), (8,))
+        assert pixels[0, 0].tolist() == [value >> 8] * 3
 
 
 def test_the_limit_is_below_that_of_pillow():

@@ -3,6 +3,7 @@
 import functools
 import json
 import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +61,10 @@ def test_a_checkpoint_that_does_not_fit_names_what_is_wrong(tmp_path, rng):
         ({"model_type": "vit", "hidden_act": "relu9"}, "hidden_act 'relu9'"),
         ({"model_type": "vit", "num_attention_heads": 7}, "no multiple of num_attention_heads"),
         ({"model_type": "vit", "hidden_size": "wide"}, "hidden_size is 'wide'"),
+        ({"model_type": "dinov2", "hidden_size": "wide"}, "hidden_size is 'wide'"),
+        ({"model_type": "clip", "vision_config": None}, "vision_config is None"),
+        ({"model_type": ["vit"]}, "model_type is"),
+        ({"model_type": "vit", "layer_norm_eps": "small"}, "layer_norm_eps"),
     ],
 )
 def test_a_config_that_is_not_supported_is_refused(values, message):
@@ -72,6 +77,8 @@ def test_a_resnet_of_another_kind_is_refused():
     for values in ({"model_type": "vit"}, {"model_type": "resnet", "layer_type": "basic"}):
         with pytest.raises(InputError, match="can be loaded"):
             resnet.config_of(values, "r")
+    with pytest.raises(InputError, match="make no network"):
+        resnet.config_of({"model_type": "resnet", "depths": 3}, "r")
 
 
 def test_a_folder_without_safetensors_says_what_to_do(tmp_path):
@@ -117,12 +124,60 @@ def test_the_published_efficientnets(name):
     backbone = load_backbone(name, (64,))
     assert len(backbone.classes) == 1000
     assert backbone.classes[207] == "golden retriever"
+    assert len(set(map(str.lower, backbone.classes))) == 1000
     params = {"network": backbone.params, "classifier": backbone.classifier}
-    grey = np.full((1, 64, 64, 3), 127, np.uint8)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
     compute = jax.jit(functools.partial(region_features, backbone))
-    features, classes = compute(params, [grey], np.array([[[0, 0, 1, 1]]], np.float32))
-    assert features.shape == (1, 1, 1280)
-    assert 0 <= int(classes[0, 0]) < 1000
+    features, classes = compute(params, [images], np.tile(np.array([[[0, 0, 1, 1]]], np.float32), (2, 1, 1)))
+    assert features.shape == (2, 1, 1280)
+    logits = features[:, 0] @ backbone.classifier["kernel"] + backbone.classifier["bias"][None]
+    np.testing.assert_array_equal(classes[:, 0], logits.argmax(axis=1))
+
+
+def test_the_mean_over_two_sizes_of_normalised_pixels(tmp_path, rng):
+    """Against the network alone, on pixels that are normalised by hand, with the checkpoint's own mean and deviation."""
+    config = checkpoint(tmp_path / "v", rng)
+    values = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.6, 0.7]}
+    (tmp_path / "v" / "preprocessor_config.json").write_text(json.dumps(values))
+    backbone = load_backbone(f"vit:{tmp_path / 'v'}", (32, 48))
+    pixels = [rng.integers(0, 256, (1, size, size, 3)).astype(np.uint8) for size in (32, 48)]
+    whole = np.array([[[0, 0, 1, 1]]], np.float32)
+    features, _ = region_features(backbone, {"network": backbone.params}, pixels, whole)
+    by_hand = []
+    for image in pixels:
+        normal = (image / 255 - np.array(values["image_mean"])) / np.array(values["image_std"])
+        by_hand.append(ViT(config).apply({"params": backbone.params}, np.float32(normal)).mean((1, 2)))
+    np.testing.assert_allclose(features[:, 0], np.mean(by_hand, axis=0), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "expected an object"),
+        ('{"image_mean": [1, 2], "image_std": [1, 1, 1]}', "three numbers each"),
+        ('{"image_mean": [0, 0, 0], "image_std": [1, 0, 1]}', "above 0"),
+    ],
+)
+def test_a_wrong_preprocessor_config_is_named(tmp_path, rng, text, message):
+    checkpoint(tmp_path / "v", rng)
+    path = tmp_path / "v" / "preprocessor_config.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_backbone(f"vit:{tmp_path / 'v'}")
+    path.write_text('{"do_normalize": false}')
+    assert load_backbone(f"vit:{tmp_path / 'v'}").std == (1, 1, 1)
+
+
+def test_the_identity_does_not_depend_on_where_the_checkpoint_lies(tmp_path, rng):
+    checkpoint(tmp_path / "v", rng)
+    shutil.copytree(tmp_path / "v", tmp_path / "w")
+    one, other = (load_backbone(f"vit:{tmp_path / name}") for name in "vw")
+    assert one.identity == other.identity
+    assert one.source != other.source
+    values = json.loads((tmp_path / "w" / "config.json").read_text()) | {"hidden_act": "quick_gelu"}
+    (tmp_path / "w" / "config.json").write_text(json.dumps(values))
+    assert load_backbone(f"vit:{tmp_path / 'w'}").identity != one.identity
 
 
 def torch_parts():

@@ -6,10 +6,12 @@ import pathlib
 from itm_jax.errors import InputError
 
 PACKAGE = "package:"
+FIELD = "config.model.text.pretrained"  # what names a checkpoint where nothing else is said
 HUB_SECONDS = 10.0  # that the hub may take to say whether it has a name
 LONGEST_REASON = 160  # characters of an error of the hub that are shown
 FILES = (
     "config.json",
+    "preprocessor_config.json",
     "*.safetensors",
     "model.safetensors.index.json",
     "tokenizer*",
@@ -18,12 +20,16 @@ FILES = (
 )
 
 
-def checkpoint_dir(path_or_name: str) -> pathlib.Path:
+def checkpoint_dir(path_or_name: str, *, flag: str = FIELD) -> pathlib.Path:
     """Returns the local directory of a checkpoint: the path itself, or the hub's snapshot, downloaded when needed.
 
     `package:NAME/FOLDER` is a folder of an installed Python package, wherever it is installed.
+
+    Args:
+        path_or_name: the directory, the name on the hub, or the folder of a package.
+        flag: the flag or field that names it, for messages.
     """
-    local = _local(path_or_name)
+    local = _local(path_or_name, flag)
     if local is not None:
         return local
     import huggingface_hub
@@ -31,7 +37,12 @@ def checkpoint_dir(path_or_name: str) -> pathlib.Path:
     try:
         return pathlib.Path(huggingface_hub.snapshot_download(path_or_name, allow_patterns=list(FILES)))
     except Exception as e:  # the hub raises many kinds: no network, no such name, no access
-        raise _not_on_hub(path_or_name, e) from None
+        raise _not_on_hub(path_or_name, e, flag) from None
+
+
+def revision_of(directory: pathlib.Path) -> str | None:
+    """Returns the revision of a snapshot of the hub; None for another directory."""
+    return directory.name if directory.parent.name == "snapshots" else None
 
 
 def check_available(path_or_name: str) -> None:
@@ -51,7 +62,7 @@ def check_available(path_or_name: str) -> None:
         raise _not_on_hub(path_or_name, e) from None
 
 
-def _local(path_or_name: str) -> pathlib.Path | None:
+def _local(path_or_name: str, flag: str = FIELD) -> pathlib.Path | None:
     """Returns the directory that a path or `package:` names; None for a name of the hub."""
     if path_or_name.startswith(PACKAGE):
         return _in_package(path_or_name)
@@ -59,19 +70,17 @@ def _local(path_or_name: str) -> pathlib.Path | None:
     if path.is_dir():
         return path
     if path.is_absolute() or path_or_name.startswith((".", "~")) or path_or_name.count("/") > 1 or path.exists():
-        raise InputError(
-            f"{path_or_name}: no such directory; config.model.text.pretrained is a directory or a hub name"
-        )
+        raise InputError(f"{path_or_name}: no such directory; {flag} takes a directory or a hub name")
     return None
 
 
-def _not_on_hub(name: str, error: Exception) -> InputError:
+def _not_on_hub(name: str, error: Exception, flag: str = FIELD) -> InputError:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if len(reason) > LONGEST_REASON:
         reason = f"{reason[:LONGEST_REASON]} ..."
     return InputError(
         f"{name}: not a local directory, and not available from the Hugging Face hub ({reason}); download it and pass "
-        "its directory as config.model.text.pretrained"
+        f"its directory as {flag}"
     )
 
 

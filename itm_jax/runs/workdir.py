@@ -17,7 +17,8 @@ from itm_jax.files import write_whole
 from itm_jax.runs.provenance import describe_split, fingerprint
 from itm_jax.structs import Split
 from itm_jax.vision.identity import FILE as EXTRACTOR
-from itm_jax.vision.identity import moved
+from itm_jax.vision.identity import difference, moved
+from itm_jax.vision.identity import text as identity_text
 
 DATA = "data.json"
 
@@ -58,12 +59,21 @@ def check_extractor(split: Split, recorded: Mapping[str, Any], run: pathlib.Path
     """Raises InputError where the features of a split come from another extractor than those of a run's training."""
     now = split.extractor.fingerprint if split.extractor else None
     for before in recorded.values():
-        if before.get("extractor") != now:
-            here, there = (f"extractor {x}" if x else "an unknown extractor" for x in (now, before.get("extractor")))
+        if before.get("extractor") == now:
+            continue
+        if now is None:
             raise InputError(
-                f"{split.source}: its features come from {here}, but the run in {run} was trained on features of "
-                f"{there}; extract both with the same settings of itm_jax.extract"
+                f"{split.source}: has no {EXTRACTOR} beside it, but the run in {run} was trained with one; copy it "
+                "from where the features were extracted"
             )
+        path = run / EXTRACTOR
+        theirs = files.read_json(path).get("identity", {}) if path.is_file() else {}
+        assert split.extractor is not None
+        what = difference(split.extractor.record["identity"], theirs) if theirs else "nothing says which"
+        raise InputError(
+            f"{split.source}: its features come from another extractor than those of the training of {run} "
+            f"({what}); extract both with the same settings of itm_jax.extract"
+        )
 
 
 def check_workdir(config, workdir: pathlib.Path) -> None:
@@ -108,6 +118,8 @@ def write_run_files(
         splits: the splits of a new run, else None.
         labels: the encodings of label names that the model reads.
     """
+    if splits and splits[0].extractor:
+        write_whole(workdir / EXTRACTOR, identity_text(moved(splits[0].extractor, workdir)))
     if splits:
         data = {s.name: describe_split(s) for s in splits}
         write_whole(workdir / DATA, json.dumps(data, indent=2) + "\n")
@@ -121,7 +133,4 @@ def write_run_files(
         tokenizer=text.tokenizer,
         labels=dict(text.labels) | dict(labels),
     )
-    if splits and splits[0].extractor:
-        record = moved(splits[0].extractor, workdir)
-        write_whole(workdir / EXTRACTOR, json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
     write_whole(workdir / "config.json", to_json(config))

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.metadata
 import importlib.util
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -15,7 +16,7 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from itm_jax.errors import InputError
 from itm_jax.files import read_json
-from itm_jax.pretrained.directory import checkpoint_dir
+from itm_jax.pretrained.directory import checkpoint_dir, revision_of
 from itm_jax.structs import AnyArray
 from itm_jax.vision import resnet, vit_weights
 from itm_jax.vision.efficientnet import EfficientNetLite
@@ -25,6 +26,8 @@ from itm_jax.vision.torch_file import read_torch_file
 from itm_jax.vision.vit import ViT
 from itm_jax.vision.weights import checksum, read_safetensors
 
+BATCH = 32  # images at a time
+ATTENTION_BYTES = 1 << 28  # of the attention of one layer, for all images of a batch
 CLASSES = pathlib.Path(__file__).with_name("imagenet.txt")
 
 
@@ -82,7 +85,9 @@ class Backbone:
         classes: the names of its classes.
         sizes: the sides of the squares to which an image is resized; the features are the mean over them.
         mean, std: of the pixels, with values from 0 to 1; they are subtracted, and divided by.
-        identity: name, source and checksum of the weights, and the preprocessing.
+        identity: architecture, checksum of the weights, and the preprocessing.
+        source: the name as it was given, and where the weights come from.
+        batch: how many images at a time need moderate memory.
     """
 
     network: nn.Module
@@ -93,6 +98,8 @@ class Backbone:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     identity: Mapping[str, Any]
+    source: Mapping[str, Any]
+    batch: int = BATCH
 
 
 def region_features(
@@ -152,47 +159,57 @@ def _efficientnet(name: str, sizes: tuple[int, ...]) -> Backbone:
     classifier = params.pop("classifier")
     sizes = sizes or known.sizes
     mean, std = (127 / 255,) * 3, (128 / 255,) * 3
-    source = f"{known.package} {importlib.metadata.version(known.package)}"
-    identity = _identity(name, source, known.sha256, sizes, mean, std)
+    source = {"backbone": name, "weights": f"{known.package} {importlib.metadata.version(known.package)}"}
+    identity = _identity({"backbone": name}, known.sha256, sizes, mean, std)
     classes = tuple(CLASSES.read_text(encoding="utf-8").splitlines())
     network = EfficientNetLite(known.width, known.depth)
-    return Backbone(network, params, classifier, classes, sizes, mean, std, identity)
+    return Backbone(network, params, classifier, classes, sizes, mean, std, identity, source)
 
 
 def _from_checkpoint(kind: str, checkpoint: str, sizes: tuple[int, ...]) -> Backbone:
-    directory = checkpoint_dir(checkpoint)
-    values = read_json(directory / "config.json")
+    directory = checkpoint_dir(checkpoint, flag="--backbone")
+    path = directory / "config.json"
+    values = read_json(path)
     if not isinstance(values, dict):
-        raise InputError(f"{directory / 'config.json'}: expected an object with the architecture")
-    tensors, source = read_safetensors(directory), str(directory)
+        raise InputError(f"{path}: expected an object with the architecture")
+    tensors, where = read_safetensors(directory), str(directory)
     classifier: dict[str, np.ndarray] | None = None
     classes: tuple[str, ...] = ()
+    batch = BATCH
     network: nn.Module
+    config: Any
     if kind == "vit":
-        config = vit_weights.config_of(values, source)
-        network, params, form = ViT(config), vit_weights.convert(tensors, config, source), config.form
+        config = vit_weights.config_of(values, str(path))
+        network, params, form = ViT(config), vit_weights.convert(tensors, config, where), config.form
+        name = "--sizes" if sizes else f"{path}: image_size"
         sizes = sizes or (config.image_size,)
         for size in sizes:
             if size % config.patch:
-                raise InputError(f"--sizes={size}: not a multiple of the patch of {source}, {config.patch} pixels")
+                raise InputError(f"{name}={size}: not a multiple of the patch of {where}, {config.patch} pixels")
+        tokens = (max(sizes) // config.patch) ** 2 + 1
+        batch = min(BATCH, max(1, ATTENTION_BYTES // (4 * config.heads * tokens**2)))
     else:
-        shape, form = resnet.config_of(values, source), "resnet"
-        network, params = resnet.ResNet(shape), resnet.convert(tensors, shape, source)
+        config, form = resnet.config_of(values, str(path)), "resnet"
+        network, params = resnet.ResNet(config), resnet.convert(tensors, config, where)
         sizes = sizes or (224, 448)
-        classifier, classes = _classifier(tensors, values, shape.filters[-1])
+        classifier, classes = _classifier(tensors, values, config.filters[-1], str(path))
     mean, std = _statistics(directory, form)
-    identity = _identity(f"{kind}:{checkpoint}", "safetensors", checksum(tensors), sizes, mean, std)
-    return Backbone(network, params, classifier, classes, sizes, mean, std, identity)
+    about = {"backbone": form, "config": dataclasses.asdict(config)}
+    identity = _identity(about, checksum(tensors), sizes, mean, std)
+    source = {"backbone": f"{kind}:{checkpoint}", "revision": revision_of(directory)}
+    return Backbone(network, params, classifier, classes, sizes, mean, std, identity, source, batch)
 
 
 def _classifier(
-    tensors: Mapping[str, np.ndarray], values: Mapping[str, Any], width: int
+    tensors: Mapping[str, np.ndarray], values: Mapping[str, Any], width: int, source: str
 ) -> tuple[dict[str, np.ndarray] | None, tuple[str, ...]]:
     """The classifier of a ResNet and its classes, where the checkpoint has both."""
     weight, bias, names = tensors.get("classifier.1.weight"), tensors.get("classifier.1.bias"), values.get("id2label")
-    if weight is None or bias is None or not isinstance(names, dict) or weight.shape != (len(names), width):
+    if weight is None or bias is None or not isinstance(names, dict):
         return None, ()
-    in_order = [str(names[k]).split(",")[0].strip() for k in sorted(names, key=int)]
+    if weight.shape != (len(names), width) or set(names) != {str(k) for k in range(len(names))}:
+        raise InputError(f"{source}: id2label does not name the {len(weight)} classes from 0 on")
+    in_order = [str(names[str(k)]).split(",")[0].strip() for k in range(len(names))]
     return {"kernel": weight.T.astype(np.float32), "bias": bias.astype(np.float32)}, tuple(in_order)
 
 
@@ -200,18 +217,27 @@ def _statistics(directory: pathlib.Path, form: str) -> tuple[tuple[float, ...], 
     """Mean and standard deviation of the pixels, of the checkpoint's preprocessor_config.json where it has one."""
     path = directory / "preprocessor_config.json"
     values = read_json(path) if path.is_file() else {}
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected an object with image_mean and image_std")
+    if values.get("do_normalize") is False:
+        return (0.0,) * 3, (1.0,) * 3
     mean, std = (values.get(name) for name in ("image_mean", "image_std"))
     if mean is None or std is None:
         return USUAL[form]
-    if not all(isinstance(x, list) and len(x) == 3 and all(isinstance(v, int | float) for v in x) for x in (mean, std)):
-        raise InputError(f"{path}: image_mean and image_std must be three numbers each")
+    numbers = [x for x in (mean, std) if isinstance(x, list) and len(x) == 3 and all(map(_is_number, x))]
+    if len(numbers) != 2 or min(std) <= 0:
+        raise InputError(f"{path}: image_mean and image_std must be three numbers each, and image_std above 0")
     return tuple(map(float, mean)), tuple(map(float, std))
 
 
-def _identity(name, source, sha256, sizes, mean, std) -> dict[str, Any]:
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _identity(about: Mapping[str, Any], sha256: str, sizes, mean, std) -> dict[str, Any]:
     return {
-        "backbone": name,
-        "weights": {"source": source, "sha256": sha256},
+        **about,
+        "weights": sha256,
         "preprocessing": {
             "sizes": list(sizes),
             "resize": "the whole image to a square, bicubic",

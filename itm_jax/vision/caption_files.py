@@ -6,7 +6,7 @@ import json
 import pathlib
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 from itm_jax.errors import InputError
 from itm_jax.vision.items import Item, caption_text, safe_name
@@ -26,23 +26,34 @@ def read_items(path: pathlib.Path) -> list[Item]:
     Raises:
         InputError: the file is missing, of no known form, or a line of it is wrong; the message names the line.
     """
-    text = _text(path)
+    text = read_text(path)
     if not text.strip():
         raise InputError(f"{path}: empty; {KNOWN}")
     if text.lstrip()[0] in "{[" and path.suffix.lower() not in (".jsonl", ".ndjson"):
         items = list(_json(path, text))
     elif path.suffix.lower() in (".jsonl", ".ndjson"):
-        items = _grouped(_jsonl(path, text))
-    elif TOKEN.match(text.splitlines()[0]):
-        items = _grouped(_tokens(path, text))
+        items = _grouped(path, _jsonl(path, text))
+    elif TOKEN.match(lines_of(text)[0]):
+        items = _grouped(path, _tokens(path, text))
     else:
-        items = _grouped(_table(path, text))
+        items = _grouped(path, _table(path, text))
     if not items:
         raise InputError(f"{path}: no image with a caption; {KNOWN}")
+    seen: dict[str, str] = {}
+    for item in items:
+        if item.image in seen:
+            raise InputError(f"{path}: {item.where}: {item.image} is listed twice (first at {seen[item.image]})")
+        seen[item.image] = item.where
     return items
 
 
-def _text(path: pathlib.Path) -> str:
+def lines_of(text: str) -> list[str]:
+    """Returns the lines of a text. Only a line feed ends a line, with or without a carriage return before it."""
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+def read_text(path: pathlib.Path) -> str:
+    """Returns the text of a UTF-8 file, without its byte order mark. Raises InputError where it cannot be read."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as e:
@@ -51,13 +62,15 @@ def _text(path: pathlib.Path) -> str:
         raise InputError(f"{path}: byte {e.start}: not UTF-8; save the file as UTF-8") from None
 
 
-def _grouped(rows: Iterable[tuple[str, list[str], str | None, str]]) -> list[Item]:
+def _grouped(path: pathlib.Path, rows: Iterable[tuple[str, list[str], str | None, str]]) -> list[Item]:
     """Puts the captions of one image together, in the order in which the images first occur."""
     found: dict[str, Item] = {}
     for image, captions, split, where in rows:
         before = found.get(image, Item(image, (), split, where))
         if split != before.split:
-            raise InputError(f"{where}: {image} is in the split {split}, and in {before.split} at {before.where}")
+            raise InputError(
+                f"{path}: {where}: {image} is in the split {split} here, but in {before.split} at {before.where}"
+            )
         found[image] = Item(image, (*before.captions, *captions), before.split, before.where)
     return list(found.values())
 
@@ -73,7 +86,7 @@ def _split(value: Any, path: pathlib.Path, where: str) -> str | None:
 
 def _tokens(path: pathlib.Path, text: str) -> Iterator[tuple[str, list[str], str | None, str]]:
     """Flickr's token files: NAME.jpg#0, a tab, a caption."""
-    for n, line in enumerate(text.splitlines(), 1):
+    for n, line in enumerate(lines_of(text), 1):
         where = f"line {n}"
         if not line.strip():
             continue
@@ -85,7 +98,7 @@ def _tokens(path: pathlib.Path, text: str) -> Iterator[tuple[str, list[str], str
 
 def _jsonl(path: pathlib.Path, text: str) -> Iterator[tuple[str, list[str], str | None, str]]:
     """One JSON object a line, with an image, a caption or a list of captions, and perhaps a split."""
-    for n, line in enumerate(text.splitlines(), 1):
+    for n, line in enumerate(lines_of(text), 1):
         where = f"line {n}"
         if not line.strip():
             continue
@@ -100,9 +113,11 @@ def _jsonl(path: pathlib.Path, text: str) -> Iterator[tuple[str, list[str], str 
 
 def _table(path: pathlib.Path, text: str) -> Iterator[tuple[str, list[str], str | None, str]]:
     """A CSV with a header; the columns are separated by commas, tabs, semicolons or bars."""
-    header = text.splitlines()[0]
+    header = lines_of(text)[0]
     delimiter = max(",\t;|", key=header.count)
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
+    # Only with commas are quotation marks the rule; elsewhere a mark may begin a caption, and must not join lines.
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if delimiter in ",;" else csv.QUOTE_NONE
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True, quoting=quoting, strict=True)
     try:
         names = [name.strip().lower() for name in next(reader)]
         if not set(names) & set(IMAGE) or not set(names) & set(CAPTION):
@@ -114,6 +129,10 @@ def _table(path: pathlib.Path, text: str) -> Iterator[tuple[str, list[str], str 
             where = f"line {reader.line_num}"
             if not any(cell.strip() for cell in row):
                 continue
+            if any("\n" in cell for cell in row):
+                raise InputError(
+                    f"{path}: {where}: a cell that ends here has several lines; is a quotation mark missing?"
+                )
             if len(row) != len(names):
                 raise InputError(
                     f"{path}: {where}: {len(row)} columns, the header has {len(names)}; put text with the separator "
@@ -166,6 +185,7 @@ def _karpathy(path: pathlib.Path, images: list[dict[str, Any]]) -> Iterator[Item
             tuple(caption_text(text, path, f"{where}.sentences[{k}]") for k, text in enumerate(texts)),
             _split(image.get("split"), path, where),
             where,
+            image["imgid"] if isinstance(image.get("imgid"), int) else None,
         )
 
 

@@ -1,8 +1,11 @@
 """What `itm_jax.extract` does, from its settings to the data set."""
 
+import contextlib
 import dataclasses
+import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 
@@ -13,12 +16,10 @@ from itm_jax.vision import extraction
 from itm_jax.vision.backbones import Backbone, load_backbone
 from itm_jax.vision.caption_files import read_items
 from itm_jax.vision.decode import decoded
-from itm_jax.vision.identity import FILE
-from itm_jax.vision.plan import Plan
+from itm_jax.vision.items import Item
+from itm_jax.vision.plan import IMAGES_PER_PART, Plan
 from itm_jax.vision.regions import Boxes, Layout, read_boxes
 from itm_jax.vision.splits import same_number, split_items
-
-SHOWN = 5  # names in a line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Settings:
     captions_per_image: int | None
     shard: tuple[int, int] | None
     skip: bool
-    batch: int
+    batch: int | None
     threads: int
 
 
@@ -48,23 +49,31 @@ def extract(s: Settings) -> bool:
     Returns:
         Whether the data set is complete.
     """
-    splits = _splits(s)
-    if (s.out / FILE).exists():
+    splits, left_out = _splits(s)
+    backbone, boxes = load_backbone(s.backbone, s.sizes), _boxes(s, splits)
+    labels = [kind for kind, used in (("boxes", boxes.labelled), ("classes", bool(backbone.classes))) if used]
+    plan = Plan(
+        s.images,
+        splits,
+        {**backbone.identity, **boxes.identity, "labels": labels},
+        {**backbone.source, "boxes": s.boxes},
+        boxes.checksum,
+        left_out,
+    )
+    if extraction.is_done(plan, s.out):
+        say(f"{s.out}: already extracted")
         return True
-    backbone, boxes = load_backbone(s.backbone, s.sizes), _boxes(s)
-    labels = {"labels": "classes of the backbone" if backbone.classes else "none"}
-    plan = Plan(s.images, splits, {**backbone.identity, **boxes.identity, **labels})
-    devices = jax.local_device_count()
-    batch = -(-s.batch // devices) * devices
+    _check_all_there(s, splits)
     folder = extraction.start(plan, s.out, plan.num_images * s.regions * _width(backbone) * 2)
-    parts = extraction.missing(plan, folder, s.shard or (0, 1))
+    parts = extraction.missing(plan, folder, s.shard or (0, 1), skip=s.skip)
     say(_summary(plan, parts, s))
     if parts:
+        devices = jax.local_device_count()
+        batch = -(-min(s.batch or backbone.batch, IMAGES_PER_PART) // devices) * devices
         sizes = (*backbone.sizes, boxes.extra_size) if boxes.extra_size else backbone.sizes
-        names = [item.image for part in parts for item in part.items]
-        stream = decoded(names, s.images, sizes, threads=s.threads)
-        compute = extraction.make_compute(backbone, make_mesh(batch))
-        extraction.extract_parts(parts, folder, stream, compute, boxes, backbone, batch=batch, stop_on_error=not s.skip)
+        stream = decoded([i.image for part in parts for i in part.items], s.images, sizes, threads=s.threads)
+        work = extraction.Extraction(backbone, boxes, extraction.make_compute(backbone, make_mesh(batch)), batch)
+        extraction.extract_parts(parts, folder, stream, work, stop_on_error=not s.skip)
     if s.shard:
         say(f"shard {s.shard[0]} of {s.shard[1]}: done; the same command without --shard puts the data set together")
         return False
@@ -72,16 +81,11 @@ def extract(s: Settings) -> bool:
     return True
 
 
-def _splits(s: Settings) -> dict:
-    """The images of each split, with as many captions each."""
+def _splits(s: Settings) -> tuple[dict[str, list[Item]], list[dict[str, Any]]]:
+    """The images of each split, with as many captions each, and those that are left out."""
     if not s.images.is_dir():
         raise InputError(f"{s.images}: no such directory; --images is a folder of images")
     items = read_items(s.captions)
-    seen: dict[str, str] = {}
-    for item in items:
-        if item.image in seen:
-            raise InputError(f"{s.captions}: {item.where}: {item.image} is at {seen[item.image]} already")
-        seen[item.image] = item.where
     bare = [item for item in items if not item.captions]
     if bare and not s.skip:
         raise InputError(
@@ -89,20 +93,50 @@ def _splits(s: Settings) -> dict:
             "pass --on_error=skip"
         )
     items, few = same_number([i for i in items if i.captions], s.captions, s.captions_per_image)
+    left_out = [_left_out(item, "it has no caption") for item in bare]
+    left_out += [_left_out(item, f"it has {len(item.captions)} captions") for item in few]
     if few:
-        names = ", ".join(item.image for item in few[:SHOWN])
-        say(f"left out, fewer than {s.captions_per_image} captions: {len(few)} images ({names}, ...)")
-    return split_items(items, s.captions, lists=s.split_lists, draw=s.draw, seed=s.seed)
+        say(f"left out, fewer than {s.captions_per_image} captions: {len(few):,} images ({few[0].image} is the first)")
+    return split_items(items, s.captions, lists=s.split_lists, draw=s.draw, seed=s.seed), left_out
 
 
-def _boxes(s: Settings) -> Boxes:
+def _left_out(item: Item, reason: str) -> dict[str, Any]:
+    return {"image": item.image, "split": item.split, "reason": reason}
+
+
+def _check_all_there(s: Settings, splits: Mapping[str, Sequence[Item]]) -> None:
+    """Raises InputError where images are missing and not skipped; says how many images have no captions."""
+    items = [item for found in splits.values() for item in found]
+    folders = {pathlib.PurePosixPath(item.image).parent for item in items}
+    there: set[str] = set()
+    for folder in folders:
+        with contextlib.suppress(OSError):  # the images in it are missing then, which is said below
+            there |= {str(folder / entry.name) for entry in os.scandir(s.images / folder) if not entry.is_dir()}
+    missing = [item for item in items if item.image not in there]
+    if missing and not s.skip:
+        raise InputError(
+            f"{s.captions}: {missing[0].where}: {missing[0].image} is not in {s.images} ({len(missing):,} such "
+            "images); get them, or pass --on_error=skip"
+        )
+    if more := len(there) - (len(items) - len(missing)):
+        say(f"{s.images}: {more:,} files without captions; they are not extracted")
+
+
+def _boxes(s: Settings, splits: Mapping[str, Sequence[Item]]) -> Boxes:
     if s.boxes == "layout":
         return Layout(s.regions)
-    if s.boxes.startswith("detector:"):
+    kind, _, checkpoint = s.boxes.partition(":")
+    if kind == "detector":
+        if not checkpoint:
+            raise InputError("--boxes=detector: say detector:CHECKPOINT, with a directory or a hub name")
         from itm_jax.vision.detector import load_detector
 
-        return load_detector(s.boxes.removeprefix("detector:"), s.regions)
-    return read_boxes(pathlib.Path(s.boxes).expanduser(), s.regions)
+        return load_detector(checkpoint, s.regions)
+    path = pathlib.Path(s.boxes).expanduser()
+    boxes = read_boxes(path, s.regions)
+    if note := boxes.check_names((item.image for items in splits.values() for item in items), path):
+        say(note)
+    return boxes
 
 
 def _width(backbone: Backbone) -> int:

@@ -58,7 +58,7 @@ def shifted(x: Float[AnyArray, "b h w c"], kernel: Float[AnyArray, "k k 1 c"], s
     """Returns the same for a depthwise kernel, as a sum over its places of the shifted image times their weights."""
     b, height, width, c = x.shape
     side = kernel.shape[0]
-    rows, columns = (_padding(n, side, stride) for n in (height, width))
+    rows, columns = (same_padding(n, side, stride) for n in (height, width))
     x = jnp.pad(x, ((0, 0), rows, columns, (0, 0)))
     y_end, x_end = ((-(-n // stride) - 1) * stride + 1 for n in (height, width))
     out = jnp.zeros((b, -(-height // stride), -(-width // stride), c), x.dtype)
@@ -69,7 +69,7 @@ def shifted(x: Float[AnyArray, "b h w c"], kernel: Float[AnyArray, "k k 1 c"], s
     return out
 
 
-def _padding(size: int, side: int, stride: int) -> tuple[int, int]:
-    """SAME padding of an axis, before and after."""
+def same_padding(size: int, side: int, stride: int) -> tuple[int, int]:
+    """Returns how many zeros SAME padding adds to an axis, before and after."""
     total = max((-(-size // stride) - 1) * stride + side - size, 0)
     return total // 2, total - total // 2

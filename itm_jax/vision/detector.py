@@ -23,19 +23,19 @@ class Detector:
     """An object detector; its boxes, the most certain first, are filled up from the layout.
 
     Attributes:
-        name: directory or hub name.
         model, processor: of transformers.
         sha256: checksum of its weights.
         regions: the number of boxes of an image.
         extra_size: side of the squares that it sees.
     """
 
-    name: str
     model: Any
     processor: Any
     sha256: str
     regions: int
     extra_size: int = SIDE
+    labelled: bool = True
+    checksum: str = ""
 
     def of(self, names: Sequence[str], pixels: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Returns the boxes of images with their labels, "" for those of the layout; `pixels[-1]` are its squares."""
@@ -60,11 +60,9 @@ class Detector:
     @property
     def identity(self) -> dict[str, Any]:
         """The detector, its weights, and how many boxes are taken."""
-        return {
-            "boxes": f"detector:{self.name}",
-            "regions": self.regions,
-            "detector": {"sha256": self.sha256, "threshold": THRESHOLD, "most": MOST, "side": SIDE},
-        }
+        detector = {"type": self.model.config.model_type, "sha256": self.sha256}
+        detector |= {"threshold": THRESHOLD, "most": MOST, "side": SIDE}
+        return {"boxes": "detector", "regions": self.regions, "detector": detector}
 
 
 def load_detector(name: str, regions: int) -> Detector:
@@ -79,7 +77,7 @@ def load_detector(name: str, regions: int) -> Detector:
         raise InputError(f"--boxes=detector:{name}: needs PyTorch; pip install 'itm_jax[detect]'") from None
     import transformers
 
-    directory = checkpoint_dir(name)
+    directory = checkpoint_dir(name, flag="--boxes")
     digest = checksum(read_safetensors(directory))  # only safetensors are loaded
     transformers.logging.set_verbosity_error()
     try:
@@ -93,4 +91,4 @@ def load_detector(name: str, regions: int) -> Detector:
         raise InputError(f"--boxes=detector:{name}: no object detector of transformers ({reason})") from None
     if not hasattr(processor, "post_process_object_detection"):
         raise InputError(f"--boxes=detector:{name}: its processor gives no boxes; take an object detector")
-    return Detector(name, model.eval(), processor, digest, regions)
+    return Detector(model.eval(), processor, digest, regions)

@@ -1,10 +1,12 @@
 """Extracts the regions of all images of a plan, part by part, and puts the data set together."""
 
+import concurrent.futures
+import dataclasses
 import functools
+import json
 import pathlib
 import shutil
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -13,15 +15,18 @@ import numpy as np
 
 from itm_jax.devices.mesh import put, replicated, split_batch
 from itm_jax.errors import InputError
-from itm_jax.files import check_space, read_json, write_whole
+from itm_jax.files import check_space, make_directory, read_json, temporary_of, write_whole
 from itm_jax.terminal import Bar, say
 from itm_jax.vision import identity
 from itm_jax.vision.backbones import Backbone, region_features
-from itm_jax.vision.parts import FOLDER, Extracted, put_together, write_part
+from itm_jax.vision.images import read_pixels
+from itm_jax.vision.parts import FOLDER, Extracted, put_together, read_errors, write_part
 from itm_jax.vision.plan import Part, Plan
 from itm_jax.vision.regions import Boxes
 
 SKIPPED = "skipped.jsonl"
+UNNAMED = "region"  # the label of a box that nothing names, where other boxes have names
+OTHER = "was extracted with other images, captions or settings; pass another --out, or remove it"
 # Extracts a batch: pixels at each size and boxes -> features and indices of classes.
 Compute = Callable[[Sequence[np.ndarray], np.ndarray], tuple[Any, Any]]
 
@@ -36,27 +41,56 @@ def start(plan: Plan, out: pathlib.Path, num_bytes: int) -> pathlib.Path:
     note = folder / "plan.json"
     if note.is_file():
         known = read_json(note)
-        if known.get("plan") != plan.fingerprint():
-            raise InputError(
-                f"{out}: holds an extraction that was begun with other images, captions or settings; pass another "
-                "--out, or remove it"
-            )
+        if not isinstance(known, dict) or known.get("plan") != plan.fingerprint():
+            raise InputError(f"{out}: what is there {OTHER}")
         return folder
-    if out.exists() and any(path.name != FOLDER for path in out.iterdir()):
+    if out.is_dir() and any(path.name != FOLDER for path in out.iterdir()):
         raise InputError(f"{out}: is not empty; pass another --out, or remove what is there")
     check_space(out, 2 * num_bytes)
-    folder.mkdir(parents=True, exist_ok=True)
-    mine = folder / f"plan-{uuid.uuid4().hex}.json"  # several shards may begin at once; all write the same
+    make_directory(folder)
+    mine = temporary_of(note)  # several shards may begin at once; all write the same
     write_whole(mine, identity.text({"plan": plan.fingerprint(), **plan.identity}))
     mine.replace(note)
     return folder
 
 
-def missing(plan: Plan, folder: pathlib.Path, shard: tuple[int, int]) -> list[Part]:
-    """Returns the parts of a shard (i, n) that are not there yet. A split that is put together has none."""
+def is_done(plan: Plan, out: pathlib.Path) -> bool:
+    """Returns whether the data set of a plan is complete. Raises InputError where it is that of another plan."""
+    found = identity.read(out)
+    if found is None:
+        return False
+    if found.record.get("plan") != plan.fingerprint():
+        raise InputError(f"{out}: the data set there {OTHER}")
+    shutil.rmtree(out / FOLDER, ignore_errors=True)  # a stop may have left it
+    return True
+
+
+def missing(plan: Plan, folder: pathlib.Path, shard: tuple[int, int], *, skip: bool) -> list[Part]:
+    """Returns the parts of a shard (i, n) that are to be extracted. A split that is put together has none.
+
+    A part with images that could not be used is done again, unless they are skipped and still cannot be used.
+    """
     done = {split for split in plan.splits if (folder.parent / f"{split}_ims.npy").exists()}
-    mine = plan.parts[shard[0] :: shard[1]]
-    return [part for part in mine if part.split not in done and not (folder / part.name).exists()]
+    return [
+        part
+        for part in plan.parts[shard[0] :: shard[1]]
+        if part.split not in done and not _is_whole(plan, folder, part, skip)
+    ]
+
+
+def _is_whole(plan: Plan, folder: pathlib.Path, part: Part, skip: bool) -> bool:
+    if not (folder / part.name).exists():
+        return False
+    failed = [item for item, error in zip(part.items, read_errors(folder, part), strict=True) if error]
+    return not failed or (skip and not any(_opens(plan.images / item.image) for item in failed))
+
+
+def _opens(path: pathlib.Path) -> bool:
+    try:
+        read_pixels(path, (8,))
+    except InputError:
+        return False
+    return True
 
 
 def make_compute(backbone: Backbone, mesh) -> Compute:
@@ -70,61 +104,99 @@ def make_compute(backbone: Backbone, mesh) -> Compute:
     return lambda pixels, boxes: step(params, put(list(pixels), rows), put(boxes, rows))
 
 
+@dataclasses.dataclass(frozen=True)
+class Extraction:
+    """What extracts a batch of images.
+
+    Attributes:
+        backbone: the network and its classes.
+        boxes: say which boxes an image gets.
+        compute: from `make_compute`.
+        batch: the number of images at a time; a smaller batch is filled up, so that one program serves all.
+    """
+
+    backbone: Backbone
+    boxes: Boxes
+    compute: Compute
+    batch: int
+
+    def begin(self, images: Sequence[dict[str, Any]], names: Sequence[str]) -> Callable[[], Extracted]:
+        """Starts the extraction of some images. The function that is returned waits for it.
+
+        Args:
+            images: from `decode.decoded`.
+            names: of the images.
+        """
+        errors = [image["error"] for image in images]
+        pixels = [np.stack(of_size) for of_size in zip(*(i["pixels"] for i in images), strict=True)]
+        where, labels = self.boxes.of(names, pixels)
+        more = self.batch - len(names)
+        fill = [(0, more)] + [(0, 0)] * 3
+        padded = np.concatenate([where, np.repeat(where[-1:], more, axis=0)])
+        begun = self.compute([np.pad(p, fill) for p in pixels[: len(self.backbone.sizes)]], padded)
+
+        def wait() -> Extracted:
+            features = np.asarray(begun[0])[: len(names)]
+            bad = np.flatnonzero(~np.isfinite(features).all(axis=(1, 2)))
+            if bad.size:
+                raise InputError(
+                    f"{names[bad[0]]}: its features are not finite; are the weights of the backbone whole?"
+                )
+            features = features.astype(np.float16)
+            features[[bool(error) for error in errors]] = 0
+            return Extracted(features, where, self._labels(labels, begun[1], len(names)), np.array(errors))
+
+        return wait
+
+    def _labels(self, of_boxes: np.ndarray | None, classes: Any, count: int) -> np.ndarray:
+        """The names of boxes: those that come with them, else those of the classes."""
+        if classes is None:
+            return np.empty((count, 0), "U1") if of_boxes is None else np.where(of_boxes == "", UNNAMED, of_boxes)
+        by_class = np.array(self.backbone.classes)[np.asarray(classes)[:count]]
+        return by_class if of_boxes is None else np.where(of_boxes == "", by_class, of_boxes)
+
+
 def extract_parts(
     parts: Sequence[Part],
     folder: pathlib.Path,
     stream: Iterator[dict[str, Any]],
-    compute: Compute,
-    boxes: Boxes,
-    backbone: Backbone,
+    extraction: Extraction,
     *,
-    batch: int,
     stop_on_error: bool,
-) -> int:
-    """Extracts parts and writes each of them. Returns the number of images that could not be used.
+) -> None:
+    """Extracts parts. While the devices work on a batch, the next one is decoded and the part before is written.
 
     Raises:
-        InputError: with `stop_on_error`, an image cannot be used.
+        InputError: with `stop_on_error`, an image cannot be used; or a part cannot be written.
     """
-    total = sum(len(part.items) for part in parts)
-    began, done, failed = time.monotonic(), 0, 0
-    with Bar("images", total) as bar:
+    total, began, done = sum(len(part.items) for part in parts), time.monotonic(), 0
+    with concurrent.futures.ThreadPoolExecutor(1) as writer, Bar("images", total) as bar:
+        writing: concurrent.futures.Future | None = None
         for part in parts:
             found: list[Extracted] = []
-            for at in range(0, len(part.items), batch):
-                items = part.items[at : at + batch]
+            wait = None
+            for at in range(0, len(part.items), extraction.batch):
+                items = part.items[at : at + extraction.batch]
                 images = [next(stream) for _ in items]
-                errors = [image["error"] for image in images]
-                if stop_on_error and any(errors):
-                    raise InputError(next(filter(None, errors)))
-                pixels = [np.stack(of_size) for of_size in zip(*(i["pixels"] for i in images), strict=True)]
-                found.append(_of_batch([i.image for i in items], pixels, errors, compute, boxes, backbone, batch))
-                done, failed = done + len(items), failed + sum(map(bool, errors))
+                if stop_on_error and (errors := [image["error"] for image in images if image["error"]]):
+                    raise InputError(errors[0])
+                begun = extraction.begin(images, [item.image for item in items])
+                if wait:
+                    found.append(wait())
+                wait, done = begun, done + len(items)
                 bar.update(done, f"{done / (time.monotonic() - began):.0f} images/s")
-            write_part(folder, part, _joined(found))
-    return failed
-
-
-def _of_batch(names, pixels, errors, compute: Compute, boxes: Boxes, backbone: Backbone, batch: int) -> Extracted:
-    """The regions of some images. They are filled up to a whole batch, so that one program serves all."""
-    fill = [(0, batch - len(names))] + [(0, 0)] * 3
-    where, labels = boxes.of(names, pixels)
-    padded = np.concatenate([where, np.repeat(where[-1:], batch - len(names), axis=0)])
-    features, classes = compute([np.pad(p, fill) for p in pixels[: len(backbone.sizes)]], padded)
-    features = np.asarray(features)[: len(names)].astype(np.float16)
-    features[[bool(error) for error in errors]] = 0
-    if classes is None:
-        names_of = labels if labels is not None else np.empty((len(names), 0), "U1")
-    else:
-        by_class = np.array(backbone.classes)[np.asarray(classes)[: len(names)]]
-        names_of = by_class if labels is None else np.where(labels == "", by_class, labels)
-    return Extracted(features, where, names_of, np.array(errors))
+            assert wait is not None  # a part has images
+            found.append(wait())
+            if writing:
+                writing.result()
+            writing = writer.submit(write_part, folder, part, _joined(found))
+        if writing:
+            writing.result()
 
 
 def _joined(found: Sequence[Extracted]) -> Extracted:
-    return Extracted(
-        *(np.concatenate([getattr(x, k) for x in found]) for k in ("features", "boxes", "labels", "errors"))
-    )
+    names = [field.name for field in dataclasses.fields(Extracted)]
+    return Extracted(*(np.concatenate([getattr(x, name) for x in found]) for name in names))
 
 
 def finish(plan: Plan, folder: pathlib.Path, out: pathlib.Path) -> None:
@@ -137,8 +209,9 @@ def finish(plan: Plan, folder: pathlib.Path, out: pathlib.Path) -> None:
             if part.split == split:
                 (folder / part.name).unlink(missing_ok=True)
     skipped = "".join((folder / f"{split}.skipped").read_text(encoding="utf-8") for split in plan.splits)
+    skipped += "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in plan.left_out)
     if skipped:
         write_whole(out / SKIPPED, skipped)
-        say(f"{skipped.count(chr(10))} images could not be used: {out / SKIPPED}")
+        say(f"{skipped.count(chr(10))} images are not in the data set: {out / SKIPPED} says why")
     write_whole(out / identity.FILE, identity.text(identity.record(plan, out)))
     shutil.rmtree(folder)

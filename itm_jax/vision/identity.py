@@ -1,7 +1,7 @@
 """What extracted the features of a data set: `extractor.json` beside them.
 
 It holds the identity of the extractor (backbone, checksum of its weights, preprocessing, boxes), a fingerprint of that
-identity, where the images are, and the versions of the libraries.
+identity, where the images are, where backbone and detector come from, and the versions of the libraries.
 """
 
 import hashlib
@@ -41,6 +41,8 @@ def record(plan: Plan, out: pathlib.Path) -> dict[str, Any]:
         "format": FORMAT,
         "fingerprint": fingerprint(plan.identity),
         "identity": dict(plan.identity),
+        "source": dict(plan.source),
+        "plan": plan.fingerprint(),
         "images": os.path.relpath(plan.images.resolve(), out.resolve()),
         "versions": {"itm_jax": itm_jax.__version__, "jax": jax.__version__, "pillow": PIL.__version__},
     }
@@ -53,23 +55,31 @@ def read(directory: pathlib.Path) -> Extractor | None:
         InputError: it is damaged, or of a later format.
     """
     path = directory / FILE
-    if not path.is_file():
-        return None
-    values = read_json(path)
+    return of_record(read_json(path), directory, str(path)) if path.is_file() else None
+
+
+def of_record(values: Any, directory: pathlib.Path, source: str) -> Extractor:
+    """Returns the extractor of a record, whose path of the images is relative to a directory.
+
+    Raises:
+        InputError: it is no such record, or of a later format.
+    """
     if not isinstance(values, dict) or not isinstance(values.get("identity"), dict):
-        raise InputError(f"{path}: not what itm_jax.extract writes; extract the features again")
+        raise InputError(f"{source}: not what itm_jax.extract writes; extract the features again")
     if values.get("format") != FORMAT:
-        raise InputError(f"{path}: of format {values.get('format')!r}, this version of itm_jax reads {FORMAT}")
+        raise InputError(f"{source}: of format {values.get('format')!r}, this version of itm_jax reads {FORMAT}")
     if values.get("fingerprint") != fingerprint(values["identity"]):
-        raise InputError(f"{path}: its fingerprint is not that of its identity; it was changed by hand")
-    return of_record(values, directory)
-
-
-def of_record(values: Mapping[str, Any], directory: pathlib.Path) -> Extractor:
-    """Returns the extractor of a record, whose path of the images is relative to a directory."""
+        raise InputError(f"{source}: its fingerprint is not that of its identity; the file was edited, or is damaged")
     return Extractor(values["fingerprint"], values, directory / str(values.get("images", ".")))
 
 
 def moved(extractor: Extractor, directory: pathlib.Path) -> dict[str, Any]:
     """Returns the record of an extractor for another directory, to which the path of the images is then relative."""
     return {**extractor.record, "images": os.path.relpath(extractor.images.resolve(), directory.resolve())}
+
+
+def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Says in which fields two identities differ: `regions 5 and 4, backbone 'vit' and 'resnet'`."""
+    names = [name for name in sorted({*one, *other}) if one.get(name) != other.get(name)]
+    plain = [f"{n} {one.get(n)!r} and {other.get(n)!r}" for n in names if not isinstance(one.get(n), dict)]
+    return ", ".join(plain or names)

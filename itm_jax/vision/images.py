@@ -14,11 +14,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 MOST_PIXELS = 80_000_000  # of an image; a small file can hold far more (a decompression bomb)
 ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values for a turn by a quarter
 DEEP = ("I;16", "I;16B", "I;16L", "I")  # modes of Pillow with 16 bits of grey
+MOST_SIDE = 32_768  # of an image: resizing needs memory for each column of it
 # How files begin that are images of other kinds, and what they are.
 OTHER_KINDS = {
-    b"\x00\x00\x00\x18ftyphei": "HEIC",
-    b"\x00\x00\x00\x1cftyphei": "HEIC",
-    b"\x00\x00\x00 ftypavif": "AVIF",
     b"%PDF": "PDF",
     b"<svg": "SVG",
     b"<?xml": "XML, perhaps SVG",
@@ -40,7 +38,10 @@ def read_pixels(path: pathlib.Path, sizes: Sequence[int]) -> list[UInt8[np.ndarr
         InputError: the file is missing, empty, damaged, too large, or no image of a known format.
     """
     rgb = open_rgb(path, at_least=max(sizes))
-    return [np.asarray(rgb.resize((size, size), Image.Resampling.BICUBIC)) for size in sizes]
+    try:
+        return [np.asarray(rgb.resize((size, size), Image.Resampling.BICUBIC)) for size in sizes]
+    except (MemoryError, ValueError) as e:
+        raise InputError(f"{path}: cannot be resized ({e}); remove it, or make it smaller") from None
 
 
 def open_rgb(path: pathlib.Path, *, at_least: int = 0) -> Image.Image:
@@ -84,19 +85,20 @@ def size_of(path: pathlib.Path) -> tuple[int, int]:
 
 def check_size(path: pathlib.Path, width: int, height: int) -> None:
     """Raises InputError where an image has too many pixels, by its header, before they are decoded."""
-    if width * height > MOST_PIXELS:
+    if width * height > MOST_PIXELS or max(width, height) > MOST_SIDE:
         raise InputError(f"{path}: {_too_large(f'{width:,} x {height:,} pixels, ')}")
 
 
 def _too_large(size: str) -> str:
-    return f"{size}more than {MOST_PIXELS // 10**6} million pixels; make it smaller, or remove it"
+    most = f"{MOST_PIXELS // 10**6} million pixels or {MOST_SIDE:,} on a side"
+    return f"{size}more than {most}; make it smaller, or remove it"
 
 
 def to_rgb(path: pathlib.Path, image: Image.Image) -> Image.Image:
     """Returns an image of any mode in RGB, on white where it is transparent."""
     if image.mode in DEEP:
-        grey = np.asarray(image).astype(np.int64)
-        shift = 8 if grey.max(initial=0) > 255 else 0
+        grey = np.asarray(image).astype(np.int32)
+        shift = 8 if image.mode != "I" or grey.max(initial=0) > 255 else 0  # "I" has any number of bits
         return Image.fromarray(np.clip(grey >> shift, 0, 255).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise InputError(f"{path}: its pixels are floating-point numbers; save it with 8 bits a channel")
@@ -125,9 +127,13 @@ def _check_file(path: pathlib.Path) -> None:
 
 def _kind(path: pathlib.Path) -> str:
     with path.open("rb") as file:
-        start = file.read(32).lstrip()
+        start = file.read(32)
+    if start[4:8] == b"ftyp":
+        return f"{'AVIF' if start[8:12].startswith(b'avi') else 'HEIC'}; only {_known()} can be read"
+    start = start.lstrip()
     kind = next((what for begin, what in OTHER_KINDS.items() if start.startswith(begin)), None)
-    known = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
-    if kind is None:
-        return f"not an image; {known} can be read"
-    return f"{kind}; only {known} can be read"
+    return f"not an image; {_known()} can be read" if kind is None else f"{kind}; only {_known()} can be read"
+
+
+def _known() -> str:
+    return f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"

@@ -33,12 +33,18 @@ class Plan:
     Attributes:
         images: the folder of images.
         splits: the images of each split.
-        identity: of the extractor: backbone, boxes, labels.
+        identity: of the extractor: backbone, checksum of its weights, preprocessing, boxes, labels.
+        source: where backbone and detector come from: names as they were given, revisions.
+        boxes: a checksum of the file of boxes; empty where there is none.
+        left_out: images of the caption file that are not extracted, each with the reason.
     """
 
     images: pathlib.Path
     splits: Mapping[str, Sequence[Item]]
     identity: Mapping[str, Any]
+    source: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    boxes: str = ""
+    left_out: Sequence[Mapping[str, Any]] = ()
 
     @property
     def parts(self) -> list[Part]:
@@ -55,7 +61,7 @@ class Plan:
         return sum(map(len, self.splits.values()))
 
     def fingerprint(self) -> str:
-        """Returns a hash of the images, their captions and the extractor: parts of two plans are never mixed."""
+        """Returns a hash of the images, captions, boxes and extractor: what two plans extract is never mixed."""
         items = {split: [(i.image, i.captions) for i in found] for split, found in self.splits.items()}
-        text = json.dumps([items, self.identity], sort_keys=True)
+        text = json.dumps([items, str(self.images), self.boxes, self.identity], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

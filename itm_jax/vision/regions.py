@@ -1,9 +1,10 @@
 """Which boxes an image gets: a fixed layout, those of a file, or those of a detector, filled up from the layout."""
 
 import dataclasses
+import hashlib
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -11,9 +12,11 @@ from jaxtyping import Bool, Float, Shaped
 
 from itm_jax.errors import InputError
 from itm_jax.vision.boxes import layout
+from itm_jax.vision.caption_files import lines_of, read_text
 from itm_jax.vision.items import safe_name
 
 LONGEST = 1.001  # of a coordinate that is divided by the side of the image
+NONE = np.zeros((0, 4), np.float32)  # no boxes
 THIN = 1e-3  # a box is at least so wide and high, as a share of the image, so that it has an area
 
 
@@ -26,10 +29,20 @@ class Boxes(Protocol):
         """The side of a further square of pixels that it needs; 0: none."""
         ...
 
+    @property
+    def labelled(self) -> bool:
+        """Whether it gives names to some boxes."""
+        ...
+
+    @property
+    def checksum(self) -> str:
+        """A checksum of the file of boxes; empty where there is none."""
+        ...
+
     def of(
         self, names: Sequence[str], pixels: Sequence[np.ndarray]
     ) -> tuple[Float[np.ndarray, "n r 4"], Shaped[np.ndarray, "n r"] | None]:
-        """Returns the boxes of images, and their labels: "" where the classifier decides, None if it always does."""
+        """Returns the boxes of images with their labels: "" where a box has none, None where no box has one."""
         ...
 
     @property
@@ -44,6 +57,8 @@ class Layout:
 
     regions: int
     extra_size: int = 0
+    labelled: bool = False
+    checksum: str = ""
 
     def of(self, names, pixels):
         """Returns the layout for each image."""
@@ -62,15 +77,33 @@ class FromFile:
     Attributes:
         found: boxes and labels of each image, by its name.
         regions: the number of boxes of an image; further ones in the file are left out.
+        labelled: whether the file has labels.
+        checksum: of the file.
     """
 
     found: Mapping[str, tuple[Float[np.ndarray, "k 4"], tuple[str, ...]]]
     regions: int
+    labelled: bool
+    checksum: str
     extra_size: int = 0
 
     def of(self, names, pixels):
         """Returns the boxes of the file, then those of the layout."""
-        return fill_up([self.found.get(name, (np.zeros((0, 4), np.float32), ())) for name in names], self.regions)
+        boxes, labels = fill_up([self.found.get(name, (NONE, ())) for name in names], self.regions)
+        return boxes, labels if self.labelled else None
+
+    def check_names(self, names: Iterable[str], path: pathlib.Path) -> str:
+        """Returns a note about images without boxes; empty where all have some.
+
+        Raises:
+            InputError: no image has boxes, so that the names are likely wrong.
+        """
+        names = list(names)
+        without = [name for name in names if name not in self.found]
+        if len(without) == len(names):
+            raise InputError(f"{path}: none of its images is among the images of the captions, such as {names[0]}")
+        more = f"{path}: {len(without):,} images have no boxes there, and get the layout ({without[0]} is the first)"
+        return more if without else ""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -104,11 +137,8 @@ def read_boxes(path: pathlib.Path, regions: int) -> FromFile:
         InputError: the file cannot be read, or a line is wrong; the message names it.
     """
     found = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"{path}: cannot be read ({e})") from None
-    for n, line in enumerate(lines, 1):
+    content = read_text(path)
+    for n, line in enumerate(lines_of(content), 1):
         if not line.strip():
             continue
         where = f"line {n}"
@@ -124,15 +154,19 @@ def read_boxes(path: pathlib.Path, regions: int) -> FromFile:
         found[name] = _boxes(value, path, where)
     if not found:
         raise InputError(f"{path}: empty")
-    return FromFile(found, regions)
+    labelled = any(any(labels) for _, labels in found.values())
+    return FromFile(found, regions, labelled, hashlib.sha256(content.encode()).hexdigest())
 
 
 def _boxes(value: dict[str, Any], path: pathlib.Path, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
     try:
-        boxes: np.ndarray = np.array(value.get("boxes"), np.float32).reshape(-1, 4)
-        sides = np.array(value.get("size", [1, 1]), np.float32).reshape(2)
+        boxes: np.ndarray = np.array(value.get("boxes"), np.float32)
+        boxes = NONE if boxes.shape == (0,) else boxes
+        sides = np.array(value.get("size", [1, 1]), np.float32)
     except (ValueError, TypeError):
-        raise InputError(f"{path}: {where}: boxes must be lists of four numbers, and size two numbers") from None
+        boxes, sides = np.zeros(0, np.float32), np.ones(2, np.float32)
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or sides.shape != (2,):
+        raise InputError(f"{path}: {where}: boxes must be lists of four numbers, and size two numbers")
     if not (np.isfinite(boxes).all() and np.isfinite(sides).all() and (sides > 0).all()):
         raise InputError(f"{path}: {where}: a number of its boxes is not finite, or its size is not positive")
     boxes = boxes / np.tile(sides, 2)

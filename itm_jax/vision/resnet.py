@@ -47,7 +47,7 @@ class ResNet(nn.Module):
     def __call__(self, images: Float[AnyArray, "b h w 3"]) -> Float[Array, "b y x f"]:
         """Returns the last map of normalised images; a place of it is 32 pixels wide."""
         x = nn.relu(_conv(images, "stem", STEM, 7, 2))
-        x = nn.max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), (2, 2))  # after a ReLU, 0 is the least
+        x = nn.max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), (2, 2))  # after a ReLU nothing is below 0
         for stage, block, inputs, filters, stride in self.config.stages():
             name = f"stage_{stage}_{block}"
             h = nn.relu(_conv(x, f"{name}_reduce", filters // REDUCTION))
@@ -75,8 +75,8 @@ def config_of(values: Mapping[str, Any], source: str) -> ResNetConfig:
         if values.get(name, value if name != "model_type" else None) != value:
             raise InputError(f"{source}: {name} is {values.get(name)!r}; only {value!r} can be loaded")
     depths, filters = values.get("depths", (3, 4, 6, 3)), values.get("hidden_sizes", (256, 512, 1024, 2048))
-    numbers = [*depths, *filters]
-    if len(depths) != len(filters) or not all(isinstance(n, int) and n > 0 for n in numbers):
+    lists = isinstance(depths, list | tuple) and isinstance(filters, list | tuple)
+    if not lists or len(depths) != len(filters) or not all(isinstance(n, int) and n > 0 for n in (*depths, *filters)):
         raise InputError(f"{source}: depths {depths} and hidden_sizes {filters} make no network")
     return ResNetConfig(tuple(depths), tuple(filters))
 

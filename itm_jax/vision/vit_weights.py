@@ -45,20 +45,25 @@ def config_of(values: Mapping[str, Any], source: str) -> ViTConfig:
         InputError: it is not of one of these models, or a size is missing or has no meaning here.
     """
     kind = values.get("model_type")
-    if kind not in MODEL_TYPES:
+    if not isinstance(kind, str) or kind not in MODEL_TYPES:
         raise InputError(f"{source}: model_type is {kind!r}; one of {', '.join(MODEL_TYPES)} can be loaded")
     form = MODEL_TYPES[kind]
-    sizes = values.get("vision_config", {}) if kind in ("clip", "siglip") else values
-    sizes = {**_defaults(form), **sizes}
+    given = values.get("vision_config", {}) if kind in ("clip", "siglip") else values
+    if not isinstance(given, dict):
+        raise InputError(f"{source}: vision_config is {given!r}, expected an object")
+    sizes: dict[str, Any] = {**_defaults(form), **given}
     if form == "dinov2" and sizes.get("use_swiglu_ffn"):
         raise InputError(f"{source}: use_swiglu_ffn is not supported (the giant DINOv2); take a smaller one")
-    if sizes["hidden_act"] not in ACTIVATIONS:
+    if str(sizes["hidden_act"]) not in ACTIVATIONS:
         raise InputError(f"{source}: hidden_act {sizes['hidden_act']!r} is not one of {', '.join(ACTIVATIONS)}")
-    if sizes["intermediate_size"] is None:
-        sizes["intermediate_size"] = int(sizes["hidden_size"] * sizes.get("mlp_ratio", 4))
-    for name in SIZES:
+    for name in ("hidden_size", *SIZES):
+        if sizes[name] is None and name == "intermediate_size":
+            ratio = sizes.get("mlp_ratio", 4)
+            sizes[name] = int(sizes["hidden_size"] * ratio) if isinstance(ratio, int | float) else ratio
         if not isinstance(sizes[name], int) or sizes[name] < 1:
             raise InputError(f"{source}: {name} is {sizes[name]!r}, expected a whole number above 0")
+    if not isinstance(sizes["layer_norm_eps"], float):
+        raise InputError(f"{source}: layer_norm_eps is {sizes['layer_norm_eps']!r}, expected a number")
     if sizes["hidden_size"] % sizes["num_attention_heads"]:
         raise InputError(f"{source}: hidden_size is no multiple of num_attention_heads")
     return ViTConfig(

@@ -4,7 +4,6 @@ import dataclasses
 import pathlib
 from collections.abc import Mapping
 
-import matplotlib.image
 import numpy as np
 
 from itm_jax.data.scenes import world as scenes
@@ -12,6 +11,8 @@ from itm_jax.data.scenes.render import render
 from itm_jax.errors import InputError
 from itm_jax.files import read_json
 from itm_jax.structs import Split
+from itm_jax.vision.images import open_rgb
+from itm_jax.vision.items import is_inside
 
 MISSING = (480, 640)  # height and width of the grey picture that stands for a missing one
 ENDINGS = ("", ".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
@@ -28,6 +29,7 @@ class Pictures:
         names: the file name of each id, as in the id_mapping.json of VSE∞'s release.
         pattern: a file name with `{id}`, such as `COCO_val2014_{id:012d}.jpg`, where an id is not the name itself.
         missing: what is wrong with each picture that could not be shown so far, by image.
+        why_none: why there are no pictures, where that is known.
     """
 
     split: Split
@@ -36,6 +38,7 @@ class Pictures:
     names: Mapping[str, str] | None = None
     pattern: str | None = None
     missing: dict[int, str] = dataclasses.field(default_factory=dict)
+    why_none: str = ""
 
     @property
     def available(self) -> bool:
@@ -71,7 +74,7 @@ class Pictures:
     def note(self) -> str:
         """Says that there are no pictures, or how many are missing; empty where none is."""
         if not self.available:
-            return "Images are named, not shown: --images is not set."
+            return self.why_none or "Images are named, not shown: --images is not set."
         if not self.missing:
             return ""
         return f"Missing pictures: {len(self.missing)} (first: {next(iter(self.missing.values()))})."
@@ -90,11 +93,7 @@ class Pictures:
         file = self._find(image)
         if file is None:
             raise InputError(f"{self._candidates(image)[0]}: no such file")
-        try:
-            pixels = matplotlib.image.imread(file)
-        except Exception as e:  # Pillow raises many kinds for damaged files
-            raise InputError(f"{file}: cannot be read as an image ({e})") from None
-        return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=-1)
+        return np.asarray(open_rgb(file))
 
     def _find(self, image: int) -> pathlib.Path | None:
         return next((path for path in self._candidates(image) if path.is_file()), None)
@@ -103,6 +102,8 @@ class Pictures:
         """Returns the files that may be the picture of an image."""
         assert self.directory is not None
         name = str(self.split.ids[image])
+        if not is_inside(name):
+            raise InputError(f"{self.split.source}: the id {name!r} is no name of a file inside {self.directory}")
         if self.names is not None:
             return [self.directory / self.names.get(name, name)]
         if self.pattern:
@@ -116,9 +117,16 @@ def pictures_of(config, split: Split, directory: pathlib.Path | None, **naming) 
     `naming` are the fields `names` and `pattern` of `Pictures`.
     """
     seed = config.data.scenes.seed if config.data.source == "scenes" else None
-    if directory is None and split.extractor is not None and split.extractor.images.is_dir():
-        directory = split.extractor.images
-    return Pictures(split, seed, directory, **naming)
+    pictures = Pictures(split, seed, directory, **naming)
+    if directory is not None or split.extractor is None:
+        return pictures
+    found = dataclasses.replace(pictures, directory=split.extractor.images)
+    try:
+        found.check_some()
+    except InputError:
+        why = f"Images are named, not shown: those that extractor.json names are not in {split.extractor.images}."
+        return dataclasses.replace(pictures, why_none=f"{why} Pass --images=DIR.")
+    return found
 
 
 def _formatted(pattern: str, name: str) -> str:

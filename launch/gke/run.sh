@@ -20,19 +20,23 @@ for word in "$@"; do
   esac
 done
 set -- ${words[@]+"${words[@]}"}
-manifest=job.yaml name=${NAME:-itm-jax}
+manifest=job.yaml name=${NAME:-itm-jax} example="--config=... --workdir=/shared/..."
 if [ "${1:-}" = extract ]; then
-  manifest=extract.yaml name=${NAME:-itm-jax-extract}
+  manifest=extract.yaml name=${NAME:-itm-jax-extract} example="extract --images=/shared/... --captions=... --out=/shared/..."
   shift
 fi
 for setting in IMAGE CLAIM; do
   if [ -z "${!setting:-}" ]; then
-    echo "error: launch/gke/run.sh: $setting is not set; IMAGE=... CLAIM=... launch/gke/run.sh --config=... --workdir=/shared/..." >&2
+    echo "error: launch/gke/run.sh: $setting is not set; IMAGE=... CLAIM=... launch/gke/run.sh $example" >&2
     exit 2
   fi
 done
 for flag in "$@"; do
   case $flag in
+    --shard=*)
+      echo "error: launch/gke/run.sh: $flag: PODS says how many parts there are; leave the flag out" >&2
+      exit 2
+      ;;
     --*=*) ;;
     *)
       echo "error: launch/gke/run.sh: $flag: not understood; flags have the form --name=value" >&2
@@ -41,7 +45,7 @@ for flag in "$@"; do
   esac
 done
 if [ $# -eq 0 ]; then
-  echo "error: launch/gke/run.sh: no flags; pass --config=... --workdir=/shared/..." >&2
+  echo "error: launch/gke/run.sh: no flags; pass ${example#extract }" >&2
   exit 2
 fi
 flags=$(printf '%q ' "$@")

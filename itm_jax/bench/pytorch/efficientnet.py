@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from itm_jax.vision.convolution import same_padding
 from itm_jax.vision.efficientnet import EfficientNetLite, blocks
 
 
@@ -23,8 +24,10 @@ def make_network(network: EfficientNetLite, params: Any):
 
     def conv(x, name, stride=1, groups=1):
         kernel, bias = weights[name]
-        sides = [_padding(n, kernel.shape[-1], stride) for n in (x.shape[3], x.shape[2])]
-        return F.conv2d(F.pad(x, [*sides[0], *sides[1]]), kernel, bias, stride=stride, groups=groups)
+        columns, rows = (same_padding(n, kernel.shape[-1], stride) for n in (x.shape[3], x.shape[2]))
+        if len({*columns, *rows}) == 1:  # the same on all sides, which the convolution does itself
+            return F.conv2d(x, kernel, bias, stride=stride, padding=rows[0], groups=groups)
+        return F.conv2d(F.pad(x, [*columns, *rows]), kernel, bias, stride=stride, groups=groups)
 
     @torch.inference_mode()
     def run(images: np.ndarray) -> np.ndarray:
@@ -40,8 +43,3 @@ def make_network(network: EfficientNetLite, params: Any):
         return F.relu6(conv(x, "head")).permute(0, 2, 3, 1).numpy()
 
     return run
-
-
-def _padding(size: int, side: int, stride: int) -> tuple[int, int]:
-    total = max((-(-size // stride) - 1) * stride + side - size, 0)
-    return total // 2, total - total // 2

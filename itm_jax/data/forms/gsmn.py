@@ -8,8 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from itm_jax.data.forms.rows import read_array
 from itm_jax.errors import InputError
+from itm_jax.files import write_array
 from itm_jax.terminal import Bar, say
+from itm_jax.vision.caption_files import lines_of, read_text
 from itm_jax.vision.images import size_of
 
 THEIRS = "_ims_bbx.npy"
@@ -28,16 +31,16 @@ def convert_boxes(directory: pathlib.Path, images: pathlib.Path) -> list[pathlib
     Raises:
         InputError: there are no such boxes, a file is missing or damaged, or there are not as many names as rows.
     """
-    written = []
     found = sorted(directory.glob(f"*{THEIRS}"))
     if not found:
         raise InputError(f"{directory}: no {{split}}{THEIRS} in it")
-    for path in found:
-        split = path.name.removesuffix(THEIRS)
-        try:
-            boxes = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as e:
-            raise InputError(f"{path}: cannot be read ({e})") from None
+    splits = [path.name.removesuffix(THEIRS) for path in found]
+    for path in (directory / f"{split}_{name}.npy" for split in splits for name in ("boxes", "img_sizes")):
+        if path.exists():
+            raise InputError(f"{path}: exists already and is left as it is; remove it to write it again")
+    written = []
+    for path, split in zip(found, splits, strict=True):
+        boxes = read_array(path)
         if boxes.ndim != 3 or boxes.shape[2] != 4:
             raise InputError(f"{path}: shape {boxes.shape}, expected [images, regions, 4]")
         names = _names(directory / f"{split}_ids.txt", len(boxes))
@@ -46,23 +49,15 @@ def convert_boxes(directory: pathlib.Path, images: pathlib.Path) -> list[pathlib
             for n, name in enumerate(names):
                 sizes[n] = size_of(_file(images, name))
                 bar.update(n + 1)
-        for name, value in (("boxes", boxes.astype(np.float32)), ("img_sizes", sizes)):
-            out = directory / f"{split}_{name}.npy"
-            if out.exists():
-                raise InputError(f"{out}: exists already and is left as it is; remove it to write it again")
-            with out.with_name(f"{out.name}.tmp").open("wb") as file:
-                np.save(file, value)
-            out.with_name(f"{out.name}.tmp").replace(out)
-            written.append(out)
+        for name, value in (("img_sizes", sizes), ("boxes", boxes)):
+            write_array(directory / f"{split}_{name}.npy", value)
+            written.append(directory / f"{split}_{name}.npy")
         say(f"{split}: {len(boxes):,} images")
     return written
 
 
 def _names(path: pathlib.Path, rows: int) -> Sequence[str]:
-    try:
-        names = path.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"{path}: cannot be read ({e})") from None
+    names = [line.strip() for line in lines_of(read_text(path)) if line.strip()]
     if len(names) == 5 * rows:  # a name for each caption
         names = names[::5]
     if len(names) != rows:

@@ -1,7 +1,7 @@
 """Region features of one image after the other, from the files of bottom-up attention and of TERAN.
 
 bottom-up attention (Anderson et al., CVPR 2018) writes TSV files with base64 fields; bottom-up-attention.pytorch writes
-an .npz for each image; TERAN has `bu_att/ID.npz` and `bu_box/ID.npy`.
+an .npz for each image; TERAN has `bu_att/ID.npz`, and `bu_box/ID.npy` with boxes in pixels.
 """
 
 import base64
@@ -11,11 +11,13 @@ import dataclasses
 import pathlib
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
 
+from itm_jax.data.precomp.single_files import DAMAGED
 from itm_jax.errors import InputError
 
 FIELDS = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features")
@@ -23,6 +25,8 @@ FIELDS = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features")
 LONG = ("image_id", "image_h", "image_w", "objects", "o_conf", "attributes", "a_conf", "num_boxes", "boxes", "features")
 FEATURES = ("features", "feat", "x")  # names of the features in an .npz
 BOXES = ("boxes", "bbox")
+BROKEN = (*DAMAGED, OSError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error)
+BEYOND = 0.01  # how far a box may reach beyond the image, as a share of it
 MOST = 1000  # boxes of an image that are believed
 
 
@@ -33,7 +37,7 @@ class Row:
     Attributes:
         name: the name or number of the image.
         features: one row for each region.
-        boxes: divided by the width and the height of the image; None where the file has none.
+        boxes: divided by the width and the height of the image, or in `pixels`; None where the file has none.
         where: the file and the place in it, for messages.
     """
 
@@ -41,6 +45,7 @@ class Row:
     features: Float[np.ndarray, "k f"]
     boxes: Float[np.ndarray, "k 4"] | None
     where: str
+    pixels: bool = False
 
 
 def read_tsv(paths: Sequence[pathlib.Path]) -> Iterator[Row]:
@@ -53,8 +58,8 @@ def read_tsv(paths: Sequence[pathlib.Path]) -> Iterator[Row]:
     for path in paths:
         try:
             with path.open(newline="", encoding="utf-8") as file:
-                for number, cells in enumerate(csv.reader(file, delimiter="\t"), 1):
-                    if cells:
+                for number, cells in enumerate(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE), 1):
+                    if cells and cells[0] != FIELDS[0]:  # some files have a header
                         yield _of_line(cells, f"{path}: line {number}")
         except OSError as e:
             raise InputError(f"{path}: cannot be read ({e.strerror})") from None
@@ -99,7 +104,8 @@ def read_npz(directory: pathlib.Path, boxes: pathlib.Path | None = None) -> Iter
     Args:
         directory: the folder; features are `features`, `feat` or `x`, boxes `boxes` or `bbox` with `image_w` and
             `image_h`.
-        boxes: a folder with ID.npy, boxes that are divided by the sides of the image (TERAN); None: there is none.
+        boxes: a folder with ID.npy, the boxes of an image (TERAN), in pixels or divided by its sides; None: there is
+            none.
 
     Raises:
         InputError: there is no such file, or one is damaged.
@@ -112,10 +118,8 @@ def read_npz(directory: pathlib.Path, boxes: pathlib.Path | None = None) -> Iter
         features = next((values[name] for name in FEATURES if name in values), None)
         if features is None or features.ndim != 2 or not 1 <= len(features) <= MOST:
             raise InputError(f"{path}: no features [regions, width] in it (as {', '.join(FEATURES)})")
-        found = _boxes_of(path, values, boxes)
-        if found is not None and found.shape != (len(features), 4):
-            raise InputError(f"{path}: {len(features)} rows of features, but boxes {found.shape}")
-        yield Row(path.stem, checked(np.asarray(features, np.float32), str(path)), found, str(path))
+        found, pixels = _boxes_of(path, values, len(features), boxes)
+        yield Row(path.stem, checked(np.asarray(features, np.float32), str(path)), found, str(path), pixels)
 
 
 def _arrays(path: pathlib.Path) -> Mapping[str, np.ndarray]:
@@ -124,24 +128,42 @@ def _arrays(path: pathlib.Path) -> Mapping[str, np.ndarray]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in wanted if name in arrays.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as e:
-        raise InputError(f"{path}: cannot be read ({e})") from None
+    except BROKEN as e:
+        raise InputError(f"{path}: not an intact .npz file ({str(e)[:200]})") from None
 
 
-def _boxes_of(path: pathlib.Path, values: Mapping[str, np.ndarray], folder: pathlib.Path | None) -> np.ndarray | None:
+def read_array(path: pathlib.Path) -> np.ndarray:
+    """Returns the array in an .npy file of numbers. Raises InputError where it is damaged or missing."""
+    try:
+        value = np.lib.format.open_memmap(path, mode="r")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except BROKEN as e:
+        raise InputError(f"{path}: not an intact .npy file ({str(e)[:200]})") from None
+    return np.asarray(value, np.float32)
+
+
+def _boxes_of(
+    path: pathlib.Path, values: Mapping[str, np.ndarray], count: int, folder: pathlib.Path | None
+) -> tuple[np.ndarray | None, bool]:
+    """The boxes of an .npz or of a folder beside, and whether they are in pixels."""
+    where = str(path)
     if folder is not None:
-        file = folder / f"{path.stem}.npy"
-        try:
-            return checked_boxes(np.load(file, allow_pickle=False), str(file))
-        except (OSError, ValueError, EOFError) as e:
-            raise InputError(f"{file}: cannot be read ({e})") from None
-    boxes = next((values[name] for name in BOXES if name in values), None)
+        where = str(folder / f"{path.stem}.npy")
+        boxes: np.ndarray | None = read_array(pathlib.Path(where))
+    else:
+        boxes = next((np.asarray(values[name], np.float32) for name in BOXES if name in values), None)
     if boxes is None:
-        return None
-    if not {"image_w", "image_h"} <= values.keys():
-        raise InputError(f"{path}: boxes without image_w and image_h, which they are divided by")
-    sides = np.array([values["image_w"], values["image_h"]], np.float32).reshape(2)
-    return checked_boxes(boxes / np.tile(sides, 2), str(path))
+        return None, False
+    if boxes.shape != (count, 4):
+        raise InputError(f"{where}: boxes {boxes.shape}, expected ({count}, 4), one for each row of features")
+    if folder is not None:
+        pixels = bool(boxes.max() > 1 + BEYOND)
+        return (checked(boxes, where) if pixels else checked_boxes(boxes, where)), pixels
+    sides = [np.asarray(values[name], np.float32) for name in ("image_w", "image_h") if name in values]
+    if len(sides) != 2 or any(side.size != 1 or side.min() <= 0 for side in sides):
+        raise InputError(f"{where}: boxes without image_w and image_h, one number each, which they are divided by")
+    return checked_boxes(boxes / np.tile([side.item() for side in sides], 2).astype(np.float32), where), False
 
 
 def checked(values: np.ndarray, where: str) -> np.ndarray:
@@ -154,6 +176,6 @@ def checked(values: np.ndarray, where: str) -> np.ndarray:
 def checked_boxes(boxes: np.ndarray, where: str) -> np.ndarray:
     """Returns boxes inside the image. Raises InputError where one reaches more than a hundredth beyond it."""
     boxes = checked(np.asarray(boxes, np.float32), where)
-    if boxes.size and (boxes.min() < -0.01 or boxes.max() > 1.01):
+    if boxes.size and (boxes.min() < -BEYOND or boxes.max() > 1 + BEYOND):
         raise InputError(f"{where}: boxes reach beyond the image; are its width and height right?")
     return np.clip(boxes, 0, 1)

@@ -136,7 +136,8 @@ def _read_extractor(root: pathlib.Path, defects: Defects) -> Extractor | None:
     try:
         return identity.read(root)
     except InputError as e:
-        defects.add_error(e, "extractor")
+        if not any(defect.kind == "extractor" for defect in defects.records):  # once, not for every split
+            defects.add_error(e, "extractor")
         return None
 
 

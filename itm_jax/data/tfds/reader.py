@@ -225,7 +225,7 @@ def read_split(directory: epath.PathLike, split: str) -> Split:
         label_names=vocabulary,
         edges=edges if "dependencies" in present else None,
         source=f"{path}: {split}",
-        extractor=of_record(record, pathlib.Path(os.fspath(path))) if record else None,
+        extractor=of_record(record, pathlib.Path(os.fspath(path)), str(path / FILES[2])) if record else None,
     )
 
 
