@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -69,6 +70,7 @@ def finish(cell, image_ranks, caption_ranks, *, data_ids=None, seconds=10.0, dev
     out = {
         "protocols": protocol_metrics(ranks, split.caption_image_index),
         "seconds": {"train": seconds},
+        "batch": {"size": cell.config.data.batch_size, "negatives": 7},
         "split": "test",
         "dataset": cell.config.data.name,
         "counts": {"images": images, "captions": len(caption_ranks)},
@@ -300,6 +302,7 @@ def test_all_forms_of_a_table(table, tmp_path, monkeypatch):
     assert "*others*" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in rows}) == 1
+    assert re.search(r"Batches: \d+ pairs, 7 of them negatives of a query\.", text)
     tex = files[".tex"].read_text()
     assert r"A \& B" in tex
     assert tex.count(r"\toprule") == tex.count(r"\begin{tabular}") == 1

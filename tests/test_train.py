@@ -45,6 +45,7 @@ def test_trains_evaluates_and_writes_everything(tmp_path):
     assert out["counts"] == {"images": 4, "captions": 20, "params": out["counts"]["params"]}
     assert set(out["seconds"]) == {"train", "encode", "score", "rank"}
     assert len(out["protocols"]["full"]) == 11
+    assert out["batch"] == {"size": config.data.batch_size, "negatives": config.data.batch_size - 1}
     dev = {x["step"]: x["rsum"] for x in lines(tmp_path) if x["split"] == "dev"}
     assert out["step"] == max(dev, key=lambda s: (dev[s], s))
 

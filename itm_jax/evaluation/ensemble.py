@@ -150,6 +150,7 @@ def _results_of(members: Sequence[Member]) -> tuple[dict[str, Any], dict[str, Ra
         split,
         step=0,
         record=first.record,
+        trained=first.config,
         trained_on=first.trained_on,
         text=first.text,
         metrics=protocol_metrics(ranks, split.caption_image_index) | (truth_metrics(scores, truth) if truth else {}),
@@ -157,7 +158,7 @@ def _results_of(members: Sequence[Member]) -> tuple[dict[str, Any], dict[str, Ra
         params=sum(m.params for m in members),
         mechanism={},
     )
-    for key in ("step", "selection", "seed", "config_hash", "text", "finished", "variant"):
+    for key in ("step", "batch", "selection", "seed", "config_hash", "text", "finished", "variant"):
         del content[key]
     content["model"] = "ensemble"
     content["trained_by"] = sorted({code for m in members for code in m.record.progress.code})

@@ -33,6 +33,7 @@ def results_of(run: OpenRun) -> tuple[Ranked, dict[str, Any]]:
         split,
         step=run.step,
         record=run.record,
+        trained=run.trained,
         trained_on=run.trained_on,
         text=run.text.fingerprints,
         metrics=protocol_metrics(ranked.ranks, split.caption_image_index) | beyond,

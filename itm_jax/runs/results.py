@@ -48,6 +48,7 @@ def results(
     *,
     step: int,
     record: Record,
+    trained: Any,
     trained_on: dict[str, Any],
     text: Mapping[str, str],
     metrics: dict,
@@ -62,6 +63,7 @@ def results(
         split: the evaluated split.
         step: the step of the evaluated checkpoint.
         record: the record of the run's newest checkpoint.
+        trained: the config that the run was trained with.
         trained_on: `data.json` of the run: fingerprints of its train and dev splits.
         text: fingerprints of the run's text side.
         metrics: the metrics of each protocol.
@@ -81,6 +83,7 @@ def results(
         "finished": record.step >= progress.total_steps,
         "seed": config.seed,
         "protocols": metrics,
+        "batch": batch_of(trained),
         **({"mechanism": dict(mechanism)} if mechanism else {}),
         "counts": {"images": split.num_images, "captions": len(split.captions), "params": params},
         "seconds": seconds,
@@ -92,6 +95,12 @@ def results(
         "versions": versions(),
         "devices": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
     }
+
+
+def batch_of(trained) -> dict[str, int]:
+    """Returns how many pairs a training step saw, and how many negatives a query had at most."""
+    size = trained.data.batch_size
+    return {"size": size, "negatives": trained.loss.num_negatives or size - 1}
 
 
 def results_name(config, trained) -> str:

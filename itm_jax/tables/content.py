@@ -119,6 +119,7 @@ def _notes(
             + ("± is the standard deviation over seeds. " if several else "")
             + "95% is a bootstrap over images with their captions."
         )
+        notes += _batches(lines)
         if any(line.difference is not None for line in lines):
             spread = "queries and seeds" + (
                 "" if grouped else "; the seeds' spread is pooled over the rows with several"
@@ -138,6 +139,22 @@ def _notes(
     for source in dict.fromkeys(f"{p.name}: {p.source}" for p in shown):
         notes.append(f"Published, not measured by us: {source}.")
     return (*notes, *([table.note] if table.note else []))
+
+
+def _batches(lines: Sequence[Line]) -> list[str]:
+    """Says how many pairs a batch had, and how many negatives a query; results of earlier versions do not."""
+    rows: dict[tuple[int, int], list[str]] = {}
+    for line in lines:
+        for content in line.contents:
+            if "batch" in content:
+                names = rows.setdefault((content["batch"]["size"], content["batch"]["negatives"]), [])
+                names += [line.row.name] * (line.row.name not in names)
+    said = [
+        f"{size} pairs, {'all others' if negatives == size - 1 else negatives} of them negatives of a query"
+        + (f" ({', '.join(names)})" if len(rows) > 1 else "")
+        for (size, negatives), names in sorted(rows.items())
+    ]
+    return [f"Batches: {'; '.join(said)}."] if said else []
 
 
 def code_of(content: Mapping[str, Any]) -> set[str]:
