@@ -74,14 +74,14 @@ def main(word: str) -> None:
         return _to_precomp(word)
     if word == "gsmn_boxes":
         return _boxes()
-    precomp = _required(_PRECOMP, "the directory with {split}_ims.npy")
+    precomp = commands.required(_PRECOMP, "DIR", "the directory with {split}_ims.npy")
     if word == "dependencies":
         from itm_jax.data.precomp.dependencies import load_parser, write_dependencies
 
         written = write_dependencies(precomp, _SPLITS.value, load_parser(_PARSER.value))
         print("\n".join(f"written: {path}" for path in written))
         return
-    out = _required(_OUT, "the directory to write to")
+    out = commands.required(_OUT, "DIR", "the directory to write to")
     from itm_jax.data.tfds.builder import build
 
     signal.signal(signal.SIGTERM, _terminate)
@@ -91,14 +91,19 @@ def main(word: str) -> None:
 
 def _to_precomp(word: str) -> None:
     """Captions, and with `bottom_up` features, to SCAN's form."""
-    from itm_jax.data.forms.rows import read_npz, read_tsv
-    from itm_jax.data.forms.write import write_data_set, write_texts
+    from itm_jax.data.forms.bottom_up import read_npz, read_tsv
+    from itm_jax.data.forms.write_precomp import write_data_set, write_texts
     from itm_jax.vision.caption_files import read_items
     from itm_jax.vision.splits import same_number, split_items
 
-    captions = pathlib.Path(_required(_CAPTIONS, "the file of captions")).expanduser()
-    out = commands.directory("out", _required(_OUT, "the directory to write to"))
+    captions = pathlib.Path(commands.required(_CAPTIONS, "FILE", "the file of captions")).expanduser()
+    out = commands.directory("out", commands.required(_OUT, "DIR", "the directory to write to"))
     whole = read_items(captions)
+    if without := [item for item in whole if item.split is None]:
+        raise InputError(
+            f"{captions}: {without[0].where}: {without[0].image} has no split; add the splits, or take a file that "
+            "has them, as Karpathy's"
+        )
     items, _ = same_number([item for item in whole if item.captions], captions, _PER_IMAGE.value)
     if len(items) < len(whole):
         say(f"left out, too few captions: {len(whole) - len(items):,} images")
@@ -119,16 +124,11 @@ def _to_precomp(word: str) -> None:
 def _boxes() -> None:
     from itm_jax.data.forms.gsmn import convert_boxes
 
-    precomp = commands.directory("precomp", _required(_PRECOMP, "the directory with {split}_ims_bbx.npy"))
-    images = commands.directory("images", _required(_IMAGES, "the folder of the images"))
+    precomp = commands.directory(
+        "precomp", commands.required(_PRECOMP, "DIR", "the directory with {split}_ims_bbx.npy")
+    )
+    images = commands.directory("images", commands.required(_IMAGES, "DIR", "the folder of the images"))
     print("\n".join(f"written: {path}" for path in convert_boxes(precomp, images)))
-
-
-def _required(flag: flags.FlagHolder, what: str) -> str:
-    """The value of a flag that must be set; `what` describes it in the error."""
-    if not flag.value:
-        raise InputError(f"--{flag.name}: missing; pass --{flag.name}={'FILE' if 'file' in what else 'DIR'}, {what}")
-    return flag.value
 
 
 def _terminate(*_):

@@ -13,13 +13,15 @@ extracts a --shard of the images, and the same command without --shard puts the 
 import os
 import pathlib
 import shutil
+import signal
 import sys
 import warnings
 
 from absl import flags
+from etils import epath
 
 from itm_jax.cli import commands
-from itm_jax.errors import InputError
+from itm_jax.errors import InputError, TerminatedError
 
 SMALLEST, LARGEST = 32, 4096  # sides of the squares
 FLAGS = flags.FlagValues()
@@ -44,7 +46,7 @@ _SPLIT_LISTS = flags.DEFINE_list(
     "split_lists", [], "train=FILE,dev=FILE,test=FILE: files with names of images, one per line", flag_values=FLAGS
 )
 _DRAW = flags.DEFINE_list("draw", [], "dev=N,test=N: how many images to draw; the rest is train", flag_values=FLAGS)
-_SEED = flags.DEFINE_integer("seed", 0, "seed of the draw", flag_values=FLAGS)
+_SEED = flags.DEFINE_integer("seed", 0, "seed of the draw", lower_bound=0, flag_values=FLAGS)
 _PER_IMAGE = flags.DEFINE_integer(
     "captions_per_image", None, "take the first N captions of each image", lower_bound=1, flag_values=FLAGS
 )
@@ -70,55 +72,71 @@ _THREADS = flags.DEFINE_integer(
 def main() -> None:
     """Flags -> one extraction."""
     from itm_jax.terminal import say
-    from itm_jax.vision.command import Settings, extract
+    from itm_jax.vision.run import extract, prepare
 
     warnings.filterwarnings("ignore", category=RuntimeWarning, module="PIL")
+    signal.signal(signal.SIGTERM, _terminate)
     say("reading the captions, loading the backbone")
-    out = _directory("out", _OUT.value, "the directory to write to")
-    array_record = _FORM.value == "array_record"
-    if array_record and _array_record(out).exists():
-        say(f"{out}: already extracted; remove it, or pass another --out, to do it again")
-        return
-    complete = extract(
-        Settings(
-            images=_directory("images", _IMAGES.value, "the folder of images"),
-            captions=_directory("captions", _CAPTIONS.value, "the file of captions"),
-            out=out / "precomp" if array_record else out,
-            backbone=_BACKBONE.value,
-            boxes=_BOXES.value,
-            regions=_REGIONS.value,
-            sizes=tuple(_number("sizes", size, SMALLEST, LARGEST) for size in _SIZES.value or ()),
-            split_lists={k: pathlib.Path(v).expanduser() for k, v in _pairs("split_lists", _SPLIT_LISTS.value).items()},
-            draw={k: _number("draw", v) for k, v in _pairs("draw", _DRAW.value).items()},
-            seed=_SEED.value,
-            captions_per_image=_PER_IMAGE.value,
-            shard=_shard(_SHARD.value),
-            skip=_ON_ERROR.value == "skip",
-            batch=_BATCH.value,
-            threads=_THREADS.value,
-        )
-    )
-    if complete and array_record:
-        from itm_jax.data.tfds.builder import build
-
-        say(f"written: {build(str(out / 'precomp'), out, name=_array_record(out).parent.name)}")
-        shutil.rmtree(out / "precomp")
-    elif complete:
+    out = _path(_OUT, "DIR", "the directory to write to")
+    if _FORM.value == "array_record":
+        return _extract_array_record(out)
+    if extract(prepare(_settings(out))):
         say(f"written: {out}\ncheck it with python -m itm_jax.check --config=CONFIG --config.data.dir={out}")
 
 
-def _array_record(out: pathlib.Path) -> pathlib.Path:
-    """Where the data set in ArrayRecord goes."""
-    from itm_jax.data.tfds.builder import default_name
-    from itm_jax.data.tfds.reader import VERSION
+def _settings(out: pathlib.Path):
+    from itm_jax.vision.run import Settings
 
-    return out / (default_name(str(out)) or "images") / VERSION
+    return Settings(
+        images=_path(_IMAGES, "DIR", "the folder of images"),
+        captions=_path(_CAPTIONS, "FILE", "the file of captions"),
+        out=out,
+        backbone=_BACKBONE.value,
+        boxes=_BOXES.value,
+        regions=_REGIONS.value,
+        sizes=tuple(_number("sizes", size, SMALLEST, LARGEST) for size in _SIZES.value or ()),
+        split_lists={k: pathlib.Path(v).expanduser() for k, v in _pairs("split_lists", _SPLIT_LISTS.value).items()},
+        draw={k: _number("draw", v) for k, v in _pairs("draw", _DRAW.value).items()},
+        seed=_SEED.value,
+        captions_per_image=_PER_IMAGE.value,
+        shard=commands.shard(_SHARD.value) if _SHARD.value is not None else None,
+        skip=_ON_ERROR.value == "skip",
+        batch=_BATCH.value,
+        threads=_THREADS.value,
+    )
 
 
-def _directory(name: str, value: str | None, what: str) -> pathlib.Path:
-    if not value:
-        raise InputError(f"--{name}: missing; it is {what}")
-    return commands.directory(name, value)
+def _extract_array_record(out: pathlib.Path) -> None:
+    """Extracts to OUT/precomp, and makes ArrayRecord files of it, in OUT/NAME/VERSION."""
+    from itm_jax.data.tfds.builder import build, check_split_name, default_name
+    from itm_jax.data.tfds.reader import VERSION, open_dataset
+    from itm_jax.terminal import say
+    from itm_jax.vision.extraction import OTHER, SKIPPED
+    from itm_jax.vision.run import extract, prepare
+
+    name = default_name(str(out))
+    name = name if name[:1].isalpha() else f"images_{name}".rstrip("_")
+    precomp, path = out / "precomp", out / name / VERSION
+    prepared = prepare(_settings(precomp))
+    for split in prepared.plan.splits:
+        check_split_name(split)
+    if path.exists():
+        record = next(iter(open_dataset(epath.Path(path))[1].values())).get("extractor") or {}
+        if record.get("plan") != prepared.plan.fingerprint():
+            raise InputError(f"{path}: holds a data set, which {OTHER}")
+        say(f"{path}: already extracted")
+    elif extract(prepared):
+        build(str(precomp), out, name=name)
+        if (precomp / SKIPPED).exists():
+            (precomp / SKIPPED).replace(out / SKIPPED)
+        say(f"written: {path}\ntrain from it with --config.data.source=tfds --config.data.dir={out}")
+    else:
+        return  # a shard
+    shutil.rmtree(precomp, ignore_errors=True)
+
+
+def _path(flag: flags.FlagHolder, kind: str, what: str) -> pathlib.Path:
+    return commands.directory(flag.name, commands.required(flag, kind, what))
 
 
 def _number(name: str, value: str, least: int = 0, most: int = 10**9) -> int:
@@ -137,13 +155,8 @@ def _pairs(name: str, values: list[str]) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-def _shard(value: str | None) -> tuple[int, int] | None:
-    if value is None:
-        return None
-    part, slash, parts = value.partition("/")
-    if not (slash and part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
-        raise InputError(f"--shard={value}: say i/n with i from 0 to n - 1, such as 0/8")
-    return int(part), int(parts)
+def _terminate(*_):
+    raise TerminatedError("stopped by SIGTERM; the same command continues")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Whole files, free disk space, and the cache directory."""
 
+import contextlib
 import json
 import os
 import pathlib
 import shutil
 import uuid
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -19,29 +21,36 @@ LFS_HINT = "a pointer of Git LFS, not the file itself; run git lfs pull where it
 
 def write_whole(path: pathlib.Path, content: str | bytes) -> None:
     """Writes a whole file or nothing. Raises InputError where the file cannot be written."""
-    data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError as e:
-        raise InputError(f"{path}: cannot be written ({e.strerror})") from None
+    with whole(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def write_array(path: pathlib.Path, value: np.ndarray) -> None:
     """Writes an .npy file, whole or not at all. Raises InputError where it cannot be written."""
-    temporary = path.with_name(f"{path.name}.tmp")
+    with whole(path) as file:
+        np.save(file, value)
+
+
+@contextlib.contextmanager
+def whole(path: pathlib.Path, *, shared: bool = False) -> Iterator[BinaryIO]:
+    """Gives a file to write, which gets its name when the block has ended without an error.
+
+    Args:
+        path: the name.
+        shared: whether other processes may write the same file at the same time.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp" if shared else f"{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
-            np.save(file, value)
+            yield file
         temporary.replace(path)
     except OSError as e:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise InputError(f"{path}: cannot be written ({e.strerror})") from None
-
-
-def temporary_of(path: pathlib.Path) -> pathlib.Path:
-    """Returns the name of a temporary file beside a path, which no other process has."""
-    return path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
 
 
 def make_directory(path: pathlib.Path) -> None:

@@ -54,7 +54,10 @@ def main() -> None:
         raise InputError(
             "--config: the table has a config for every row; leave --config out, and set fields as --config.FIELD=VALUE"
         )
-    table_file, workdir = _required(_TABLE, "FILE"), _required(_WORKDIR, "DIR").resolve()
+    table_file, workdir = (
+        commands.directory(_TABLE.name, commands.required(_TABLE, "FILE")),
+        commands.directory(_WORKDIR.name, commands.required(_WORKDIR, "DIR")).resolve(),
+    )
     say(f"{table_file}: reading the table, its configs and its runs in {workdir}")
     from itm_jax.tables.board import plan_lines
     from itm_jax.tables.inputs import check_inputs
@@ -63,7 +66,7 @@ def main() -> None:
     from itm_jax.tables.table import evaluated_on, load_table
     from itm_jax.tables.write import summary, write_table
 
-    table, shard = load_table(table_file), parsed_shard()
+    table, shard = load_table(table_file), commands.shard(_SHARD.value)
     dataset = _DATASET.value or next(iter(table.bases))
     table = evaluated_on(table, parsed_places()) if _ON.value else table
     cells = make_plan(table, dataset, parsed_seeds(), given_fields(), workdir)
@@ -110,13 +113,6 @@ def failures(failed: Mapping[str, str]) -> str:
     return f"{count}: {'; '.join(parts)}{rest}; the logs are in logs/ of the workdir"
 
 
-def _required(flag: flags.FlagHolder, kind: str) -> pathlib.Path:
-    """The path of a flag that must be set; `kind` is FILE or DIR, for the error."""
-    if not flag.value:
-        raise InputError(f"--{flag.name}: missing; pass --{flag.name}={kind}")
-    return commands.directory(flag.name, flag.value)
-
-
 def make_costs(table, dataset: str, cells, workdir: pathlib.Path) -> None:
     """Makes a table of kind cost: measures all rows at once, and renders the table."""
     from itm_jax.tables.cost import figures_path, is_measured, measure
@@ -159,14 +155,6 @@ def parsed_places() -> dict[str, str]:
     if len({name for name, _, _ in pairs}) < len(pairs):
         raise InputError(f"--on={','.join(_ON.value)}: two places have the same name; give each its own")
     return {name: str(pathlib.Path(directory).expanduser().resolve()) for name, _, directory in pairs}
-
-
-def parsed_shard() -> tuple[int, int]:
-    """(i, n) of --shard=i/n."""
-    match = re.fullmatch(r"(\d+)/(\d+)", _SHARD.value)
-    if not match or not int(match[1]) < int(match[2]):
-        raise InputError(f"--shard={_SHARD.value}: must be i/n with i from 0 to n - 1, for example 0/4")
-    return int(match[1]), int(match[2])
 
 
 def arguments(argv: list[str]) -> list[str]:

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from support.commands import command
 
-from itm_jax.data.forms.rows import Row
-from itm_jax.data.forms.write import Places
+from itm_jax.data.forms.bottom_up import Row
+from itm_jax.data.forms.write_precomp import Places
 from itm_jax.data.precomp.reader import read_split
 from itm_jax.errors import InputError
 from itm_jax.vision.items import Item
@@ -129,7 +129,7 @@ def test_a_folder_of_npz_files_and_the_boxes_of_teran(made):
     ("change", "message"),
     [
         ({"features": "AAAA*"}, "line 1: features: not base64"),
-        ({"features": "AAAA"}, "3 bytes are no 5 rows"),
+        ({"features": "AAAA"}, "3 bytes are no multiple of 5 rows"),
         ({"boxes": base64.b64encode(np.zeros(15, np.float32).tobytes()).decode()}, "boxes have 3 numbers"),
         ({"boxes": base64.b64encode(np.full(20, 900, np.float32).tobytes()).decode()}, "beyond the image"),
         ({"features": base64.b64encode(np.full(30, np.nan, np.float32).tobytes()).decode()}, "NaN"),
@@ -204,6 +204,14 @@ def test_a_damaged_npz_is_named(made, content, message):
     assert code == 2
     assert "42.npz" in err[-1]
     assert message in err[-1]
+
+
+def test_captions_without_splits_are_refused(made):
+    path, _, _ = made
+    (path / "captions.csv").write_text("image,caption\na.jpg,a dog\nb.jpg,a cat\n")
+    code, _, err = convert(path, f"--captions={path / 'captions.csv'}", word="karpathy")
+    assert code == 2
+    assert "line 2: a.jpg has no split; add the splits" in err[-1]
 
 
 def test_rows_find_their_images_and_no_others():

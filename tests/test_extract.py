@@ -4,6 +4,7 @@ import concurrent.futures
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 from support.commands import command, process
 from support.images import checkpoint, folder
-from support.paths import F8K
+from support.paths import F8K, ROOT
 
 from itm_jax.data.precomp.reader import read_split
 from itm_jax.data.tfds.reader import read_split as read_tfds
@@ -19,8 +20,8 @@ from itm_jax.errors import InputError
 from itm_jax.runs.provenance import describe_split, fingerprint
 from itm_jax.runs.workdir import check_extractor
 from itm_jax.vision import extraction, plan
-from itm_jax.vision.boxes import layout
 from itm_jax.vision.items import Item
+from itm_jax.vision.layout import layout
 
 PLAN = plan.Plan(pathlib.Path("images"), {"train": [Item("a.png", ("a",), "train", "line 1")]}, {"backbone": "x"})
 SPLITS = {"train": 11, "dev": 4, "test": 5}
@@ -64,6 +65,8 @@ def test_a_folder_of_images_becomes_a_data_set(tmp_path, made):
     code, _, err = extract(tmp_path / "out", made)
     assert code == 0
     assert any("already extracted" in line for line in err)
+    code, _, err = extract(tmp_path / "out", made, images=os.path.relpath(made["images"], ROOT))  # the same folder
+    assert code == 0, err
     for change in ({"regions": 4}, {"captions_per_image": 1}):
         code, _, err = extract(tmp_path / "out", made, **change)
         assert code == 2
@@ -221,9 +224,19 @@ def test_a_data_set_in_array_record(tmp_path, made):
         np.testing.assert_array_equal(one.features[:], other.features[np.arange(SPLITS[split])])
         assert fingerprint(one) == fingerprint(other)
         assert other.extractor.images.resolve() == made["images"]
+    (tmp_path / "mine" / "precomp").mkdir()  # as a stop at the end may leave it
     code, _, err = extract(tmp_path / "mine", made, form="array_record")
     assert code == 0
     assert "already extracted" in err[-1]
+    assert not (tmp_path / "mine" / "precomp").exists()
+    code, _, err = extract(tmp_path / "mine", made, form="array_record", regions=4)
+    assert code == 2
+    assert "was extracted with other images, captions or settings" in err[-1]
+    (made["images"] / "002.png").write_bytes(b"")
+    code, _, err = extract(tmp_path / "2024_run", made, form="array_record", on_error="skip")
+    assert code == 0, err
+    assert (tmp_path / "2024_run" / "images_2024_run" / "1.0.0").is_dir()
+    assert "002.png" in (tmp_path / "2024_run" / "skipped.jsonl").read_text()
 
 
 def test_a_damaged_part_is_named(tmp_path, made):
@@ -282,7 +295,9 @@ def test_boxes_of_a_file_are_filled_up_from_the_layout(tmp_path, made):
         ('{"image": "a.png", "boxes": [[0, 0, 1, 1]], "labels": []}', "one word for each box"),
         ('{"image": "a.png", "boxes": [[0, 0, 1, 1]], "size": [0, 5]}', "not positive"),
         ('{"image": "../a.png", "boxes": []}', "not the name of a file"),
-        ('{"boxes": []}', "no name"),
+        ('{"boxes": []}', "the name of the image is missing"),
+        ('{"image": "a.png", "boxes": [[0, 0, 1, 1]], "labels": ["\\ud83d"]}', "one word for each box"),
+        ('{"image": "a.png", "boxes": [[0, 0, 1, 1' + "0" * 400 + "]]}", "lists of four numbers"),
         ("[]", "expected an object"),
         ("{", "not JSON"),
         ("", "empty"),
@@ -301,6 +316,7 @@ def test_a_wrong_file_of_boxes_is_named(tmp_path, made, line, message):
         ({"images": "/nowhere"}, "no such directory"),
         ({"captions": "/nowhere.json"}, "cannot be read"),
         ({"shard": "3/3"}, "i from 0 to n - 1"),
+        ({"seed": -1}, "--seed"),
         ({"draw": "dev"}, "--draw: 'dev'; say NAME=VALUE"),
         ({"draw": "dev=two"}, "no whole number"),
         ({"draw": "dev=2"}, "says itself which split"),

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from itm_jax.vision.boxes import MOST, layout
 from itm_jax.vision.convolution import convolved, shifted
+from itm_jax.vision.layout import MOST, layout
 from itm_jax.vision.pooling import overlaps, pool_boxes
 from itm_jax.vision.vit import cubic
 

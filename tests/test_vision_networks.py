@@ -12,11 +12,12 @@ import pytest
 from support.images import SMALL, checkpoint, made_up
 
 from itm_jax.errors import InputError
+from itm_jax.pretrained.safetensors_files import read_safetensors
 from itm_jax.vision import efficientnet, resnet, vit_weights
 from itm_jax.vision.backbones import EFFICIENTNETS, load_backbone, region_features
 from itm_jax.vision.torch_file import read_torch_file
 from itm_jax.vision.vit import ViT
-from itm_jax.vision.weights import fold_norms, read_safetensors
+from itm_jax.vision.weights import fold_norms
 
 
 @pytest.mark.parametrize("kind", ["vit", "clip_vision_model", "siglip_vision_model", "dinov2"])

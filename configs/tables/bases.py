@@ -18,11 +18,12 @@ MINILM = {"data.source": "scenes", "data.name": "scenes_minilm"}
 GENERATED = ("scenes", "scenes_minilm")
 LITTLE = (*GENERATED, "f8k")
 # What configs/cpfean_quickstart.py sets, besides the model.
+QUICKSTART = flatten(quickstart())
 CPFEAN_ON_SCENES = {
     "cpfean": {
         name: value
         for name, value in flatten(cpfean_quickstart()).items()
-        if value != flatten(quickstart())[name] and name != "model.name"
+        if value != QUICKSTART[name] and name != "model.name"
     }
 }
 # On COCO only AFA has the learning rate of its authors, 5e-6. The other models have that of Flickr30K, 5e-4.

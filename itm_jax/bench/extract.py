@@ -12,10 +12,10 @@ from PIL import Image
 from itm_jax.bench.measure import limits, memory, seconds_of, summary, timed, where
 from itm_jax.errors import InputError
 from itm_jax.vision.backbones import Backbone, load_backbone, region_features
-from itm_jax.vision.boxes import layout
 from itm_jax.vision.convolution import convolved, shifted
 from itm_jax.vision.decode import decoded
 from itm_jax.vision.efficientnet import EfficientNetLite
+from itm_jax.vision.layout import layout
 from itm_jax.vision.parts import Extracted, write_part
 from itm_jax.vision.plan import IMAGES_PER_PART, Part
 
@@ -27,25 +27,24 @@ def bench_extract(name: str, *, images: int, regions: int, threads: int, repeats
     """Returns images/s of each stage of an extraction, and what limits the network.
 
     Args:
-        name: of the backbone.
-        images: how many are decoded.
-        regions: of an image.
-        threads: that decode.
-        repeats: timed repetitions.
-        against: torch: the network is measured in plain PyTorch too, in turn with ours.
+        name: name of the backbone.
+        images: number of images to decode.
+        regions: number of regions of an image.
+        threads: number of threads that decode.
+        repeats: number of timed repetitions.
+        against: with `torch` the network is measured in plain PyTorch too, in turn with ours.
     """
     backbone = load_backbone(name)
+    if against and not isinstance(backbone.network, EfficientNetLite):
+        raise InputError("--against=torch: is written for efficientnet-lite0 and -lite2")
     figures: dict[str, Any] = {"backbone": name, "devices": where(), "sizes": str(backbone.sizes), "regions": regions}
     with tempfile.TemporaryDirectory() as folder:
         figures["decode_images_per_second"] = _decode(pathlib.Path(folder), backbone.sizes, images, threads, repeats)
-        width, per_second = _write(pathlib.Path(folder), backbone, regions, repeats)
-    figures |= {"width": width, "write_images_per_second": per_second}
+        figures["write_images_per_second"] = _write(pathlib.Path(folder), backbone.width, regions, repeats)
+    figures["width"] = backbone.width
     pixels = [np.random.default_rng(0).integers(0, 256, (BATCH, s, s, 3)).astype(np.uint8) for s in backbone.sizes]
     boxes = np.repeat(layout(regions)[None], BATCH, axis=0)
-    params = {"network": backbone.params}
-    if backbone.classifier is not None:
-        params["classifier"] = dict(backbone.classifier)
-    params, pixels, boxes = jax.device_put((params, pixels, boxes))
+    params, pixels, boxes = jax.device_put((backbone.variables, pixels, boxes))
     step = jax.jit(functools.partial(region_features, backbone)).lower(params, pixels, boxes).compile()
     jax.block_until_ready(step(params, pixels, boxes))
     times = timed(lambda: step(params, pixels, boxes), repeats)
@@ -54,8 +53,8 @@ def bench_extract(name: str, *, images: int, regions: int, threads: int, repeats
     figures |= {f"step_{k}": v for k, v in limits(step, None, times["seconds_median"], "float32").items()}
     if isinstance(backbone.network, EfficientNetLite):
         figures |= _depthwise(repeats)
-    if against:
-        figures |= _against_torch(backbone, repeats)
+        if against:
+            figures |= _against_torch(backbone.network, backbone, repeats)
     return figures | memory()
 
 
@@ -69,11 +68,8 @@ def _decode(folder: pathlib.Path, sizes: tuple[int, ...], count: int, threads: i
     return count / best["seconds_min"]
 
 
-def _write(folder: pathlib.Path, backbone: Backbone, regions: int, repeats: int) -> tuple[int, float]:
-    """(width of a feature, images/s of writing a part)."""
-    side = backbone.sizes[0]
-    apply = lambda x: backbone.network.apply({"params": backbone.params}, x)  # noqa: E731
-    width = jax.eval_shape(apply, jax.ShapeDtypeStruct((1, side, side, 3), "float32")).shape[-1]
+def _write(folder: pathlib.Path, width: int, regions: int, repeats: int) -> float:
+    """Images/s of writing a part."""
     n = IMAGES_PER_PART
     content = Extracted(
         np.random.default_rng(0).random((n, regions, width), np.float32).astype(np.float16),
@@ -81,7 +77,7 @@ def _write(folder: pathlib.Path, backbone: Backbone, regions: int, repeats: int)
         np.full((n, regions), "golden retriever"),
         np.full(n, ""),
     )
-    return width, n / timed(lambda: write_part(folder, Part("train", 0, ()), content), repeats)["seconds_median"]
+    return n / timed(lambda: write_part(folder, Part("train", 0, ()), content), repeats)["seconds_median"]
 
 
 def _depthwise(repeats: int) -> dict[str, float]:
@@ -98,16 +94,14 @@ def _depthwise(repeats: int) -> dict[str, float]:
     return {f"depthwise_{k}_seconds": summary(t)["seconds_median"] for k, t in zip(forms, times, strict=True)}
 
 
-def _against_torch(backbone: Backbone, repeats: int) -> dict[str, float]:
+def _against_torch(network: EfficientNetLite, backbone: Backbone, repeats: int) -> dict[str, float]:
     """Seconds of the network at the first size, ours and PyTorch's, in turn, and their largest difference."""
-    if not isinstance(backbone.network, EfficientNetLite):
-        raise InputError("--against=torch: is written for efficientnet-lite0 and -lite2")
     from itm_jax.bench.pytorch.efficientnet import make_network
 
     side = backbone.sizes[0]
     images = np.random.default_rng(0).uniform(-1, 1, (BATCH, side, side, 3)).astype(np.float32)
-    ours = jax.jit(lambda x: backbone.network.apply({"params": backbone.params}, x))
-    theirs = make_network(backbone.network, backbone.params)
+    ours = jax.jit(lambda x: network.apply({"params": backbone.params}, x))
+    theirs = make_network(network, backbone.params)
     difference = float(np.abs(np.asarray(ours(images)) - theirs(images)).max())
     one, other = seconds_of(lambda: ours(images), lambda: theirs(images), repeats=repeats)
     out = {"network_seconds": summary(one)["seconds_median"], "torch_seconds": summary(other)["seconds_median"]}

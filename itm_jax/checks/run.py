@@ -202,7 +202,9 @@ def check_directory(config, splits: Sequence[Split], workdir: pathlib.Path, like
         defects.add(directory, "space", f"{what}; make room, or take another --workdir")
     if _report(defects, check_workdir, config, workdir):
         _report(defects, lambda: check_data(read_data(workdir), {s.name: s for s in splits}, workdir))
-        _report(defects, check_extractor, splits[-1], read_data(workdir), workdir)
+        for split in splits:
+            if not _report(defects, check_extractor, split, read_data(workdir), workdir):
+                break
     for step in checkpoints.steps_of(workdir):
         folder = workdir / checkpoints.FOLDER / str(step)
         try:

@@ -89,6 +89,27 @@ def directory(name: str, value: str) -> pathlib.Path:
     return pathlib.Path(value).expanduser()
 
 
+def required(flag: flags.FlagHolder, kind: str, what: str = "") -> str:
+    """Returns the value of a flag that must be set.
+
+    Args:
+        flag: the flag.
+        kind: FILE or DIR, for the error.
+        what: what the flag names, for the error.
+    """
+    if not flag.value:
+        raise InputError(f"--{flag.name}: missing; pass --{flag.name}={kind}{f', {what}' if what else ''}")
+    return flag.value
+
+
+def shard(value: str) -> tuple[int, int]:
+    """Returns (i, n) of --shard=i/n."""
+    match = re.fullmatch(r"([0-9]+)/([0-9]+)", value)
+    if not match or not int(match[1]) < int(match[2]):
+        raise InputError(f"--shard={value}: must be i/n with i from 0 to n - 1, for example 0/4")
+    return int(match[1]), int(match[2])
+
+
 def given(argv: Sequence[str]) -> dict[str, str]:
     """The flags of a command line, `--name=value` or `--name value`, before absl has read them."""
     flat = [part for a in argv[1:] for part in (a.split("=", 1) if a.startswith("-") else [a])]

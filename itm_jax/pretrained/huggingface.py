@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from itm_jax.errors import InputError
 from itm_jax.files import LFS_HINT, is_lfs_pointer, read_json
 from itm_jax.modules.bert import ACTIVATIONS, BertConfig
 from itm_jax.pretrained.directory import cache_hint, checkpoint_dir
+from itm_jax.pretrained.safetensors_files import read_safetensors
 
 # Parts of a checkpoint that are not the encoder: pretraining and task heads, the pooler, the stored position index.
 NOT_ENCODER = re.compile(r"^(cls|pooler|classifier|qa_outputs|lm_head|dropout)\.|^embeddings\.position_ids$")
@@ -91,24 +91,12 @@ def expected_tensors(c: BertConfig) -> dict[str, tuple[tuple[str, ...], tuple[in
 
 def read_tensors(directory: pathlib.Path) -> dict[str, np.ndarray]:
     """Returns all tensors of the directory's safetensors files, under BertModel's names (legacy names are mapped)."""
-    paths = sorted(directory.glob("model*.safetensors"))
-    if not paths:
-        others = sorted(p.name for p in directory.glob("pytorch_model*.bin"))
-        hint = f"; {others[0]} is a pickle and is not read: save it as safetensors" if others else ""
-        raise InputError(f"{directory}: no model.safetensors{hint}")
-    out = {}
-    for path in paths:
-        if is_lfs_pointer(path):
-            raise InputError(f"{path}: {LFS_HINT}")
-        try:
-            with safe_open(path, framework="numpy") as file:
-                for name in file.keys():  # noqa: SIM118 (not a dict)
-                    plain = _plain_name(name)
-                    if plain in out:
-                        raise InputError(f"{path}: {name}: a second tensor for {plain}; keep those of one encoder")
-                    out[plain] = file.get_tensor(name)
-        except (SafetensorError, OSError, TypeError) as e:
-            raise InputError(f"{path}: cannot be read as safetensors ({e})") from None
+    out: dict[str, np.ndarray] = {}
+    for name, value in read_safetensors(directory).items():
+        plain = _plain_name(name)
+        if plain in out:
+            raise InputError(f"{directory}: {name}: a second tensor for {plain}; keep those of one encoder")
+        out[plain] = value
     return out
 
 

@@ -18,6 +18,7 @@ from itm_jax.runs.provenance import describe_split, fingerprint
 from itm_jax.structs import Split
 from itm_jax.vision.identity import FILE as EXTRACTOR
 from itm_jax.vision.identity import difference, moved
+from itm_jax.vision.identity import read as read_extractor
 from itm_jax.vision.identity import text as identity_text
 
 DATA = "data.json"
@@ -66,10 +67,10 @@ def check_extractor(split: Split, recorded: Mapping[str, Any], run: pathlib.Path
                 f"{split.source}: has no {EXTRACTOR} beside it, but the run in {run} was trained with one; copy it "
                 "from where the features were extracted"
             )
-        path = run / EXTRACTOR
-        theirs = files.read_json(path).get("identity", {}) if path.is_file() else {}
+        theirs = read_extractor(run)
         assert split.extractor is not None
-        what = difference(split.extractor.record["identity"], theirs) if theirs else "nothing says which"
+        identities = [found.record["identity"] for found in (split.extractor, theirs) if found]
+        what = difference(*identities) if len(identities) == 2 else "nothing says which"
         raise InputError(
             f"{split.source}: its features come from another extractor than those of the training of {run} "
             f"({what}); extract both with the same settings of itm_jax.extract"

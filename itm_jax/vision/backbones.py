@@ -15,8 +15,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from itm_jax.errors import InputError
-from itm_jax.files import read_json
-from itm_jax.pretrained.directory import checkpoint_dir, revision_of
+from itm_jax.files import LFS_HINT, is_lfs_pointer, read_json
+from itm_jax.pretrained.directory import cache_hint, checkpoint_dir, revision_of
+from itm_jax.pretrained.safetensors_files import read_safetensors
 from itm_jax.structs import AnyArray
 from itm_jax.vision import resnet, vit_weights
 from itm_jax.vision.efficientnet import EfficientNetLite
@@ -24,7 +25,7 @@ from itm_jax.vision.efficientnet import convert as convert_efficientnet
 from itm_jax.vision.pooling import pool_boxes
 from itm_jax.vision.torch_file import read_torch_file
 from itm_jax.vision.vit import ViT
-from itm_jax.vision.weights import checksum, read_safetensors
+from itm_jax.vision.weights import checksum
 
 BATCH = 32  # images at a time
 ATTENTION_BYTES = 1 << 28  # of the attention of one layer, for all images of a batch
@@ -101,6 +102,18 @@ class Backbone:
     source: Mapping[str, Any]
     batch: int = BATCH
 
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The arrays that `region_features` needs: `network`, and `classifier` where there is one."""
+        return {"network": self.params} | ({"classifier": dict(self.classifier)} if self.classifier else {})
+
+    @property
+    def width(self) -> int:
+        """The width of a feature."""
+        shape = jax.ShapeDtypeStruct((1, self.sizes[0], self.sizes[0], 3), "float32")
+        apply = lambda x: self.network.apply({"params": self.params}, x)  # noqa: E731
+        return cast(int, jax.eval_shape(apply, shape).shape[-1])
+
 
 def region_features(
     backbone: Backbone, params: Any, pixels: Sequence[UInt8[AnyArray, "b _ _ 3"]], boxes: Float[AnyArray, "b r 4"]
@@ -109,7 +122,7 @@ def region_features(
 
     Args:
         backbone: from `load_backbone`; static.
-        params: its parameters, and `classifier`.
+        params: `backbone.variables`.
         pixels: the images at each of the backbone's sizes.
         boxes: divided by the width and the height of the image.
     """
@@ -169,7 +182,9 @@ def _efficientnet(name: str, sizes: tuple[int, ...]) -> Backbone:
 def _from_checkpoint(kind: str, checkpoint: str, sizes: tuple[int, ...]) -> Backbone:
     directory = checkpoint_dir(checkpoint, flag="--backbone")
     path = directory / "config.json"
-    values = read_json(path)
+    if is_lfs_pointer(path):
+        raise InputError(f"{path}: {LFS_HINT}")
+    values = read_json(path, cache_hint(directory))
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected an object with the architecture")
     tensors, where = read_safetensors(directory), str(directory)

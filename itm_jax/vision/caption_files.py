@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from itm_jax.errors import InputError
+from itm_jax.files import LFS_HINT, is_lfs_pointer
 from itm_jax.vision.items import Item, caption_text, safe_name
 
 # What the files of the field call the columns that are needed.
@@ -54,6 +55,8 @@ def lines_of(text: str) -> list[str]:
 
 def read_text(path: pathlib.Path) -> str:
     """Returns the text of a UTF-8 file, without its byte order mark. Raises InputError where it cannot be read."""
+    if is_lfs_pointer(path):
+        raise InputError(f"{path}: {LFS_HINT}")
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as e:
@@ -98,17 +101,26 @@ def _tokens(path: pathlib.Path, text: str) -> Iterator[tuple[str, list[str], str
 
 def _jsonl(path: pathlib.Path, text: str) -> Iterator[tuple[str, list[str], str | None, str]]:
     """One JSON object a line, with an image, a caption or a list of captions, and perhaps a split."""
+    for where, value in json_lines(path, text, "an image and a caption"):
+        yield _record(value, path, where)
+
+
+def json_lines(path: pathlib.Path, text: str, content: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields (the place, the object) of each line of a JSONL file that is not blank.
+
+    Raises:
+        InputError: a line is no JSON object; the message names it, and says the `content` that is expected.
+    """
     for n, line in enumerate(lines_of(text), 1):
-        where = f"line {n}"
         if not line.strip():
             continue
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as e:
-            raise InputError(f"{path}: {where}: not JSON ({e})") from None
+            raise InputError(f"{path}: line {n}: not JSON ({e})") from None
         if not isinstance(value, dict):
-            raise InputError(f"{path}: {where}: expected an object with an image and a caption")
-        yield _record(value, path, where)
+            raise InputError(f"{path}: line {n}: expected an object with {content}")
+        yield f"line {n}", value
 
 
 def _table(path: pathlib.Path, text: str) -> Iterator[tuple[str, list[str], str | None, str]]:

@@ -1,11 +1,11 @@
 """Decodes images ahead of the network, in threads of Grain. Pillow decodes and resizes without Python's lock.
 
-An image that cannot be used comes out as the text of an error, so that the others go on.
+For an image that cannot be used an error text is returned, and the other images are still decoded.
 """
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import grain.python as grain
@@ -39,8 +39,8 @@ class Decode:
 
 def decoded(
     names: Sequence[str], folder: pathlib.Path, sizes: tuple[int, ...], *, threads: int
-) -> Iterator[dict[str, Any]]:
-    """Yields what `Decode` returns for each name, in order, decoded ahead.
+) -> grain.DatasetIterator:
+    """Returns an iterator over what `Decode` returns for each name, in order, decoded ahead; `close` ends its threads.
 
     Args:
         names: names of the files.

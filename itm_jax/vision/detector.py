@@ -10,8 +10,9 @@ import numpy as np
 
 from itm_jax.errors import InputError
 from itm_jax.pretrained.directory import checkpoint_dir
-from itm_jax.vision.regions import fill_up, with_area
-from itm_jax.vision.weights import checksum, read_safetensors
+from itm_jax.pretrained.safetensors_files import read_safetensors
+from itm_jax.vision.box_sources import fill_up, with_area
+from itm_jax.vision.weights import checksum
 
 SIDE = 640  # of the squares that the detector sees
 THRESHOLD = 0.15  # the least score of a detection

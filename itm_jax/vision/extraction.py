@@ -15,14 +15,15 @@ import numpy as np
 
 from itm_jax.devices.mesh import put, replicated, split_batch
 from itm_jax.errors import InputError
-from itm_jax.files import check_space, make_directory, read_json, temporary_of, write_whole
+from itm_jax.files import check_space, make_directory, read_json, whole, write_whole
 from itm_jax.terminal import Bar, say
 from itm_jax.vision import identity
 from itm_jax.vision.backbones import Backbone, region_features
+from itm_jax.vision.box_sources import BoxSource
 from itm_jax.vision.images import read_pixels
+from itm_jax.vision.items import Item
 from itm_jax.vision.parts import FOLDER, Extracted, put_together, read_errors, write_part
 from itm_jax.vision.plan import Part, Plan
-from itm_jax.vision.regions import Boxes
 
 SKIPPED = "skipped.jsonl"
 UNNAMED = "region"  # the label of a box that nothing names, where other boxes have names
@@ -42,15 +43,14 @@ def start(plan: Plan, out: pathlib.Path, num_bytes: int) -> pathlib.Path:
     if note.is_file():
         known = read_json(note)
         if not isinstance(known, dict) or known.get("plan") != plan.fingerprint():
-            raise InputError(f"{out}: what is there {OTHER}")
+            raise InputError(f"{out}: holds parts of an extraction, which {OTHER}")
         return folder
     if out.is_dir() and any(path.name != FOLDER for path in out.iterdir()):
         raise InputError(f"{out}: is not empty; pass another --out, or remove what is there")
     check_space(out, 2 * num_bytes)
     make_directory(folder)
-    mine = temporary_of(note)  # several shards may begin at once; all write the same
-    write_whole(mine, identity.text({"plan": plan.fingerprint(), **plan.identity}))
-    mine.replace(note)
+    with whole(note, shared=True) as file:  # several shards may begin at once; all write the same
+        file.write(identity.text({"plan": plan.fingerprint(), **plan.identity}).encode())
     return folder
 
 
@@ -60,7 +60,7 @@ def is_done(plan: Plan, out: pathlib.Path) -> bool:
     if found is None:
         return False
     if found.record.get("plan") != plan.fingerprint():
-        raise InputError(f"{out}: the data set there {OTHER}")
+        raise InputError(f"{out}: holds a data set, which {OTHER}")
     shutil.rmtree(out / FOLDER, ignore_errors=True)  # a stop may have left it
     return True
 
@@ -95,10 +95,7 @@ def _opens(path: pathlib.Path) -> bool:
 
 def make_compute(backbone: Backbone, mesh) -> Compute:
     """Returns the compiled extraction of a batch, over all devices of a mesh."""
-    params = {"network": backbone.params}
-    if backbone.classifier is not None:
-        params["classifier"] = dict(backbone.classifier)
-    params = put(params, replicated(mesh))
+    params = put(backbone.variables, replicated(mesh))
     step = jax.jit(functools.partial(region_features, backbone))
     rows = split_batch(mesh)
     return lambda pixels, boxes: step(params, put(list(pixels), rows), put(boxes, rows))
@@ -116,7 +113,7 @@ class Extraction:
     """
 
     backbone: Backbone
-    boxes: Boxes
+    boxes: BoxSource
     compute: Compute
     batch: int
 
@@ -129,14 +126,14 @@ class Extraction:
         """
         errors = [image["error"] for image in images]
         pixels = [np.stack(of_size) for of_size in zip(*(i["pixels"] for i in images), strict=True)]
-        where, labels = self.boxes.of(names, pixels)
+        boxes, labels = self.boxes.of(names, pixels)
         more = self.batch - len(names)
         fill = [(0, more)] + [(0, 0)] * 3
-        padded = np.concatenate([where, np.repeat(where[-1:], more, axis=0)])
+        padded = np.concatenate([boxes, np.repeat(boxes[-1:], more, axis=0)])
         begun = self.compute([np.pad(p, fill) for p in pixels[: len(self.backbone.sizes)]], padded)
 
         def wait() -> Extracted:
-            features = np.asarray(begun[0])[: len(names)]
+            features = np.asarray(begun[0])[: len(names)].astype(np.float16)
             bad = np.flatnonzero(~np.isfinite(features).all(axis=(1, 2)))
             if bad.size:
                 raise InputError(
@@ -144,7 +141,7 @@ class Extraction:
                 )
             features = features.astype(np.float16)
             features[[bool(error) for error in errors]] = 0
-            return Extracted(features, where, self._labels(labels, begun[1], len(names)), np.array(errors))
+            return Extracted(features, boxes, self._labels(labels, begun[1], len(names)), np.array(errors))
 
         return wait
 
@@ -171,27 +168,39 @@ def extract_parts(
     """
     total, began, done = sum(len(part.items) for part in parts), time.monotonic(), 0
     with concurrent.futures.ThreadPoolExecutor(1) as writer, Bar("images", total) as bar:
-        writing: concurrent.futures.Future | None = None
-        for part in parts:
-            found: list[Extracted] = []
-            wait = None
-            for at in range(0, len(part.items), extraction.batch):
-                items = part.items[at : at + extraction.batch]
-                images = [next(stream) for _ in items]
-                if stop_on_error and (errors := [image["error"] for image in images if image["error"]]):
-                    raise InputError(errors[0])
-                begun = extraction.begin(images, [item.image for item in items])
-                if wait:
-                    found.append(wait())
-                wait, done = begun, done + len(items)
-                bar.update(done, f"{done / (time.monotonic() - began):.0f} images/s")
-            assert wait is not None  # a part has images
+        found: list[Extracted] = []
+        writing: list[concurrent.futures.Future] = []
+
+        def fetch(part: Part, wait: Callable[[], Extracted]) -> None:
+            """Takes the result of a batch; a part that is complete goes to the writer."""
             found.append(wait())
-            if writing:
-                writing.result()
-            writing = writer.submit(write_part, folder, part, _joined(found))
+            if sum(len(batch.errors) for batch in found) == len(part.items):
+                if writing:
+                    writing.pop().result()
+                writing.append(writer.submit(write_part, folder, part, _joined(found)))
+                found.clear()
+
+        begun: tuple[Part, Callable[[], Extracted]] | None = None
+        for part, items in _batches(parts, extraction.batch):
+            images = [next(stream) for _ in items]
+            if stop_on_error and (errors := [image["error"] for image in images if image["error"]]):
+                raise InputError(errors[0])
+            before, begun = begun, (part, extraction.begin(images, [item.image for item in items]))
+            if before:
+                fetch(*before)
+            done += len(items)
+            bar.update(done, f"{done / (time.monotonic() - began):.0f} images/s")
+        if begun:
+            fetch(*begun)
         if writing:
-            writing.result()
+            writing.pop().result()
+
+
+def _batches(parts: Sequence[Part], size: int) -> Iterator[tuple[Part, Sequence[Item]]]:
+    """Yields (part, some of its images), at most so many at a time."""
+    for part in parts:
+        for at in range(0, len(part.items), size):
+            yield part, part.items[at : at + size]
 
 
 def _joined(found: Sequence[Extracted]) -> Extracted:

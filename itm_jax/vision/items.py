@@ -2,8 +2,23 @@
 
 import dataclasses
 import pathlib
+import re
 
 from itm_jax.errors import InputError
+
+# How a line of Flickr's token files begins, NAME.jpg#0 and a tab, and a line of a CSV with an image and a caption.
+IMAGE_FILE = re.compile(r"\S+\.(?:jpe?g|png|gif|bmp|webp)(?:#\d+)?[\s,|;]", re.IGNORECASE)
+# Lines that are more than a caption: how they begin, their kind, and what stands there.
+NO_CAPTIONS = (
+    (IMAGE_FILE, "file-name", "the name of an image"),
+    (re.compile(r"\S+#\d+\t"), "file-name", "the name of an image"),
+    (re.compile(r"\d+,\d+,[^\d\s]"), "table", "the columns of a table"),
+    (re.compile(r"\d+\s*[|;]"), "table", "the first column of a table"),
+    (re.compile(r'\{\s*"'), "json", "a JSON object"),
+    (re.compile(r"\[\s*['\"]"), "json", "a list of words"),
+    (re.compile(r"b['\"]"), "bytes", "the b'...' of Python's bytes"),
+)
+NO_TEXT = ("nan", "none", "null", "n/a", "<na>")  # what tables have in an empty cell
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +47,9 @@ def safe_name(name: object, path: pathlib.Path, where: str) -> str:
         InputError: it is something else.
     """
     if not isinstance(name, str) or not name.strip():
-        raise InputError(f"{path}: {where}: has no name of an image")
+        raise InputError(f"{path}: {where}: the name of the image is missing")
     name = name.strip()
-    if not is_inside(name) or not _is_text(name):
+    if not is_inside(name) or not is_text(name):
         raise InputError(
             f"{path}: {where}: {name!a} is not the name of a file inside the folder of images; write names relative to "
             "it, with slashes"
@@ -54,13 +69,19 @@ def caption_text(text: object, path: pathlib.Path, where: str) -> str:
         raise InputError(f"{path}: {where}: the caption is {text!a:.40}, expected text")
     if not text.strip():
         raise InputError(f"{path}: {where}: a blank caption; every caption must have words")
-    if not _is_text(text):
-        raise InputError(f"{path}: {where}: the caption {text!a:.40} holds half of a character")
-    return " ".join(text.split())
+    if not is_text(text):
+        raise InputError(f"{path}: {where}: the caption {text!a:.40} has an invalid character (a lone surrogate)")
+    caption = " ".join(text.split())
+    if caption.lower() in NO_TEXT:
+        raise InputError(f"{path}: {where}: the caption is {caption!r}, an empty cell of a table")
+    for pattern, _, what in NO_CAPTIONS:
+        if pattern.match(caption):
+            raise InputError(f"{path}: {where}: the caption begins with {what} ({caption:.40}); keep the caption alone")
+    return caption
 
 
-def _is_text(text: str) -> bool:
-    """Whether a string can be written as UTF-8. JSON may hold halves of characters (lone surrogates)."""
+def is_text(text: str) -> bool:
+    """Returns whether a string can be written as UTF-8. JSON may hold lone surrogates, halves of a character."""
     try:
         text.encode()
     except UnicodeEncodeError:

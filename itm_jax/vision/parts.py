@@ -1,16 +1,18 @@
-"""The parts of an extraction on disk, each whole or not there, and the data set that they become."""
+"""The parts of an extraction on disk, each complete or absent, and the data set that they become."""
 
 import dataclasses
 import json
+import math
 import pathlib
 import zipfile
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Float16, Shaped
 
 from itm_jax.errors import InputError
-from itm_jax.files import temporary_of, write_array, write_whole
+from itm_jax.files import check_space, whole, write_array, write_whole
 from itm_jax.vision.plan import Part, Plan
 
 FOLDER = "parts"  # in the directory of the data set, until all parts are there
@@ -36,37 +38,29 @@ class Extracted:
 
 def write_part(folder: pathlib.Path, part: Part, content: Extracted) -> None:
     """Writes the file of a part, whole or not at all. Raises InputError where it cannot be written."""
-    path = folder / part.name
-    temporary = temporary_of(path)
-    try:
-        with temporary.open("wb") as file:
-            np.savez(file, **{f.name: getattr(content, f.name) for f in dataclasses.fields(content)})
-        temporary.replace(path)
-    except OSError as e:
-        raise InputError(f"{path}: cannot be written ({e.strerror})") from None
+    with whole(folder / part.name, shared=True) as file:
+        np.savez(file, **{f.name: getattr(content, f.name) for f in dataclasses.fields(content)})
 
 
 def read_part(folder: pathlib.Path, part: Part) -> Extracted:
     """Reads the file of a part. Raises InputError where it is damaged; then it can be removed and made again."""
-    return Extracted(
-        *(_read(folder / part.name, field.name, len(part.items)) for field in dataclasses.fields(Extracted))
-    )
+    return Extracted(*_read(folder / part.name, [f.name for f in dataclasses.fields(Extracted)], len(part.items)))
 
 
 def read_errors(folder: pathlib.Path, part: Part) -> list[str]:
     """Returns the errors of a part, "" for each image that could be used. Raises InputError where it is damaged."""
-    return _read(folder / part.name, "errors", len(part.items)).tolist()
+    return _read(folder / part.name, ["errors"], len(part.items))[0].tolist()
 
 
-def _read(path: pathlib.Path, name: str, rows: int) -> np.ndarray:
+def _read(path: pathlib.Path, names: Sequence[str], rows: int) -> list[np.ndarray]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            value = arrays[name]
+            values = [arrays[name] for name in names]
     except DAMAGED as e:
         raise InputError(f"{path}: damaged ({e}); remove it, and run the same command again") from None
-    if len(value) != rows:
+    if any(len(value) != rows for value in values):
         raise InputError(f"{path}: of another extraction; remove it, and run the same command again")
-    return value
+    return values
 
 
 def put_together(plan: Plan, split: str, folder: pathlib.Path, out: pathlib.Path) -> int:
@@ -80,35 +74,34 @@ def put_together(plan: Plan, split: str, folder: pathlib.Path, out: pathlib.Path
     """
     parts = [part for part in plan.parts if part.split == split]
     errors = [read_errors(folder, part) for part in parts]
-    images = [pair for part, of in zip(parts, errors, strict=True) for pair in zip(part.items, of, strict=True)]
+    images = [pair for part, row in zip(parts, errors, strict=True) for pair in zip(part.items, row, strict=True)]
     kept = [item for item, error in images if not error]
-    skipped = [{"image": item.image, "split": split, "reason": error} for item, error in images if error]
+    skipped = [
+        {"image": item.image, "split": split, "where": item.where, "reason": error} for item, error in images if error
+    ]
     if not kept:
         raise InputError(
-            f"{out}: no image of the split {split} could be used (the first: {skipped[0]['reason']}); mend the images, "
-            "and run the same command again"
+            f"{out}: no image of the split {split} could be used (the first: {skipped[0]['reason']}); repair the "
+            "images, and run the same command again"
         )
-    path = out / f"{split}_ims.npy"
-    temporary = path.with_name(f"{path.name}.tmp")
-    features, boxes, labels, done = None, [], [], 0
-    for part, of in zip(parts, errors, strict=True):
-        content, ok = read_part(folder, part), np.array([not error for error in of])
-        if features is None:
-            shape = (len(kept), *content.features.shape[1:])
-            features = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
-        features[done : done + ok.sum()] = content.features[ok]
-        boxes.append(content.boxes[ok])
-        labels += [json.dumps(row, ensure_ascii=False) for row in content.labels[ok].tolist() if row]
-        done += ok.sum()
-    assert features is not None  # a split has a part
-    features.flush()
-    del features
-    captions = [caption for item in kept for caption in item.captions]
-    write_whole(out / f"{split}_caps.txt", "\n".join(captions) + "\n")
-    write_whole(out / f"{split}_ids.txt", "\n".join(item.image for item in kept) + "\n")
-    write_whole(folder / f"{split}.skipped", "".join(json.dumps(s, ensure_ascii=False) + "\n" for s in skipped))
-    write_array(out / f"{split}_boxes.npy", np.concatenate(boxes))
-    if labels:
-        write_whole(out / f"{split}_labels.json", "[" + ",\n".join(labels) + "]\n")
-    temporary.replace(path)
+    boxes: list[np.ndarray] = []
+    labels: list[str] = []
+    with whole(out / f"{split}_ims.npy") as file:
+        for part, row in zip(parts, errors, strict=True):
+            content, usable = read_part(folder, part), np.array([not error for error in row])
+            if not boxes:
+                shape = (len(kept), *content.features.shape[1:])
+                check_space(out, 2 * math.prod(shape))
+                header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+            file.write(np.ascontiguousarray(content.features[usable], "<f2").tobytes())
+            boxes.append(content.boxes[usable])
+            labels += [json.dumps(names, ensure_ascii=False) for names in content.labels[usable].tolist() if names]
+        captions = [caption for item in kept for caption in item.captions]
+        write_whole(out / f"{split}_caps.txt", "\n".join(captions) + "\n")
+        write_whole(out / f"{split}_ids.txt", "\n".join(item.image for item in kept) + "\n")
+        write_whole(folder / f"{split}.skipped", "".join(json.dumps(s, ensure_ascii=False) + "\n" for s in skipped))
+        write_array(out / f"{split}_boxes.npy", np.concatenate(boxes))
+        if labels:
+            write_whole(out / f"{split}_labels.json", "[" + ",\n".join(labels) + "]\n")
     return len(kept)

@@ -9,7 +9,7 @@ from typing import Any
 
 from itm_jax.vision.items import Item
 
-IMAGES_PER_PART = 256  # that are done again after a kill, at most
+IMAGES_PER_PART = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,5 +63,5 @@ class Plan:
     def fingerprint(self) -> str:
         """Returns a hash of the images, captions, boxes and extractor: what two plans extract is never mixed."""
         items = {split: [(i.image, i.captions) for i in found] for split, found in self.splits.items()}
-        text = json.dumps([items, str(self.images), self.boxes, self.identity], sort_keys=True)
+        text = json.dumps([items, str(self.images.resolve()), self.boxes, self.identity], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

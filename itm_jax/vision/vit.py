@@ -95,7 +95,7 @@ class ViT(nn.Module):
     def __call__(self, images: Float[AnyArray, "b h w 3"]) -> Float[Array, "b y x f"]:
         """Returns the map of normalised images. Positions are interpolated where the images have another size."""
         c, form = self.config, FORMS[self.config.form]
-        norm = lambda name: nn.LayerNorm(epsilon=c.epsilon, name=name)  # noqa: E731
+        norm = lambda name: _norm(c, name)  # noqa: E731
         patches = nn.Conv(
             c.width, (c.patch, c.patch), (c.patch, c.patch), padding="VALID", use_bias=form.patch_bias, name="patches"
         )(images)
@@ -116,6 +116,11 @@ class ViT(nn.Module):
         return tokens[:, first:].reshape(b, y, x, c.width)
 
 
+def _norm(config: ViTConfig, name: str) -> nn.LayerNorm:
+    """A LayerNorm that takes the variance of the differences from the mean, as PyTorch does."""
+    return nn.LayerNorm(epsilon=config.epsilon, use_fast_variance=False, name=name)
+
+
 class Layer(nn.Module):
     """A pre-norm layer: attention, then a feed-forward part, each added to its input."""
 
@@ -126,7 +131,7 @@ class Layer(nn.Module):
         """Returns the tokens after the layer."""
         c = self.config
         scaled = self._scaled if FORMS[c.form].layer_scale else lambda _, y: y
-        h = nn.LayerNorm(epsilon=c.epsilon, name="attention_norm")(x)
+        h = _norm(c, "attention_norm")(x)
         shape = (c.heads, c.width // c.heads)
         query, key, value = (
             nn.DenseGeneral(shape, use_bias=c.qkv_bias, name=name)(h) for name in ("query", "key", "value")
@@ -134,7 +139,7 @@ class Layer(nn.Module):
         h = jax.nn.dot_product_attention(query, key, value)
         h = nn.DenseGeneral(c.width, axis=(-2, -1), name="output")(h)
         x = x + scaled("attention_scale", h)
-        h = nn.LayerNorm(epsilon=c.epsilon, name="mlp_norm")(x)
+        h = _norm(c, "mlp_norm")(x)
         h = ACTIVATIONS[c.activation](nn.Dense(c.hidden, name="mlp_in")(h))
         return x + scaled("mlp_scale", nn.Dense(c.width, name="mlp_out")(h))
 

@@ -56,7 +56,7 @@ def config_of(values: Mapping[str, Any], source: str) -> ViTConfig:
         raise InputError(f"{source}: use_swiglu_ffn is not supported (the giant DINOv2); take a smaller one")
     if str(sizes["hidden_act"]) not in ACTIVATIONS:
         raise InputError(f"{source}: hidden_act {sizes['hidden_act']!r} is not one of {', '.join(ACTIVATIONS)}")
-    for name in ("hidden_size", *SIZES):
+    for name in SIZES:  # hidden_size comes first
         if sizes[name] is None and name == "intermediate_size":
             ratio = sizes.get("mlp_ratio", 4)
             sizes[name] = int(sizes["hidden_size"] * ratio) if isinstance(ratio, int | float) else ratio

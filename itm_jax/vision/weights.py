@@ -4,7 +4,6 @@ The shapes are those of the network itself, so a table says only which of our pa
 """
 
 import hashlib
-import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -14,10 +13,8 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from itm_jax.errors import InputError
-from itm_jax.files import LFS_HINT, is_lfs_pointer
 
 KINDS = ("kernel", "bias")
 SHOWN = 3  # of the parameters that do not fit
@@ -61,7 +58,9 @@ def fill(
         if theirs in tensors:
             value = _in_our_order(tensors[theirs], shapes[ours], ours)
             if value is None:
-                problems.append(f"{theirs} has shape {tensors[theirs].shape}, expected what gives {shapes[ours]}")
+                problems.append(
+                    f"{theirs} has shape {tensors[theirs].shape}, which does not fit our shape {shapes[ours]}"
+                )
             else:
                 params[ours] = np.ascontiguousarray(value, np.float32)
     if problems:
@@ -78,13 +77,13 @@ def _in_our_order(value: np.ndarray, shape: tuple[int, ...], name: str) -> np.nd
     """
     if name.endswith("kernel"):
         value = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
-        splits = [shape] + [
-            (int(np.prod(shape[:n])), int(np.prod(shape[n:]))) for n in range(1, len(shape)) if len(shape) == 3
-        ]
-        return value.reshape(shape) if value.shape in splits else None
+        heads = 2 if "output" in name else 1  # how many of the three axes of an attention's kernel are its inputs
+        flat = (int(np.prod(shape[:heads])), int(np.prod(shape[heads:]))) if len(shape) == 3 else shape
+        return value.reshape(shape) if value.shape in (shape, flat) else None
     squeezed = tuple(n for n in value.shape if n > 1)
-    flat = (int(np.prod(shape)),)
-    fits = squeezed == tuple(n for n in shape if n > 1) or (name.endswith("bias") and squeezed == flat)
+    fits = squeezed == tuple(n for n in shape if n > 1) or (
+        name.endswith("bias") and squeezed == (int(np.prod(shape)),)
+    )
     return value.reshape(shape) if fits else None
 
 
@@ -110,29 +109,6 @@ def fold_norms(tensors: Mapping[str, np.ndarray], norms: Mapping[str, str], epsi
         factor = scale / np.sqrt(var + epsilon)
         out[f"{conv}.kernel"] = kernel * factor[:, None, None, None]
         out[f"{conv}.bias"] = bias - mean * factor
-    return out
-
-
-def read_safetensors(directory: pathlib.Path) -> dict[str, np.ndarray]:
-    """Returns all tensors of the safetensors files of a checkpoint, by name.
-
-    Raises:
-        InputError: there is no such file, or one cannot be read.
-    """
-    paths = sorted(directory.glob("*.safetensors"))
-    if not paths:
-        others = sorted(p.name for p in directory.glob("*.bin"))
-        hint = f"; {others[0]} is a pickle and is not read: save it as safetensors" if others else ""
-        raise InputError(f"{directory}: no model.safetensors{hint}")
-    out: dict[str, np.ndarray] = {}
-    for path in paths:
-        if is_lfs_pointer(path):
-            raise InputError(f"{path}: {LFS_HINT}")
-        try:
-            with safe_open(path, framework="flax") as file:  # NumPy alone does not know bfloat16
-                out |= {name: np.asarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        except (SafetensorError, OSError, TypeError, ValueError) as e:
-            raise InputError(f"{path}: cannot be read as safetensors ({e})") from None
     return out
 
 

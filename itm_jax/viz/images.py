@@ -102,13 +102,14 @@ class Pictures:
         """Returns the files that may be the picture of an image."""
         assert self.directory is not None
         name = str(self.split.ids[image])
-        if not is_inside(name):
-            raise InputError(f"{self.split.source}: the id {name!r} is no name of a file inside {self.directory}")
+        names = [f"{name}{ending}" for ending in ENDINGS]
         if self.names is not None:
-            return [self.directory / self.names.get(name, name)]
-        if self.pattern:
-            return [self.directory / _formatted(self.pattern, name)]
-        return [self.directory / f"{name}{ending}" for ending in ENDINGS]
+            names = [self.names.get(name, name)]
+        elif self.pattern:
+            names = [_formatted(self.pattern, name)]
+        if not is_inside(names[0]):
+            raise InputError(f"{self.split.source}: {names[0]!r} is no name of a file inside {self.directory}")
+        return [self.directory / candidate for candidate in names]
 
 
 def pictures_of(config, split: Split, directory: pathlib.Path | None, **naming) -> Pictures:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from itm_jax.data.forms.rows import read_array
+from itm_jax.data.forms.bottom_up import read_array
+from itm_jax.data.precomp.single_files import read_lines
 from itm_jax.errors import InputError
 from itm_jax.files import write_array
 from itm_jax.terminal import Bar, say
-from itm_jax.vision.caption_files import lines_of, read_text
 from itm_jax.vision.images import size_of
 
 THEIRS = "_ims_bbx.npy"
@@ -57,7 +57,7 @@ def convert_boxes(directory: pathlib.Path, images: pathlib.Path) -> list[pathlib
 
 
 def _names(path: pathlib.Path, rows: int) -> Sequence[str]:
-    names = [line.strip() for line in lines_of(read_text(path)) if line.strip()]
+    names = [line.strip() for line in read_lines(path) or () if line.strip()]
     if len(names) == 5 * rows:  # a name for each caption
         names = names[::5]
     if len(names) != rows:

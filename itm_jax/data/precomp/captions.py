@@ -1,25 +1,12 @@
 """Reads `{split}_caps.txt`, and refuses lines that are no captions: columns of a table, JSON, empty cells, a header."""
 
 import pathlib
-import re
 from collections.abc import Sequence
 
 from itm_jax.data.defects import STRICT, Defects
 from itm_jax.data.precomp.single_files import read_lines
+from itm_jax.vision.items import NO_CAPTIONS, NO_TEXT
 
-# How a line of Flickr's token files begins, NAME.jpg#0 and a tab, and a line of a CSV with an image and a caption.
-IMAGE_FILE = re.compile(r"\S+\.(?:jpe?g|png|gif|bmp|webp)(?:#\d+)?[\s,|;]", re.IGNORECASE)
-# Lines that are more than a caption: how they begin, their kind, and what stands there.
-NO_CAPTIONS = (
-    (IMAGE_FILE, "file-name", "the name of an image"),
-    (re.compile(r"\S+#\d+\t"), "file-name", "the name of an image"),
-    (re.compile(r"\d+,\d+,[^\d\s]"), "table", "the columns of a table"),
-    (re.compile(r"\d+\s*[|;]"), "table", "the first column of a table"),
-    (re.compile(r'\{\s*"'), "json", "a JSON object"),
-    (re.compile(r"\[\s*['\"]"), "json", "a list of words"),
-    (re.compile(r"b['\"]"), "bytes", "the b'...' of Python's bytes"),
-)
-NO_TEXT = ("nan", "none", "null", "n/a", "<na>")  # what tables have in an empty cell
 HEADERS = ("caption", "captions", "text", "sentence", "sentences", "raw", "comment", "title")
 
 

@@ -144,10 +144,7 @@ def read_sources(directory: str, names: Sequence[str] | None, pairing: str) -> l
     if not names:  # without any split read_split says what is missing
         names = precomp.splits_in(pathlib.Path(directory).expanduser()) or ["train"]
     for name in names:
-        if not re.fullmatch(r"\w+", name) or name.endswith(ANNOTATIONS) or name.lower() == "all":
-            raise InputError(
-                f"--splits: {name!r} is no name that a TFDS split can have; rename its files with letters, digits and _"
-            )
+        check_split_name(name)
     splits = []
     for name in dict.fromkeys(names):
         split = precomp.read_split(directory, name, pairing=pairing)
@@ -159,6 +156,14 @@ def read_sources(directory: str, names: Sequence[str] | None, pairing: str) -> l
         if kinds[0].split(": ")[-1] != kinds[1].split(": ")[-1]:
             raise InputError(f"{kinds[1]}, but {kinds[0]}; a data set has one width and dtype: convert them apart")
     return splits
+
+
+def check_split_name(name: str) -> None:
+    """Raises InputError where TFDS cannot have a split of this name."""
+    if not re.fullmatch(r"\w+", name) or name.endswith(ANNOTATIONS) or name.lower() == "all":
+        raise InputError(
+            f"--splits: {name!r} is no name that a TFDS split can have; rename its files with letters, digits and _"
+        )
 
 
 def default_name(directory: str) -> str:

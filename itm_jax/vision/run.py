@@ -14,11 +14,11 @@ from itm_jax.errors import InputError
 from itm_jax.terminal import say
 from itm_jax.vision import extraction
 from itm_jax.vision.backbones import Backbone, load_backbone
+from itm_jax.vision.box_sources import BoxSource, LayoutBoxes, read_boxes
 from itm_jax.vision.caption_files import read_items
 from itm_jax.vision.decode import decoded
 from itm_jax.vision.items import Item
 from itm_jax.vision.plan import IMAGES_PER_PART, Plan
-from itm_jax.vision.regions import Boxes, Layout, read_boxes
 from itm_jax.vision.splits import same_number, split_items
 
 
@@ -43,11 +43,21 @@ class Settings:
     threads: int
 
 
-def extract(s: Settings) -> bool:
-    """Extracts what is missing, and puts the data set together where nothing is missing any more.
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """An extraction whose captions are read and whose backbone is loaded; no image was opened yet."""
 
-    Returns:
-        Whether the data set is complete.
+    settings: Settings
+    plan: Plan
+    backbone: Backbone
+    boxes: BoxSource
+
+
+def prepare(s: Settings) -> Prepared:
+    """Reads the captions, and loads the backbone and the source of boxes.
+
+    Raises:
+        InputError: one of them cannot be used.
     """
     splits, left_out = _splits(s)
     backbone, boxes = load_backbone(s.backbone, s.sizes), _boxes(s, splits)
@@ -60,20 +70,32 @@ def extract(s: Settings) -> bool:
         boxes.checksum,
         left_out,
     )
+    return Prepared(s, plan, backbone, boxes)
+
+
+def extract(prepared: Prepared) -> bool:
+    """Extracts what is missing, and puts the data set together where nothing is missing any more.
+
+    Returns:
+        Whether the data set is complete.
+    """
+    s, plan, backbone = prepared.settings, prepared.plan, prepared.backbone
     if extraction.is_done(plan, s.out):
         say(f"{s.out}: already extracted")
         return True
-    _check_all_there(s, splits)
-    folder = extraction.start(plan, s.out, plan.num_images * s.regions * _width(backbone) * 2)
+    _check_all_there(s, plan.splits)
+    folder = extraction.start(plan, s.out, plan.num_images * s.regions * backbone.width * 2)
     parts = extraction.missing(plan, folder, s.shard or (0, 1), skip=s.skip)
     say(_summary(plan, parts, s))
     if parts:
         devices = jax.local_device_count()
-        batch = -(-min(s.batch or backbone.batch, IMAGES_PER_PART) // devices) * devices
-        sizes = (*backbone.sizes, boxes.extra_size) if boxes.extra_size else backbone.sizes
-        stream = decoded([i.image for part in parts for i in part.items], s.images, sizes, threads=s.threads)
-        work = extraction.Extraction(backbone, boxes, extraction.make_compute(backbone, make_mesh(batch)), batch)
-        extraction.extract_parts(parts, folder, stream, work, stop_on_error=not s.skip)
+        batch = -(-min(s.batch or backbone.batch * devices, IMAGES_PER_PART) // devices) * devices
+        sizes = (*backbone.sizes, prepared.boxes.extra_size) if prepared.boxes.extra_size else backbone.sizes
+        compute = extraction.make_compute(backbone, make_mesh(batch))
+        work = extraction.Extraction(backbone, prepared.boxes, compute, batch)
+        names = [item.image for part in parts for item in part.items]
+        with contextlib.closing(decoded(names, s.images, sizes, threads=s.threads)) as stream:
+            extraction.extract_parts(parts, folder, stream, work, stop_on_error=not s.skip)
     if s.shard:
         say(f"shard {s.shard[0]} of {s.shard[1]}: done; the same command without --shard puts the data set together")
         return False
@@ -101,7 +123,7 @@ def _splits(s: Settings) -> tuple[dict[str, list[Item]], list[dict[str, Any]]]:
 
 
 def _left_out(item: Item, reason: str) -> dict[str, Any]:
-    return {"image": item.image, "split": item.split, "reason": reason}
+    return {"image": item.image, "split": item.split, "where": item.where, "reason": reason}
 
 
 def _check_all_there(s: Settings, splits: Mapping[str, Sequence[Item]]) -> None:
@@ -119,12 +141,12 @@ def _check_all_there(s: Settings, splits: Mapping[str, Sequence[Item]]) -> None:
             "images); get them, or pass --on_error=skip"
         )
     if more := len(there) - (len(items) - len(missing)):
-        say(f"{s.images}: {more:,} files without captions; they are not extracted")
+        say(f"{s.images}: {more:,} files are not in the data set, because no caption of it names them")
 
 
-def _boxes(s: Settings, splits: Mapping[str, Sequence[Item]]) -> Boxes:
+def _boxes(s: Settings, splits: Mapping[str, Sequence[Item]]) -> BoxSource:
     if s.boxes == "layout":
-        return Layout(s.regions)
+        return LayoutBoxes(s.regions)
     kind, _, checkpoint = s.boxes.partition(":")
     if kind == "detector":
         if not checkpoint:
@@ -137,15 +159,6 @@ def _boxes(s: Settings, splits: Mapping[str, Sequence[Item]]) -> Boxes:
     if note := boxes.check_names((item.image for items in splits.values() for item in items), path):
         say(note)
     return boxes
-
-
-def _width(backbone: Backbone) -> int:
-    side = backbone.sizes[0]
-    shape = jax.eval_shape(
-        lambda x: backbone.network.apply({"params": backbone.params}, x),
-        jax.ShapeDtypeStruct((1, side, side, 3), "float32"),
-    )
-    return shape.shape[-1]
 
 
 def _summary(plan: Plan, parts, s: Settings) -> str:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -11,17 +10,17 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from itm_jax.errors import InputError
-from itm_jax.vision.boxes import layout
-from itm_jax.vision.caption_files import lines_of, read_text
-from itm_jax.vision.items import safe_name
+from itm_jax.vision.caption_files import json_lines, read_text
+from itm_jax.vision.items import is_text, safe_name
+from itm_jax.vision.layout import layout
 
-LONGEST = 1.001  # of a coordinate that is divided by the side of the image
+LONGEST = 1.001  # largest coordinate, as a share of the side of the image
 NONE = np.zeros((0, 4), np.float32)  # no boxes
-THIN = 1e-3  # a box is at least so wide and high, as a share of the image, so that it has an area
+THIN = 1e-3  # least width and height of a box, as a share of the image
 
 
 @runtime_checkable
-class Boxes(Protocol):
+class BoxSource(Protocol):
     """What says which boxes an image gets."""
 
     @property
@@ -52,8 +51,8 @@ class Boxes(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
-    """The same boxes for every image (`vision.boxes.layout`)."""
+class LayoutBoxes:
+    """The same boxes for every image (`vision.layout.layout`)."""
 
     regions: int
     extra_size: int = 0
@@ -71,8 +70,8 @@ class Layout:
 
 
 @dataclasses.dataclass(frozen=True)
-class FromFile:
-    """Boxes of a JSONL file, filled up from the layout.
+class FileBoxes:
+    """BoxSource of a JSONL file, filled up from the layout.
 
     Attributes:
         found: boxes and labels of each image, by its name.
@@ -127,7 +126,7 @@ def with_area(boxes: Float[np.ndarray, "k 4"]) -> tuple[Float[np.ndarray, "k 4"]
     return boxes, np.all(boxes[:, 2:] - boxes[:, :2] >= THIN, axis=1)
 
 
-def read_boxes(path: pathlib.Path, regions: int) -> FromFile:
+def read_boxes(path: pathlib.Path, regions: int) -> FileBoxes:
     """Reads a JSONL file of boxes: {"image": NAME, "boxes": [[x1, y1, x2, y2], ...], "labels": [...]} on each line.
 
     The boxes are divided by the width and the height of the image, or in pixels with "size": [width, height]. Labels
@@ -138,24 +137,15 @@ def read_boxes(path: pathlib.Path, regions: int) -> FromFile:
     """
     found = {}
     content = read_text(path)
-    for n, line in enumerate(lines_of(content), 1):
-        if not line.strip():
-            continue
-        where = f"line {n}"
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as e:
-            raise InputError(f"{path}: {where}: not JSON ({e})") from None
-        if not isinstance(value, dict):
-            raise InputError(f"{path}: {where}: expected an object with image and boxes")
+    for where, value in json_lines(path, content, "an image and its boxes"):
         name = safe_name(value.get("image"), path, where)
         if name in found:
             raise InputError(f"{path}: {where}: {name} is on an earlier line already")
         found[name] = _boxes(value, path, where)
     if not found:
-        raise InputError(f"{path}: empty")
+        raise InputError(f"{path}: empty; expected a JSON object on each line, with an image and its boxes")
     labelled = any(any(labels) for _, labels in found.values())
-    return FromFile(found, regions, labelled, hashlib.sha256(content.encode()).hexdigest())
+    return FileBoxes(found, regions, labelled, hashlib.sha256(content.encode()).hexdigest())
 
 
 def _boxes(value: dict[str, Any], path: pathlib.Path, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -163,7 +153,7 @@ def _boxes(value: dict[str, Any], path: pathlib.Path, where: str) -> tuple[np.nd
         boxes: np.ndarray = np.array(value.get("boxes"), np.float32)
         boxes = NONE if boxes.shape == (0,) else boxes
         sides = np.array(value.get("size", [1, 1]), np.float32)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         boxes, sides = np.zeros(0, np.float32), np.ones(2, np.float32)
     if boxes.ndim != 2 or boxes.shape[1] != 4 or sides.shape != (2,):
         raise InputError(f"{path}: {where}: boxes must be lists of four numbers, and size two numbers")
@@ -179,6 +169,10 @@ def _boxes(value: dict[str, Any], path: pathlib.Path, where: str) -> tuple[np.nd
     if not fine.all():
         raise InputError(f"{path}: {where}: a box has no area; its corners are (x1, y1, x2, y2) with x1 < x2, y1 < y2")
     labels = value.get("labels", [""] * len(boxes))
-    if not isinstance(labels, list) or len(labels) != len(boxes) or not all(isinstance(x, str) for x in labels):
+    if (
+        not isinstance(labels, list)
+        or len(labels) != len(boxes)
+        or not all(isinstance(x, str) and is_text(x) for x in labels)
+    ):
         raise InputError(f"{path}: {where}: labels must be one word for each box")
     return boxes, tuple(labels)

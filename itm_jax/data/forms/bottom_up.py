@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from itm_jax.data.precomp.single_files import DAMAGED
+from itm_jax.data.precomp.single_files import DAMAGED, open_array
 from itm_jax.errors import InputError
 
 FIELDS = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features")
@@ -27,7 +27,7 @@ FEATURES = ("features", "feat", "x")  # names of the features in an .npz
 BOXES = ("boxes", "bbox")
 BROKEN = (*DAMAGED, OSError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error)
 BEYOND = 0.01  # how far a box may reach beyond the image, as a share of it
-MOST = 1000  # boxes of an image that are believed
+MOST = 1000  # boxes of an image; more mean a damaged file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +79,10 @@ def _of_line(cells: Sequence[str], where: str) -> Row:
     except ValueError:
         raise InputError(f"{where}: image_w, image_h and num_boxes must be numbers") from None
     if not 1 <= count <= MOST or min(sides) <= 0:
-        raise InputError(f"{where}: num_boxes is {count}, and the image is {sides[0]:g} x {sides[1]:g} pixels")
+        raise InputError(
+            f"{where}: num_boxes is {count}, and the image is {sides[0]:g} x {sides[1]:g} pixels; expected "
+            f"1 to {MOST} boxes, and sides above 0"
+        )
     boxes = _decode(value["boxes"], count, where, "boxes")
     if boxes.shape[1] != 4:
         raise InputError(f"{where}: boxes have {boxes.shape[1]} numbers each, expected 4")
@@ -94,7 +97,9 @@ def _decode(text: str, count: int, where: str, name: str) -> np.ndarray:
     except (binascii.Error, ValueError) as e:
         raise InputError(f"{where}: {name}: not base64 ({e}); the line may be cut") from None
     if not data or len(data) % (4 * count):
-        raise InputError(f"{where}: {name}: {len(data)} bytes are no {count} rows of float32; the line may be cut")
+        raise InputError(
+            f"{where}: {name}: {len(data)} bytes are no multiple of {count} rows of float32; the line may be cut"
+        )
     return checked(np.frombuffer(data, "<f4").reshape(count, -1), f"{where}: {name}")
 
 
@@ -119,7 +124,7 @@ def read_npz(directory: pathlib.Path, boxes: pathlib.Path | None = None) -> Iter
         if features is None or features.ndim != 2 or not 1 <= len(features) <= MOST:
             raise InputError(f"{path}: no features [regions, width] in it (as {', '.join(FEATURES)})")
         found, pixels = _boxes_of(path, values, len(features), boxes)
-        yield Row(path.stem, checked(np.asarray(features, np.float32), str(path)), found, str(path), pixels)
+        yield Row(path.stem, checked(numbers(features, str(path)), str(path)), found, str(path), pixels)
 
 
 def _arrays(path: pathlib.Path) -> Mapping[str, np.ndarray]:
@@ -133,13 +138,16 @@ def _arrays(path: pathlib.Path) -> Mapping[str, np.ndarray]:
 
 
 def read_array(path: pathlib.Path) -> np.ndarray:
-    """Returns the array in an .npy file of numbers. Raises InputError where it is damaged or missing."""
-    try:
-        value = np.lib.format.open_memmap(path, mode="r")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except BROKEN as e:
-        raise InputError(f"{path}: not an intact .npy file ({str(e)[:200]})") from None
+    """Returns the numbers in an .npy file, as float32. Raises InputError where it is damaged or missing."""
+    value = open_array(path)
+    assert value is not None  # defects are strict: the first one is raised
+    return numbers(value, str(path))
+
+
+def numbers(value: np.ndarray, where: str) -> np.ndarray:
+    """Returns an array of numbers as float32. Raises InputError where it holds something else."""
+    if value.dtype.kind not in "fiu":
+        raise InputError(f"{where}: holds {value.dtype}, expected numbers")
     return np.asarray(value, np.float32)
 
 
@@ -152,7 +160,7 @@ def _boxes_of(
         where = str(folder / f"{path.stem}.npy")
         boxes: np.ndarray | None = read_array(pathlib.Path(where))
     else:
-        boxes = next((np.asarray(values[name], np.float32) for name in BOXES if name in values), None)
+        boxes = next((numbers(values[name], where) for name in BOXES if name in values), None)
     if boxes is None:
         return None, False
     if boxes.shape != (count, 4):
@@ -160,7 +168,7 @@ def _boxes_of(
     if folder is not None:
         pixels = bool(boxes.max() > 1 + BEYOND)
         return (checked(boxes, where) if pixels else checked_boxes(boxes, where)), pixels
-    sides = [np.asarray(values[name], np.float32) for name in ("image_w", "image_h") if name in values]
+    sides = [numbers(values[name], where) for name in ("image_w", "image_h") if name in values]
     if len(sides) != 2 or any(side.size != 1 or side.min() <= 0 for side in sides):
         raise InputError(f"{where}: boxes without image_w and image_h, one number each, which they are divided by")
     return checked_boxes(boxes / np.tile([side.item() for side in sides], 2).astype(np.float32), where), False

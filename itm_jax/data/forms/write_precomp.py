@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from itm_jax.data.forms.rows import Row, checked_boxes
+from itm_jax.data.forms.bottom_up import Row, checked_boxes
 from itm_jax.errors import InputError
 from itm_jax.files import check_space, make_directory, write_array, write_whole
 from itm_jax.terminal import Bar, say
@@ -107,7 +107,10 @@ def _fractions(row: Row, item: Item, images: pathlib.Path | None) -> np.ndarray:
 def _finish(splits, out, files, counts, boxes, regions) -> None:
     missing = [item.image for split, items in splits.items() for k, item in enumerate(items) if not counts[split][k]]
     if missing:
-        raise InputError(f"{missing[0]}: no regions of this image were found ({len(missing)} such images)")
+        raise InputError(
+            f"{missing[0]}: no regions of this image were found ({len(missing)} such images); extract "
+            "them, or remove the images from the captions"
+        )
     for split in splits:
         if split in boxes:
             write_array(out / f"{split}_boxes.npy", boxes[split])
@@ -138,13 +141,13 @@ class Places:
         """Takes the images of each split."""
         self._by_name: dict[str, list[tuple[str, int]]] = {}
         self._by_number: dict[str, list[tuple[str, int]]] = {}
-        self._by_place: dict[str, list[tuple[str, int]]] = {}
+        self._by_imgid: dict[str, list[tuple[str, int]]] = {}
         for split, items in splits.items():
             for index, item in enumerate(items):
                 stem = pathlib.PurePosixPath(item.image).stem
                 self._by_name.setdefault(stem, []).append((split, index))
                 self._by_number.setdefault(number_of(stem), []).append((split, index))
-                self._by_place.setdefault(str(item.number), []).append((split, index))
+                self._by_imgid.setdefault(str(item.number), []).append((split, index))
 
     def find(self, row: Row) -> tuple[str, int] | None:
         """Returns the split and the place of a row; None where no split has its image.
@@ -155,7 +158,7 @@ class Places:
         stem = pathlib.PurePosixPath(row.name).stem
         found = self._by_name.get(stem, [])
         if not found and stem.isdecimal():
-            found = self._by_number.get(number_of(stem), []) or self._by_place.get(number_of(stem), [])
+            found = self._by_number.get(number_of(stem), []) or self._by_imgid.get(number_of(stem), [])
         if len(found) > 1:
             raise InputError(f"{row.where}: {row.name}: {len(found)} images have this name or number")
         return found[0] if found else None
