@@ -27,8 +27,8 @@ from itm_jax.vision.torch_file import read_torch_file
 from itm_jax.vision.vit import ViT
 from itm_jax.vision.weights import checksum
 
-BATCH = 32  # images at a time
-ATTENTION_BYTES = 1 << 28  # of the attention of one layer, for all images of a batch
+BATCH = 32  # images at a time on a device; fewer where attention needs much memory
+ATTENTION_BYTES = 1 << 28  # the most that the attention of one layer may need for a batch
 CLASSES = pathlib.Path(__file__).with_name("imagenet.txt")
 
 

@@ -1,7 +1,7 @@
 """Convolutions in the form that is fastest on the machine. All forms give the same numbers.
 
-XLA has no fast depthwise convolution on a CPU: the sum of shifted images is 4 to 30 times faster there (measured on 2
-cores of an AMD EPYC: 112 x 112 x 32, 3 x 3, 16 images: 168 ms and 7 ms; `python -m itm_jax.bench extract`).
+XLA has no fast depthwise convolution on a CPU: the sum of shifted images is 4 to 30 times as fast there. `python -m
+itm_jax.bench extract` measures both.
 """
 
 import flax.linen as nn
@@ -55,7 +55,10 @@ def convolved(x: Float[AnyArray, "b h w c"], kernel: Float[AnyArray, "k k i f"],
 
 
 def shifted(x: Float[AnyArray, "b h w c"], kernel: Float[AnyArray, "k k 1 c"], stride: int) -> Array:
-    """Returns the same for a depthwise kernel, as a sum over its places of the shifted image times their weights."""
+    """Returns a depthwise convolution with SAME padding.
+
+    The image is shifted to each position of the kernel and multiplied by the weight there; the products are added.
+    """
     b, height, width, c = x.shape
     side = kernel.shape[0]
     rows, columns = (same_padding(n, side, stride) for n in (height, width))

@@ -1,7 +1,4 @@
-"""Features of boxes: the mean of a feature map over each box.
-
-A place that a box covers in part counts by that part.
-"""
+"""Features of boxes: the mean of the cells of a feature map, each weighted by the share of the box that it covers."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -11,7 +8,7 @@ from itm_jax.structs import AnyArray
 
 
 def pool_boxes(maps: Float[AnyArray, "b y x f"], boxes: Float[AnyArray, "b r 4"]) -> Float[Array, "b r f"]:
-    """Returns the mean of a map over each box. A place counts by the share of the box that it fills.
+    """Returns the mean of a map over each box. A cell counts by the share of the box that it covers.
 
     Args:
         maps: feature maps that cover the whole image.

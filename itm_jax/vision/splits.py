@@ -35,7 +35,7 @@ def split_items(
         source: the caption file, for messages.
         lists: a file with the names of the images of a split, one per line, for each split.
         draw: how many images of a split are drawn.
-        seed: of the draw.
+        seed: seed of the draw.
 
     Raises:
         InputError: a name in a list is unknown or twice there, only some images have a split, or too many are drawn.

@@ -90,9 +90,8 @@ def _defaults(form: str) -> dict[str, Any]:
 def convert(tensors: Mapping[str, np.ndarray], config: ViTConfig, source: str) -> dict[str, Any]:
     """Returns the parameters of `ViT(config)`. Raises InputError where the tensors do not fit."""
     plain = {PREFIX.sub("", name): value for name, value in tensors.items()}
-    ignored = (
-        f"{IGNORED}|^post_layernorm\\." if config.form == "clip" else IGNORED
-    )  # CLIP's is of the pooled token alone
+    # CLIP applies post_layernorm only to the pooled token, which is not used here.
+    ignored = f"{IGNORED}|^post_layernorm\\." if config.form == "clip" else IGNORED
     return fill(shapes_of(ViT(config), config.image_size), table(config), plain, source=source, ignored=ignored)
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One run by several pods of a Kubernetes cluster (launch/gke/job.yaml):
 #   IMAGE=... CLAIM=... launch/gke/run.sh --config=configs/X.py --workdir=/shared/runs/X [any flag of itm_jax.main]
-# Region features of a folder of images, each pod a part of them (launch/gke/extract.yaml); with PODS=1 the parts are put together:
+# Region features of a folder of images, each pod a part of them (launch/gke/extract.yaml); with PODS=1 what is missing, and then the whole:
 #   IMAGE=... CLAIM=... launch/gke/run.sh extract --images=/shared/DIR --captions=/shared/FILE --out=/shared/DIR
 # Settings, as variables: IMAGE (of launch/docker), CLAIM (a ReadWriteMany volume claim, mounted at /shared), NAME (itm-jax),
 # PODS (2), GPUS of each pod (8). --dry_run, anywhere, prints the manifest. Given again after a stop, the same command continues.

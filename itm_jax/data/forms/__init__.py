@@ -1,1 +1,1 @@
-"""Other forms of region features and captions, converted to ours (`itm_jax.convert`)."""
+"""Converts region features and captions of other projects to SCAN's form (`itm_jax.convert`)."""
