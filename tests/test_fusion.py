@@ -18,6 +18,7 @@ def direct_score(v, w, gate, rounds, beta):
         return jnp.zeros((), v.dtype), jnp.inf
     rows, g, j, margin = direct_rows(v, w, gate, rounds)
     s = (rows @ w.T) / jnp.sqrt(jnp.sum(rows * rows, axis=1, keepdims=True) + EPS**2)
+    g = g**gate.power if rounds else g
     n, total = len(w), jnp.sum(g)
     p = jnp.stack([jnp.sum(jnp.where(j == k, g, 0.0)) for k in range(n)]) / total
     pi = (1 + beta * n * p) / (n * (1 + beta))
@@ -37,7 +38,7 @@ def all_pairs(images, captions, of_pair):
 def test_relevance_does_not_fade_with_the_gates(rng, kind):
     """With gates far below the precision of their sum, regions still differ as their logits do."""
     images, captions = fragments(rng, 2, 4, 8, np.float32), fragments(rng, 2, 3, 8, np.float32)
-    gate, run = region_gate(rng, 8, np.float32), fuse
+    gate, run = region_gate(rng, 8, np.float32)._replace(power=1.0), fuse
     if kind == "feature":
         u, z = (jnp.array(rng.standard_normal((8, 8)), jnp.float32) for _ in "uz")
         gate, run = FeatureGate(u, z, jnp.full(8, 3.0), jnp.zeros(8)), fuse_features
@@ -152,3 +153,16 @@ def test_ties_go_to_the_lowest_word():
     assert fused.chosen.tolist() == [[[1]]]
     fused = fuse(images, Fragments(words, jnp.array([[True, False, True]])), None, rounds=0)
     assert fused.chosen.tolist() == [[[2]]]
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_the_power_of_the_gate_weighs_regions(rng, power):
+    images, captions = fragments(rng, 3, 5, 8, np.float32), fragments(rng, 4, 4, 8, np.float32)
+    scalar = RegionGate(jnp.zeros(8), jnp.zeros(8), jnp.array(6.0), jnp.array(-3.0), jnp.array(power))
+    feature = FeatureGate(jnp.zeros((8, 8)), jnp.zeros((8, 8)), jnp.full(8, 6.0), jnp.full(8, -3.0), jnp.array(power))
+    fused = fuse(images, captions, scalar, rounds=1)
+    gates = np.asarray(fused.gate)
+    weights = np.where(gates > 0, np.maximum(gates, 1e-30) ** power, 0)
+    total = weights.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(fused.relevance, np.divide(weights, total, where=total > 0, out=0 * weights), atol=1e-6)
+    np.testing.assert_allclose(fuse_features(images, captions, feature, rounds=1).relevance, fused.relevance, atol=1e-5)

@@ -240,7 +240,9 @@ def test_local_takes_the_python_of_the_active_environment(tmp_path):
 
 def test_gpu_bench_understands_no_flags():
     _, err = launch("gpu_bench.sh", "--help", code=2)
-    assert err == "error: launch/gpu_bench.sh: --help: not understood; say launch/gpu_bench.sh [OUT]\n"
+    assert err == "error: launch/gpu_bench.sh: --help: not understood; say launch/gpu_bench.sh [OUT [PART...]]\n"
+    _, err = launch("gpu_bench.sh", "OUT", "rank", "ranks", code=2)
+    assert err == "error: launch/gpu_bench.sh: ranks: no such part\n"
 
 
 @pytest.mark.slow

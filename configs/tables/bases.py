@@ -4,11 +4,17 @@ On `scenes`, the first data set of every table, the text encoder is a small BERT
 that a table needs no download. `scenes_minilm` is the same data with frozen MiniLM; the tables of RESULTS.md that are
 headed `scenes` were made on it, except AFA's ablation.
 
+`recipes.json` has the joint width and the learning rate of each model, as found by the search of recipes.py.
+
 `short` is for tables of many rows: three or four epochs. `main` is for the main tables: runs last until dev has
 levelled off. On `scenes` it is the quickstart (six epochs). On Flickr30K and COCO both are the full recipe.
 """
 
+import json
+import pathlib
+
 from itm_jax.config.fields import flatten
+from itm_jax.config.load import load_module
 from itm_jax.config.presets import cpfean_quickstart, quickstart
 from itm_jax.tables import Base
 
@@ -17,6 +23,8 @@ EPOCHS = {"scenes": (4.0, 3), "scenes_minilm": (3.0, 2), "f8k": (4.0, 3), "f30k"
 MINILM = {"data.source": "scenes", "data.name": "scenes_minilm"}
 GENERATED = ("scenes", "scenes_minilm")
 LITTLE = (*GENERATED, "f8k")
+HERE = pathlib.Path(__file__).parent
+RECIPES = json.loads((HERE / "recipes.json").read_text(encoding="utf-8"))
 # What configs/cpfean_quickstart.py sets, besides the model.
 QUICKSTART = flatten(quickstart())
 CPFEAN_ON_SCENES = {
@@ -39,7 +47,7 @@ def short():
     return {
         "scenes": Base("../quickstart.py", _of("scenes"), CPFEAN_ON_SCENES),
         "scenes_minilm": Base("../cpfean_f8k.py", MINILM | _of("scenes_minilm")),
-        "f8k": Base("../cpfean_f8k.py", _of("f8k")),
+        "f8k": Base("../cpfean_f8k.py", _of("f8k"), RECIPES["f8k"]),
     } | LARGE
 
 
@@ -48,5 +56,12 @@ def main():
     return {
         "scenes": Base("../quickstart.py", models=CPFEAN_ON_SCENES),
         "scenes_minilm": Base("../cpfean_f8k.py", longer),
-        "f8k": Base("../cpfean_f8k.py"),
+        "f8k": Base("../cpfean_f8k.py", models=RECIPES["f8k"]),
     } | LARGE
+
+
+def rate(dataset, model):
+    """Returns the learning rate of a model in the main tables."""
+    base = main()[dataset]
+    of_all = {"optim.lr": load_module((HERE / base.config).resolve()).get_config().optim.lr} | base.overrides
+    return (of_all | base.models.get(model, {}))["optim.lr"]

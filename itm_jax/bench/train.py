@@ -15,6 +15,7 @@ from itm_jax.devices.mesh import put_batch
 from itm_jax.devices.programs import memory_of
 from itm_jax.errors import InputError
 from itm_jax.models.variables import count_params
+from itm_jax.terminal import say
 from itm_jax.training.build import build_run, build_step
 
 FLICKR30K_PAIRS = 145_000
@@ -38,9 +39,11 @@ class StepOnRandomBatch:
         self.batch = put_batch(self.data.batch(np.arange(b), regions=self.step.bank is None), mesh)
         self.built = time.perf_counter()
         function = cast(jax.stages.Wrapped, self.step.function)
+        say(f"built after {self.built - BEGAN:.0f} s; compiling the step")
         lowered = function.lower(self.state, self.batch, self.step.key, self.step.bank)
         self.compiled = lowered.compile()
         self.ready = time.perf_counter()
+        say(f"compiled in {self.ready - self.built:.0f} s")
 
     def __call__(self):
         """Makes one step, and returns its metrics."""

@@ -196,6 +196,7 @@ def _fragments(model: ml_collections.ConfigDict) -> None:
             # The standard deviation of W when training begins, as a share of the usual one (LeCun's). Above 0, because
             # a W of 0 would never learn.
             "scale": 0.1,
+            "activation": "relu",  # relu: as in the paper; none: what a word takes from others is linear
         }
     )
     model.fusion = ml_collections.ConfigDict(
@@ -206,7 +207,11 @@ def _fragments(model: ml_collections.ConfigDict) -> None:
             "gate": "region",
             "scale": 4.0,  # the weight of the cosine in the gate, when training begins
             "bias": -8.0,  # the bias of the gate, when training begins
-            "rate": 1.0,  # how many times as fast as other parameters scale and bias are learned
+            # The weight of a region in the score is its gate to this power; 1: as in the paper; 0: all regions weigh
+            # the same. With learn_power this is the power when training begins.
+            "power": 1.0,
+            "learn_power": False,
+            "rate": 1.0,  # how many times as fast as other parameters scale, bias and power are learned
         }
     )
     model.alignment = ml_collections.ConfigDict(

@@ -137,14 +137,18 @@ def _cpfean_no_effect(model: Any) -> dict[str, str]:
     alignment = model.alignment
     other = alignment.kind != "prominent" and "model.alignment.kind=cross_attention"
     no_words = other or (alignment.sides == "regions" and "model.alignment.sides=regions")
+    no_regions = alignment.sides == "words" and alignment.beta == 0 and "model.alignment.sides=words and beta=0"
     why = {
         "model.graph.": model.graph.layers == 0 and "model.graph.layers=0",
         "model.fusion.": model.fusion.rounds == 0 and "model.fusion.rounds=0",
+        "model.fusion.power": other or no_regions,
+        "model.fusion.learn_power": other or no_regions,
         "model.alignment.sides": other,
         "model.alignment.beta": no_words,
         "model.alignment.gamma": no_words,
         "model.alignment.prior": no_words or (alignment.gamma == 0 and "model.alignment.gamma=0"),
         "model.words.scale": model.words.layers == 0 and "model.words.layers=0",
+        "model.words.activation": model.words.layers == 0 and "model.words.layers=0",
         "model.attention.": alignment.kind == "prominent" and "model.alignment.kind=prominent",
     }
     return {start: reason for start, reason in why.items() if reason}

@@ -64,6 +64,7 @@ RANGES = {
     "model.fusion.rounds": Range(0, 100),
     "model.fusion.scale": Range(),
     "model.fusion.bias": Range(),
+    "model.fusion.power": NOT_NEGATIVE,
     "model.fusion.rate": POSITIVE,
     "model.alignment.beta": NOT_NEGATIVE,
     "model.alignment.gamma": NOT_NEGATIVE,

@@ -53,16 +53,19 @@ class Words:
     layers: int
     graph: Literal["dense", "sparse"]
     scale: float
+    activation: Literal["relu", "none"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Fusion:
-    """`model.fusion`: rounds, kind of gate, the gate's weight of the cosine and bias at first, and their rate."""
+    """`model.fusion`: rounds, kind of gate, its weight of the cosine, bias and power at first, and their rate."""
 
     rounds: int
     gate: Literal["cosine", "region", "feature"]
     scale: float
     bias: float
+    power: float
+    learn_power: bool
     rate: float
 
 

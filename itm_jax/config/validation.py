@@ -28,6 +28,7 @@ CHOICES = {
     "model.aggregation.variant": ("paper", "official"),
     "model.aggregation.pairing": ("similarity", "random"),
     "model.words.graph": ("dense", "sparse"),
+    "model.words.activation": ("relu", "none"),
     "model.fusion.gate": ("cosine", "region", "feature"),
     "model.alignment.kind": ("prominent", "cross_attention"),
     "model.alignment.prior": ("lift", "agreement"),

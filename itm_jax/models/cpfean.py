@@ -75,7 +75,7 @@ class CPFEAN(nn.Module):
         )
         self.visual_transformer = VisualTransformer(graph.layers, graph.heads, graph.dropout, self.dtype)
         self.word_projection = nn.Dense(d, dtype=self.dtype)
-        self.word_gcn = WordGCN(words.layers, words.scale, self.dtype)
+        self.word_gcn = WordGCN(words.layers, words.scale, words.activation, self.dtype)
         self.text_encoder = make_text_encoder(self.encoder, self.dtype)
         self.gate = self._gate() if self.fusion.rounds else None
         if weight := self.alignment.global_weight:
@@ -88,7 +88,7 @@ class CPFEAN(nn.Module):
         d, rate, feature = self.width, self.fusion.rate, self.fusion.gate == "feature"
         shape = (d,) if feature else ()
 
-        def scalar(name: str, first: float) -> Array:
+        def scalar(name: str, first: float, shape: tuple[int, ...] = shape) -> Array:
             return rate * jnp.asarray(self.param(f"gate_{name}", nn.initializers.constant(first / rate), shape))
 
         def weights(name: str) -> Array:
@@ -97,8 +97,10 @@ class CPFEAN(nn.Module):
             normal = nn.initializers.normal(d**-0.5)
             return jnp.asarray(self.param(f"gate_{name}", normal, (d, d) if feature else (d,)))
 
+        power = self.fusion.power
+        learned = scalar("power", power, ()) if self.fusion.learn_power else power
         u, z, c, b = weights("u"), weights("z"), scalar("c", self.fusion.scale), scalar("b", self.fusion.bias)
-        return FeatureGate(u, z, c, b) if feature else RegionGate(u, z, c, b)
+        return FeatureGate(u, z, c, b, learned) if feature else RegionGate(u, z, c, b, learned)
 
     def encode_images(self, regions: Regions, *, train: bool) -> Fragments:
         """Returns unit vectors of regions, embedded with their priors and passed through the visual Transformer."""

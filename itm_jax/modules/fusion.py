@@ -17,21 +17,23 @@ from itm_jax.structs import AnyArray, Fragments
 
 
 class RegionGate(NamedTuple):
-    """`g = σ(u·v + z·w + c·cos(v, w) + b)`, one number per region."""
+    """`g = σ(u·v + z·w + c·cos(v, w) + b)`, one number per region, and the power of g in the weights of regions."""
 
     u: Float[Array, " d"]
     z: Float[Array, " d"]
     c: Float[Array, ""]
     b: Float[Array, ""]
+    power: Float[Array, ""] | float = 1.0
 
 
 class FeatureGate(NamedTuple):
-    """`g = σ(v U + w Z + c·cos(v, w) + b)`, one number per region and dimension."""
+    """`g = σ(v U + w Z + c·cos(v, w) + b)`, one number per region and dimension; the power is of their sum."""
 
     u: Float[Array, "d d"]
     z: Float[Array, "d d"]
     c: Float[Array, " d"]
     b: Float[Array, " d"]
+    power: Float[Array, ""] | float = 1.0
 
 
 @flax.struct.dataclass
@@ -43,8 +45,8 @@ class Fused:
         square: squared norm of the fused regions.
         gate: gate of the first round, of a feature gate the mean over the dimensions. It is 1 without fusion, and 0 for
             invalid regions.
-        relevance: the gate divided by the sum over the regions, `g_i / Σ_i g_i`, 0 for invalid regions. It is computed
-            from logarithms, so that it does not depend on how small all gates are.
+        relevance: the weight of a region, `g_i^p / Σ_i g_i^p` with the power p of the gate, 0 for invalid regions. It
+            is computed from logarithms, so that it does not depend on how small all gates are.
         chosen: index of the word that a region took in the first round.
         gram: products of the fused regions of an image with each other, or None where not asked for.
     """
@@ -107,7 +109,8 @@ def fuse(images: Fragments, captions: Fragments, gate: RegionGate | None, *, rou
             square = jnp.maximum(square + g * (2 * product + g * word_square[caption, chosen]), 0.0)
             logit += g * u_words[caption, chosen]
     first = steps[0] if steps else (valid.astype(products.dtype), most_relevant(products, captions.mask))
-    relevance = masked_softmax(jax.nn.log_sigmoid(openings[1 if steps else 0]), valid, axis=1)
+    power = gate.power if gate is not None and steps else 1.0
+    relevance = masked_softmax(power * jax.nn.log_sigmoid(openings[1 if steps else 0]), valid, axis=1)
     pairs = _gram(v, w, steps, among_words) if gram else None
     return Fused(products, square, first[0], relevance, first[1], pairs)
 
@@ -151,7 +154,7 @@ def fuse_features(
             g = jnp.where(valid[..., None], jax.nn.sigmoid(logit), jnp.zeros((), v.dtype))
             if first is None:
                 log_of_sum = jax.nn.logsumexp(jax.nn.log_sigmoid(logit), axis=-1)
-                first = (jnp.mean(g, axis=-1), masked_softmax(log_of_sum, valid, axis=1), chosen)
+                first = (jnp.mean(g, axis=-1), masked_softmax(gate.power * log_of_sum, valid, axis=1), chosen)
             fused += g * w[chosen]
         assert first is not None
         products = jnp.einsum("ird,ld->irl", fused, w, precision=HIGHEST)

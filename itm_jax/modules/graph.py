@@ -1,5 +1,7 @@
 """CPFEAN steps 2 and 3: the region graph (visual Transformer) and the word graph (GCN), arXiv 2311.02183."""
 
+from typing import Literal
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -92,7 +94,7 @@ def dependency_graph(
 
 
 class WordGCN(nn.Module):
-    """Applies `H ← H + ReLU(Â H W)` `layers` times.
+    """Applies `H ← H + ReLU(Â H W)` `layers` times; without the activation `H ← H + Â H W`.
 
     It starts near the identity: the standard deviation of W is `scale` times the usual one (LeCun's). At first the
     dense Â mixes all words of a caption alike, so that a W of the usual size makes them similar (docs/cpfean.md).
@@ -103,6 +105,7 @@ class WordGCN(nn.Module):
 
     layers: int
     scale: float = 0.1
+    activation: Literal["relu", "none"] = "relu"
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -124,7 +127,8 @@ class WordGCN(nn.Module):
             else:
                 weights = graph
             mixed = jnp.einsum("blm,bmd->bld", weights.astype(self.dtype), h)
-            h = zero_invalid(h + nn.relu(dense("weight", self.scale)(mixed)), words)
+            change = dense("weight", self.scale)(mixed)
+            h = zero_invalid(h + (nn.relu(change) if self.activation == "relu" else change), words)
         return h
 
 

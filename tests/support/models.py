@@ -55,7 +55,7 @@ def fragments(rng, items, n, d, dtype, lengths=None):
 def region_gate(rng, d, dtype):
     """Weights of a size that leaves the gate unsaturated."""
     u, z = (jnp.array(rng.standard_normal(d) * 0.7, dtype) for _ in range(2))
-    return RegionGate(u, z, jnp.array(1.3, dtype), jnp.array(-0.2, dtype))
+    return RegionGate(u, z, *(jnp.array(x, dtype) for x in (1.3, -0.2, 0.7)))
 
 
 def direct_rows(v, w, gate, rounds):
