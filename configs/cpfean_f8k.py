@@ -13,6 +13,7 @@ measured on a GPU.
 """
 
 from itm_jax.config.load import config_beside
+from itm_jax.config.presets import cpfean_for_little_data
 
 
 def get_config():
@@ -20,8 +21,7 @@ def get_config():
     config.model.name = "cpfean"
     config.model.text.trainable = False
     config.model.width = 256
-    config.model.graph.layers = 0
     config.data.batch_size = 96
     config.train.epochs = 8
     config.optim.decay_epochs = (6,)
-    return config
+    return cpfean_for_little_data(config)
