@@ -14,8 +14,8 @@ MODELS = {  # one of each, by the name that the tables print
     "CPFEAN": CPFEAN,
 }
 LEFT_OUT = (
-    "On scenes, scenes_minilm and f8k CPFEAN has no visual Transformer and no word GCN. Its gate sees the cosine alone; "
-    "it has the corpus prior (γ = 1) and no prominence from the pair (β = 0)."
+    "On scenes, scenes_minilm and f8k CPFEAN has no visual Transformer and no word GCN; its gate sees the cosine "
+    "alone. It has the corpus prior (γ = 1) and no prominence from the pair (β = 0)."
 )
 WHOLE_CPFEAN = CPFEAN | {  # with the parts that configs/cpfean_f8k.py leaves out
     "model.graph.layers": 1,
