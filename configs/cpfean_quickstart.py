@@ -2,11 +2,10 @@
 
     python -m itm_jax.main --config=configs/cpfean_quickstart.py --workdir=runs/cpfean_quickstart
 
-The visual Transformer is left out, because it cost 26 points of dev rSum on `scenes` (docs/measured.md);
---config.model.graph.layers=1 puts it in. The weights of words come from the corpus prior (γ = 1), not from prominence
-in the pair (β = 0); docs/cpfean.md says what that is worth. With --config.model.words.graph=sparse the word GCN uses
-the dependency edges that `scenes` has.
-Not measured on a GPU.
+CPFEAN has the form for little data: no visual Transformer (--config.model.graph.layers=1 puts it in), no word GCN
+(--config.model.words.layers=1; with --config.model.words.graph=sparse too, it uses the dependency edges that `scenes`
+has), a gate of the cosine alone, and weights of words from the corpus prior (γ = 1), not from prominence in the pair
+(β = 0). docs/cpfean.md says what each of these is worth.
 """
 
 from itm_jax.config.presets import cpfean_quickstart

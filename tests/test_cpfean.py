@@ -57,6 +57,7 @@ def run(config, regions, tokens, variables=None):
     [
         {},
         {"words__graph": "sparse"},
+        {"words__activation": "none"},
         {"fusion__gate": "feature"},
         {"alignment__kind": "cross_attention"},
         {"name": "scan"},
@@ -109,6 +110,7 @@ def test_nothing_valid_scores_zero_and_gives_no_gradient(rng):
         {"fusion__gate": "cosine"},
         {"fusion__scale": 5.0},
         {"fusion__bias": -3.0},
+        {"fusion__power": 0.5},
         {"regions__labels": False},
         {"regions__boxes": False},
         {"alignment__kind": "cross_attention"},
@@ -138,6 +140,21 @@ def test_each_field_changes_the_score(rng, change):
         if not name.startswith(own.get(section, "nothing")):
             jax.tree.map(np.testing.assert_array_equal, variables["params"][name], others["params"][name])
     assert not np.allclose(whole, other, atol=1e-5)
+
+
+def test_a_learned_power_starts_where_asked_and_gets_a_gradient(rng):
+    regions, tokens = inputs(rng)
+    fixed, variables = run(cpfean(fusion__power=0.5), regions, tokens)
+    assert "gate_power" not in variables["params"]
+    config = cpfean(fusion__power=0.5, fusion__learn_power=True)
+    first = build(config).init(jax.random.key(0), regions, tokens, train=False)["params"]["gate_power"]
+    assert float(first) == 0.5
+
+    def scores(power):
+        return run(config, regions, tokens, {**variables, "params": variables["params"] | {"gate_power": power}})[0]
+
+    np.testing.assert_allclose(scores(first), fixed, atol=1e-6)
+    assert abs(float(jax.grad(lambda power: jnp.sum(scores(power)))(first))) > 1e-4
 
 
 def test_the_rate_of_the_gate_changes_how_it_learns_and_not_how_it_starts(rng):
@@ -259,6 +276,8 @@ def test_bad_values_are_named(changes, message):
         ("cpfean", {}, "model.attention.temperature", "model.alignment.kind=prominent"),
         ("cpfean", {}, "model.alignment.prior", "model.alignment.gamma=0"),
         ("cpfean", {"model.words.layers": 0}, "model.words.scale", "model.words.layers=0"),
+        ("cpfean", {"model.words.layers": 0}, "model.words.activation", "model.words.layers=0"),
+        ("cpfean", {"model.alignment.kind": "cross_attention"}, "model.fusion.power", "kind=cross_attention"),
         ("vsepp", {}, "model.alignment.global_weight", "config.model.name=vsepp"),
         ("cpfean", {"model.alignment.kind": "cross_attention"}, "model.alignment.beta", "kind=cross_attention"),
     ],

@@ -121,12 +121,13 @@ def test_word_gcn_starts_as_near_to_the_identity_as_asked(rng, scale):
     assert np.std(params["query_0"]["kernel"]) == pytest.approx(1 / 8, rel=0.05)
 
 
+@pytest.mark.parametrize("activation", ["relu", "none"])
 @pytest.mark.parametrize("sparse", [False, True])
-def test_word_gcn_is_the_formula(rng, sparse):
+def test_word_gcn_is_the_formula(rng, sparse, activation):
     h = rng.standard_normal((2, 5, 8)).astype(np.float32)
     words = np.array([[1, 1, 1, 0, 0], [1, 0, 1, 1, 1]], bool)
     graph = dependency_graph(jnp.array([[[0, 1]], [[2, 3]]]), jnp.array(words)) if sparse else None
-    module = WordGCN(2)
+    module = WordGCN(2, activation=activation)
     variables = module.init(jax.random.key(0), jnp.array(h), jnp.array(words), graph)
     out = module.apply(variables, jnp.array(h), jnp.array(words), graph)
     p = {k: np.asarray(v["kernel"]) for k, v in variables["params"].items()}
@@ -138,6 +139,7 @@ def test_word_gcn_is_the_formula(rng, sparse):
             else:
                 logits = (x @ p[f"query_{k}"]) @ (x @ p[f"key_{k}"]).T / np.sqrt(8)
                 mixing = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-            x = x + np.maximum(mixing @ x @ p[f"weight_{k}"], 0)
+            change = mixing @ x @ p[f"weight_{k}"]
+            x = x + (np.maximum(change, 0) if activation == "relu" else change)
         np.testing.assert_allclose(np.asarray(out[b])[words[b]], x, atol=1e-5)
     assert not np.asarray(out)[~words].any()

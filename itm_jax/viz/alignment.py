@@ -10,6 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from itm_jax.viz.describe import pair_table
 from itm_jax.viz.explain import Matching, Shares
@@ -67,7 +68,8 @@ def draw_matching(
             _box(axes, boxes[region], pixels.shape, GATES(share), 0.6 + 2.4 * share)
     if view.region_weight is not None:
         mappable = ScalarMappable(Normalize(0, widest), GATES)
-        left.colorbar(mappable, ax=axes, location="bottom", shrink=0.7, label=view.name_of_weight)
+        ticks = MaxNLocator(3)  # more of them would overlap
+        left.colorbar(mappable, ax=axes, location="bottom", shrink=0.7, label=view.name_of_weight, ticks=ticks)
     grid = right.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axes in grid[len(seen.words) :]:
         axes.axis("off")
