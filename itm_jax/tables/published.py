@@ -24,6 +24,7 @@ class Published:
     """A published result.
 
     `recalls` are in percent, in the order of `metrics.retrieval.RECALL_KEYS`; None where the source has no number.
+    `remark` says why a result cannot be compared with the others as it stands; empty for most.
     """
 
     method: str
@@ -35,11 +36,13 @@ class Published:
     rsum: float | None
     source: str
     ensemble: str
+    remark: str
 
     @property
     def name(self) -> str:
-        """The method with its backbones, and `ensemble` where it is one."""
-        return f"{self.method} ({self.visual}, {self.text}{', ensemble' if self.ensemble == 'yes' else ''})"
+        """The method with its backbones, `ensemble` where it is one, and the remark."""
+        more = [text for text in ("ensemble" if self.ensemble == "yes" else "", self.remark) if text]
+        return f"{self.method} ({', '.join([self.visual, self.text, *more])})"
 
 
 @functools.cache
@@ -59,6 +62,7 @@ def read_published() -> dict[tuple[str, str], tuple[Published, ...]]:
                 _number(row["rsum"]),
                 row["source"],
                 row["ensemble"],
+                row["remark"],
             )
             out.setdefault((row["dataset"], row["protocol"]), []).append(result)
     return {key: tuple(rows) for key, rows in out.items()}
