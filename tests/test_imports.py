@@ -25,6 +25,7 @@ ORDER = [
     ("testing",),
     ("cli",),
     ("tables", "viz", "bench", "main", "check", "convert", "reproduce", "visualize", "cache", "extract"),
+    ("hub",),
     ("__main__",),
 ]
 PLACE = {room: k for k, rooms in enumerate(ORDER) for room in rooms}

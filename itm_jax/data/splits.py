@@ -40,8 +40,8 @@ def read_unaltered(config, name: str) -> Split:
 def read_splits(config, names: Sequence[str]) -> list[Split]:
     """Reads several splits of one data set; it is an InputError where their features differ in width."""
     splits = [read_split(config, name) for name in names]
-    first = splits[0]
     for other in splits[1:]:
+        first = splits[0]
         if other.features.shape[-1] != first.features.shape[-1]:
             raise InputError(
                 f"{other.source}: features are {other.features.shape[-1]} wide, but those of {first.source} are "

@@ -60,28 +60,35 @@ def make_encoders(model, mesh: Mesh) -> Encoders:
     return Encoders(images, captions, lambda v, i, t: model.apply(v, i, t, method="score"), weights)
 
 
-def _encode(
+def encode_items(
     encode: Callable,
     variables: Any,
     read: Callable,
     order: np.ndarray,
     batch_size: int,
     mesh,
-    encoded_items: Callable[[int], None],
+    encoded: Callable[[int], None] = lambda n: None,
 ) -> list[tuple[np.ndarray, Any]]:
-    """Encodes the items in `order`, batch by batch. Returns (indices, encodings) for each shape of encodings.
+    """Encodes items batch by batch. Returns (indices, encodings) for each shape of encodings.
 
-    After each batch it calls `encoded_items` with the number of its items.
+    Args:
+        encode: one of `Encoders`.
+        variables: of the model, with the constants of the data.
+        read: indices of items -> a batch of them.
+        order: the indices of all items, in the order in which batches are made.
+        batch_size: items per batch; the last one is filled up.
+        mesh: the devices.
+        encoded: is called after each batch with the number of its items.
     """
     batch_size = -(-min(batch_size, len(order)) // mesh.size) * mesh.size
     parts: dict[tuple, list] = {}
     for start in range(0, len(order), batch_size):
         items = order[start : start + batch_size]
         filled = np.resize(items, batch_size)  # repeats items in the last batch, so that it is full
-        n, encoded = len(items), encode(variables, put_batch(read(filled), mesh))
-        encoded = jax.tree.map(lambda x, n=n: np.asarray(x)[:n], encoded)
-        parts.setdefault(tuple(x.shape[1:] for x in jax.tree.leaves(encoded)), []).append((items, encoded))
-        encoded_items(n)
+        n, out = len(items), encode(variables, put_batch(read(filled), mesh))
+        out = jax.tree.map(lambda x, n=n: np.asarray(x)[:n], out)
+        parts.setdefault(tuple(x.shape[1:] for x in jax.tree.leaves(out)), []).append((items, out))
+        encoded(n)
     return [_in_order(*zip(*group, strict=True)) for group in parts.values()]
 
 
@@ -114,6 +121,6 @@ def encode_split(encoders: Encoders, variables: Any, data: TextSplit, *, config,
 
     every = np.arange(data.split.num_images)
     with bar or contextlib.nullcontext():
-        [(_, images)] = _encode(encoders.images, variables, data.regions, every, batch_size, mesh, encoded_items)
-        captions = _encode(encoders.captions, variables, data.tokens, order, batch_size, mesh, encoded_items)
+        [(_, images)] = encode_items(encoders.images, variables, data.regions, every, batch_size, mesh, encoded_items)
+        captions = encode_items(encoders.captions, variables, data.tokens, order, batch_size, mesh, encoded_items)
     return Encoded(images, captions)

@@ -25,20 +25,29 @@ from itm_jax.runs.workdir import check_extractor, check_width, read_data
 
 
 @dataclasses.dataclass(frozen=True)
-class OpenRun(Scorer):
+class OpenModel(Scorer):
+    """A trained model on some images and captions.
+
+    Attributes:
+        text: the text side of the model.
+        model: the Linen module.
+    """
+
+    text: TextInput
+    model: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenRun(OpenModel):
     """A finished or stopped run with its best parameters, on the test split of its config.
 
     Attributes:
-        text: the text side of the run.
-        model: the Linen module.
         step: the step of the best checkpoint, which `variables` come from.
         record: the record of the newest checkpoint.
         trained_on: fingerprints of the train and dev splits.
         trained: the config that the run was trained with.
     """
 
-    text: TextInput
-    model: Any
     step: int
     record: Record
     trained_on: dict[str, Any]

@@ -55,6 +55,17 @@ def modality_gap(encoded: Encoded) -> float | None:
     return float(image @ caption / max(float(np.linalg.norm(image) * np.linalg.norm(caption)), 1e-12))
 
 
+def scores_of(
+    encoders: Encoders, variables: Any, encoded: Encoded, *, tile: int, mesh: Any
+) -> Float[np.ndarray, "i t"]:
+    """Returns the scores of encoded items in their order; captions come in groups of equal length."""
+    score = Partial(encoders.score, variables)
+    blocks = [score_matrix(score, encoded.images, part, tile=tile, mesh=mesh) for _, part in encoded.captions]
+    if len(blocks) == 1:
+        return blocks[0]
+    return np.concatenate(blocks, axis=1)[:, np.argsort(np.concatenate([index for index, _ in encoded.captions]))]
+
+
 @dataclasses.dataclass(frozen=True)
 class Scorer:
     """A model with its variables, on a split.
@@ -82,12 +93,8 @@ class Scorer:
         )
 
     def scores_of(self, encoded: Encoded) -> Float[np.ndarray, "i t"]:
-        """Returns the scores of encoded items in the order of the split; captions come in groups of equal length."""
-        score, tile = Partial(self.encoders.score, self.variables), self.config.eval.tile
-        blocks = [score_matrix(score, encoded.images, part, tile=tile, mesh=self.mesh) for _, part in encoded.captions]
-        if len(blocks) == 1:
-            return blocks[0]
-        return np.concatenate(blocks, axis=1)[:, np.argsort(np.concatenate([index for index, _ in encoded.captions]))]
+        """Returns the scores of encoded items in the order of the split."""
+        return scores_of(self.encoders, self.variables, encoded, tile=self.config.eval.tile, mesh=self.mesh)
 
     def scores(self) -> Scored:
         """Returns the score of every image with every caption of the split."""

@@ -37,11 +37,15 @@ def read_pixels(path: pathlib.Path, sizes: Sequence[int]) -> list[UInt8[np.ndarr
     Raises:
         InputError: the file is missing, empty, damaged, too large, or no image of a known format.
     """
-    rgb = open_rgb(path, at_least=max(sizes))
+    return squares(open_rgb(path, at_least=max(sizes)), sizes, str(path))
+
+
+def squares(rgb: Image.Image, sizes: Sequence[int], source: str) -> list[UInt8[np.ndarray, "s s 3"]]:
+    """Returns the pixels of an image in RGB, resized to each size. Raises InputError where memory is short."""
     try:
         return [np.asarray(rgb.resize((size, size), Image.Resampling.BICUBIC)) for size in sizes]
     except (MemoryError, ValueError) as e:
-        raise InputError(f"{path}: cannot be resized ({e}); remove it, or make it smaller") from None
+        raise InputError(f"{source}: cannot be resized ({e}); remove it, or make it smaller") from None
 
 
 def open_rgb(path: pathlib.Path, *, at_least: int = 0) -> Image.Image:

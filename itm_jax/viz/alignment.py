@@ -60,7 +60,8 @@ def draw_matching(
     [[left, right]] = figure.subfigures(1, 2, squeeze=False, width_ratios=(4.2, 1.7 * COLUMNS))
     axes = left.subplots()
     _show(axes, pixels, f"{_wrapped(caption, 44)}\nscore {seen.score:.3f}", 10)
-    weight = np.ones(len(boxes)) if view.region_weight is None else np.maximum(view.region_weight, 0.0)
+    # Without weights all boxes are thin and dark, so that they do not hide the image.
+    weight = np.zeros(len(boxes)) if view.region_weight is None else np.maximum(view.region_weight, 0.0)
     widest = max(float(np.nanmax(weight)), 1e-9)  # all weights may be small; the colours compare them
     for region in np.argsort(weight):
         if np.isfinite(view.pairs[region]).all():

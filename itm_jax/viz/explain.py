@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from itm_jax.data.pipeline import TextSplit
 from itm_jax.data.text.text_input import TextInput
 from itm_jax.errors import InputError
-from itm_jax.evaluation.open_run import OpenRun
+from itm_jax.evaluation.open_run import OpenModel
 from itm_jax.modules.aggregation import merged_pairs
 from itm_jax.modules.alignment import word_weights
 from itm_jax.modules.enhancement import Enhancement
@@ -76,7 +76,7 @@ class Shares:
         return np.where(np.nanmax(self.shares, axis=0) > 0, best, -1)
 
 
-def explain(run: OpenRun, captions: np.ndarray) -> list[Matching | Shares]:
+def explain(run: OpenModel, captions: np.ndarray) -> list[Matching | Shares]:
     """Returns what the model of a run sees in each of the captions and its image.
 
     Raises:
@@ -103,7 +103,7 @@ def _names(text: TextInput, tokens, mask: np.ndarray) -> list[str]:
     return [cast(str, text.tokenizer.id_to_token(int(i))) for i in ids]  # the tokenizer made the ids: none is unknown
 
 
-def _matching(run: OpenRun, caption: int) -> Matching:
+def _matching(run: OpenModel, caption: int) -> Matching:
     regions, tokens = _inputs(run.data, caption)
     variables = run.variables | run.data.constants
     images, words = run.model.apply(variables, regions, tokens, train=False)
@@ -130,7 +130,7 @@ def _matching(run: OpenRun, caption: int) -> Matching:
     return Matching(names, cosines, gate, weight, score)
 
 
-def _shares(run: OpenRun, caption: int) -> Shares:
+def _shares(run: OpenModel, caption: int) -> Shares:
     regions, tokens = _inputs(run.data, caption)
     (image, text), seen = run.model.apply(
         run.variables, regions, tokens, train=False, capture_intermediates=lambda m, _: isinstance(m, Enhancement)

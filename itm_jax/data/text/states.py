@@ -1,11 +1,12 @@
 """Hidden states of a frozen text encoder, computed once per (weights, captions) and memory-mapped from a cache file."""
 
 import contextlib
+import functools
 import hashlib
 import os
 import pathlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ from itm_jax.data.text.tokens import TokenTable, gather_tokens, padded_length
 from itm_jax.devices import distributed
 from itm_jax.errors import InputError
 from itm_jax.files import STATES_PREFIX
-from itm_jax.modules.bert import Bert
+from itm_jax.modules.bert import Bert, BertConfig
 from itm_jax.terminal import Bar
 
 BATCH = 256  # captions that are encoded at a time
@@ -33,25 +34,46 @@ def fingerprint(text: TextInput, table: TokenTable, dtype: str) -> str:
     return digest.hexdigest()[:32]
 
 
-def encode_states(text: TextInput, table: TokenTable, buckets: Sequence[int], out: np.ndarray) -> None:
-    """Writes the last hidden state of every token of the table to `out` [sum of lengths, e], in order."""
+@functools.cache
+def _encoder(bert: BertConfig) -> Callable:
+    """The compiled encoder, one for each architecture: (parameters, ids, mask) -> hidden states."""
+    return jax.jit(lambda params, ids, mask: Bert(bert).apply({"params": params}, ids, mask))
+
+
+def encode_states(
+    text: TextInput,
+    table: TokenTable,
+    buckets: Sequence[int],
+    out: np.ndarray,
+    *,
+    batch: int = BATCH,
+    shown: bool = True,
+) -> None:
+    """Writes the last hidden state of every token of the table to `out` [sum of lengths, e], in order.
+
+    Args:
+        text: the text side, with the weights of the encoder.
+        table: the captions.
+        buckets: padded lengths.
+        out: where the hidden states go.
+        batch: captions at a time.
+        shown: whether a bar shows the progress.
+    """
     assert text.bert is not None  # a frozen encoder is a BERT
-    encoder = Bert(text.bert)
-    apply = jax.jit(lambda params, ids, mask: encoder.apply({"params": params}, ids, mask))
-    params = jax.device_put(text.params)
+    apply, params = _encoder(text.bert), jax.device_put(text.params)
     by_length = np.argsort(table.lengths, kind="stable")
-    shown = Bar("captions encoded, once", len(by_length), short=True) if distributed.first() else None
-    with shown or contextlib.nullcontext():
-        for start in range(0, len(by_length), BATCH):
-            rows = by_length[start : start + BATCH]
+    bar = Bar("captions encoded, once", len(by_length), short=True) if shown and distributed.first() else None
+    with bar or contextlib.nullcontext():
+        for start in range(0, len(by_length), batch):
+            rows = by_length[start : start + batch]
             length = padded_length(int(table.lengths[rows].max()), buckets, text.bert.max_positions)
-            padded = np.resize(rows, BATCH)  # the last batch is filled up, so that each length has one shape
+            padded = np.resize(rows, batch)  # the last batch is filled up, so that each length has one shape
             tokens = gather_tokens(table, padded, length)
             states = np.asarray(apply(params, tokens.ids, tokens.mask)).astype(out.dtype)
             for state, row in zip(states, rows, strict=False):
                 out[table.offsets[row] : table.offsets[row + 1]] = state[: table.lengths[row]]
-            if shown:
-                shown.update(start + len(rows))
+            if bar:
+                bar.update(start + len(rows))
 
 
 def _umask() -> int:

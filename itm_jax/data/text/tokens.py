@@ -70,7 +70,8 @@ def tokenize(
             cut += bool(encoding.overflowing)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     padded = None if edges is None else pad_edges(edges)
-    return TokenTable(np.concatenate(ids), np.concatenate(words), offsets, padded, cut, bool(scripts))
+    none = np.zeros(0, np.int32)  # where there are no captions
+    return TokenTable(np.concatenate([none, *ids]), np.concatenate([none, *words]), offsets, padded, cut, bool(scripts))
 
 
 def _by_piece(word: np.ndarray, caption: Sequence[str], scripts: Sequence[re.Pattern[str]]) -> np.ndarray:

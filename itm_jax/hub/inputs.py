@@ -1,0 +1,121 @@
+"""Images and captions of your own in the form that a trained model reads, checked."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from itm_jax.config.model_fields import uses_edges
+from itm_jax.data.labels import label_bank, label_indices
+from itm_jax.data.pipeline import TextSplit, usable_buckets
+from itm_jax.data.prepare import check_priors
+from itm_jax.data.text.states import BATCH, encode_states
+from itm_jax.data.text.text_input import TextInput
+from itm_jax.data.text.tokens import tokenize
+from itm_jax.errors import InputError
+from itm_jax.structs import CONSTANTS, LABEL_BANK, Regions, Split
+
+LONGEST = 100_000  # characters of a caption; a longer text is likely a whole file
+
+
+def batch_of(count: int, most: int) -> int:
+    """Returns a power of two that holds so many items, so that few numbers of items need a program of their own."""
+    return min(most, 1 << (count - 1).bit_length())
+
+
+def blank_split(config: Any, shape: tuple[int, int], names: tuple[str, ...]) -> Split:
+    """Returns a split of one blank image with the boxes and labels that the model reads.
+
+    Args:
+        config: a completed config.
+        shape: regions and width of the features.
+        names: the label names that the model knows.
+    """
+    c, (regions, width) = config.model.regions, shape
+    return Split(
+        name="blank",
+        features=np.ones((1, regions, width), np.float32),
+        captions=["a", "a"],
+        captions_per_image=2,
+        ids=["blank"],
+        boxes=np.tile(np.array([0, 0, 1, 1], np.float32), (1, regions, 1)) if c.boxes else None,
+        labels=np.zeros((1, regions), np.int32) if c.labels else None,
+        label_names=names[:1] or ("a",),
+        edges=[[], []] if uses_edges(config.model) else None,
+        source="captions of your own",
+    )
+
+
+def check_captions(captions: Sequence[Any], config: Any, source: str) -> None:
+    """Raises InputError where captions cannot be encoded by the model of `source`."""
+    if isinstance(captions, str) or not len(captions):
+        raise InputError("captions: expected a list of texts, with at least one")
+    for k, caption in enumerate(captions):
+        if not isinstance(caption, str):
+            raise InputError(f"caption {k}: a {type(caption).__name__}, expected text")
+        if not caption.strip():
+            raise InputError(f"caption {k}: empty; write at least one word")
+        if len(caption) > LONGEST:
+            raise InputError(f"caption {k}: {len(caption):,} characters; a caption has at most {LONGEST:,}")
+    if uses_edges(config.model):
+        raise InputError(
+            f"{source}: its word graph needs dependency edges (model.words.graph=sparse), which captions of your own "
+            "do not have"
+        )
+
+
+def with_text(config: Any, text: TextInput, split: Split) -> TextSplit:
+    """Returns a split with its captions as tokens and, for a frozen encoder, as hidden states.
+
+    Other than `data.prepare.with_text` it keeps no hidden states in the cache: these captions may never come again.
+    """
+    check_priors(config, split)
+    table = tokenize(split.captions, text.tokenizer)
+    buckets, states = usable_buckets(config), None
+    if not config.model.text.trainable and split.captions:
+        assert text.bert is not None  # a frozen encoder is a BERT
+        states = np.empty((int(table.offsets[-1]), text.bert.hidden_size), config.model.text.cache_dtype)
+        encode_states(text, table, buckets, states, batch=batch_of(len(split.captions), BATCH), shown=False)
+    return TextSplit(
+        split,
+        table,
+        states,
+        buckets,
+        config.data.max_tokens,
+        labels=label_indices(config, split),
+        label_bank=label_bank(config, split, text),
+    )
+
+
+def check_regions(
+    regions: Regions, config: Any, text: TextInput, *, width: int, names: tuple[str, ...], source: str
+) -> tuple[Regions, Mapping[str, Any]]:
+    """Returns regions as the model reads them, and the constants of the model that go with them.
+
+    Args:
+        regions: [n r ...]; their labels are indices into `names`.
+        config: a completed config.
+        text: the text side of the model.
+        width: of a feature in the training.
+        names: the label names that the model knows.
+        source: where the model comes from, for messages.
+
+    Raises:
+        InputError: the features are of another width, boxes or labels are missing, or a label is out of range.
+    """
+    c = config.model.regions
+    if regions.features.shape[-1] != width:
+        raise InputError(f"regions: features {regions.features.shape[-1]} wide, but {source} was trained on {width}")
+    for field in ("boxes", "labels"):
+        if c.get(field) and getattr(regions, field) is None:
+            raise InputError(f"regions: {field} are missing, but {source} was trained with them")
+    if regions.labels is not None and names:
+        low, high = int(np.min(regions.labels)), int(np.max(regions.labels))
+        if not 0 <= low <= high < len(names):
+            raise InputError(f"regions: labels from {low} to {high}, but the model knows {len(names)} names")
+    labels = regions.labels
+    if c.label_names and labels is not None:
+        labels = np.asarray(labels) + 1  # row 0 of the learned table is for unknown names
+    bank = np.stack(list(text.labels.values())) if text.labels else None
+    constants = {} if bank is None else {CONSTANTS: {LABEL_BANK: bank}}
+    return Regions(regions.features, regions.mask, regions.boxes, labels), constants

@@ -1,0 +1,210 @@
+"""A trained model for images and captions of your own."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from itm_jax.config.model_fields import depends_on_batch
+from itm_jax.data.pipeline import TextSplit
+from itm_jax.data.text.text_input import TextInput
+from itm_jax.errors import InputError
+from itm_jax.evaluation.encode import Encoded, Encoders, encode_items
+from itm_jax.evaluation.open_run import OpenModel
+from itm_jax.evaluation.rank import scores_of
+from itm_jax.hub.inputs import batch_of, blank_split, check_captions, check_regions, with_text
+from itm_jax.hub.pixels import PixelReader, load_reader
+from itm_jax.structs import Extractor, Regions, Split
+from itm_jax.viz.explain import Matching, Shares, explain
+
+
+@dataclasses.dataclass(frozen=True)
+class Encodings:
+    """Encoded images, or encoded captions, of one model.
+
+    Attributes:
+        kind: `images` or `captions`.
+        parts: (indices of items, their encodings) for each shape of encodings. A model that keeps words has one shape
+            for each padded length.
+        model: the fingerprint of the model.
+        source: where the model comes from, for messages.
+    """
+
+    kind: str
+    parts: list[tuple[np.ndarray, Any]]
+    model: str
+    source: str
+
+    def __len__(self) -> int:
+        """Returns the number of items."""
+        return sum(len(index) for index, _ in self.parts)
+
+    def __repr__(self) -> str:
+        """Returns what they are, in a line."""
+        return f"<{len(self)} {self.kind}, encoded by {self.source} ({self.model})>"
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Matcher:
+    """A trained model: `itm_jax.load` returns one.
+
+    Attributes:
+        source: where it comes from.
+        config: the completed config that it was trained with.
+        text: its tokenizer and, for a frozen text encoder, the weights.
+        model: the Linen module.
+        mesh: the devices.
+        encoders: the compiled functions.
+        variables: `{"params", "batch_stats"}`.
+        shape: regions of an image and width of a feature, [r f], as in its training.
+        fingerprint: a hash of the config of the model, the text side and all variables.
+        extractor: what extracted its training features; None where nothing says that.
+        results: the content of results.json; empty where the model was not evaluated.
+    """
+
+    source: str
+    config: Any
+    text: TextInput
+    model: Any
+    mesh: Any
+    encoders: Encoders
+    variables: Any
+    shape: tuple[int, int]
+    fingerprint: str
+    extractor: Extractor | None = None
+    results: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Returns the recipe of the model, in a few lines."""
+        c = self.config
+        text = f"{c.model.text.pretrained or c.model.text.encoder}, {'trained' if c.model.text.trainable else 'frozen'}"
+        lines = [
+            f"{c.model.name} of {self.source} ({self.fingerprint})",
+            f"  trained on {c.data.name}: {self.shape[0]} regions, {self.shape[1]} wide; joint width {c.model.width}",
+            f"  text encoder: {text}",
+            f"  images: {self._images_from()}",
+        ]
+        if rsum := self.results.get("protocols", {}).get("full", {}).get("rsum"):
+            lines.append(f"  rSum {rsum:.1f} on {self.results['dataset']} {self.results['split']}")
+        return "\n".join(lines)
+
+    def _images_from(self) -> str:
+        if self.extractor is None:
+            return "regions only (no extractor.json: nothing says how its features were extracted)"
+        return f"pixels by {self.extractor.record['source']['backbone']}, or regions"
+
+    @functools.cached_property
+    def reader(self) -> PixelReader:
+        """What turns pixels into regions. Raises InputError where nothing says what extracted the features."""
+        if self.extractor is None:
+            raise InputError(
+                f"{self.source}: nothing says what extracted its features (no extractor.json), so that it cannot read "
+                "images; pass regions (itm_jax.structs.Regions)"
+            )
+        return load_reader(self.extractor)
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The label names that the model knows; `Regions.labels` are indices into them."""
+        return tuple(self.text.labels) or tuple(self.config.model.regions.label_names or ())
+
+    def encode_images(self, images: Sequence[Any] | Regions) -> Encodings:
+        """Encodes images.
+
+        Args:
+            images: paths, PIL images or [h w 3] uint8 arrays; or `Regions` [n r ...] with features of the extractor.
+
+        Raises:
+            InputError: an image cannot be used, or the regions are not those that the model takes.
+        """
+        self._refuse_batch_dependence()
+        if isinstance(images, Regions):
+            names, width = self.label_names, self.shape[1]
+            regions, constants = check_regions(
+                images, self.config, self.text, width=width, names=names, source=self.source
+            )
+            read = lambda items: jax.tree.map(lambda x: np.asarray(x)[items], regions)  # noqa: E731
+            return self._encoded("images", read, np.arange(len(regions.features)), constants)
+        if isinstance(images, str) or not len(images):
+            raise InputError("encode_images: expected a list of images, with at least one")
+        data = self._with_text(self.reader.split(images))
+        return self._encoded("images", data.regions, np.arange(len(images)), data.constants)
+
+    def encode_captions(self, captions: Sequence[Any]) -> Encodings:
+        """Encodes captions of any length; tokens beyond `config.data.max_tokens` are cut.
+
+        Raises:
+            InputError: a caption is empty or too long, or the model needs dependency edges.
+        """
+        self._refuse_batch_dependence()
+        check_captions(captions, self.config, self.source)
+        data = self._with_text(blank_split(self.config, self.shape, self.label_names), captions)
+        order = np.argsort(data.table.lengths, kind="stable")
+        return self._encoded("captions", data.tokens, order, data.constants)
+
+    def score(self, images: Any, captions: Any) -> Float[np.ndarray, "i t"]:
+        """Returns the score of every image with every caption, float32.
+
+        Args:
+            images: from `encode_images`, or what that takes.
+            captions: from `encode_captions`, or what that takes.
+
+        Raises:
+            InputError: the encodings are of another model, or of the other side.
+        """
+        images = images if isinstance(images, Encodings) else self.encode_images(images)
+        captions = captions if isinstance(captions, Encodings) else self.encode_captions(captions)
+        for given, kind in ((images, "images"), (captions, "captions")):
+            if given.kind != kind:
+                raise InputError(f"score: these are {given.kind}, where {kind} are expected; images come first")
+            if given.model != self.fingerprint:
+                raise InputError(
+                    f"score: {kind} encoded by {given.source} ({given.model}), but the model is {self.source} "
+                    f"({self.fingerprint}); encode both with the same model"
+                )
+        [(_, rows)] = images.parts
+        encoded = Encoded(rows, captions.parts)
+        return scores_of(self.encoders, self.variables, encoded, tile=self.config.eval.tile, mesh=self.mesh)
+
+    def explain(self, image: Any, caption: str) -> Matching | Shares:
+        """Returns what the model sees in an image and a caption: words, their regions, and weights.
+
+        Raises:
+            InputError: the image or the caption cannot be used, or the model keeps one vector per item.
+        """
+        check_captions([caption], self.config, self.source)
+        split = dataclasses.replace(self.reader.split([image]), captions_per_image=1)
+        data = self._with_text(split, [caption])
+        opened = OpenModel(self.config, data, self.mesh, self.encoders, self.variables, self.text, self.model)
+        return explain(opened, np.array([0]))[0]
+
+    def _encoded(self, kind: str, read: Any, order: np.ndarray, constants: Any) -> Encodings:
+        encode = self.encoders.images if kind == "images" else self.encoders.captions
+        batch = batch_of(len(order), self.config.data.eval_batch_size)
+        parts = encode_items(encode, self.variables | constants, read, order, batch, self.mesh)
+        return Encodings(kind, parts, self.fingerprint, self.source)
+
+    def _with_text(self, split: Split, captions: Sequence[str] = ()) -> TextSplit:
+        return with_text(self.config, self.text, dataclasses.replace(split, captions=list(captions)))
+
+    def _refuse_batch_dependence(self) -> None:
+        if depends_on_batch(self.config.model):
+            raise InputError(
+                f"{self.source}: in model.variant=official the embedding of an item depends on its batch, so that "
+                "single images and captions have none; use a model of the paper's variant"
+            )
+
+
+def fingerprint_of(config: Any, text: TextInput, variables: Any) -> str:
+    """Returns a hash of what a model's scores depend on: its config, its text side and its variables."""
+    digest = hashlib.sha256(json.dumps([config.model.to_dict(), dict(text.fingerprints)], sort_keys=True).encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()[:16]

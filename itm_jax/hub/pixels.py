@@ -1,0 +1,120 @@
+"""From images to regions with the extractor of a trained model: what `itm_jax.extract` does, for a few images."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from itm_jax.devices.mesh import make_mesh
+from itm_jax.errors import InputError
+from itm_jax.structs import Extractor, Split
+from itm_jax.vision.backbones import Backbone, load_backbone
+from itm_jax.vision.box_sources import BoxSource, LayoutBoxes
+from itm_jax.vision.extraction import Compute, Extraction, make_compute
+from itm_jax.vision.identity import difference
+from itm_jax.vision.images import read_pixels, squares, to_rgb
+
+FEW = 4  # images of the smaller of two programs; the larger one has the batch of the backbone
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelReader:
+    """The extractor of a model, loaded again.
+
+    Attributes:
+        backbone: the network.
+        boxes: say which boxes an image gets.
+    """
+
+    backbone: Backbone
+    boxes: BoxSource
+
+    @functools.cached_property
+    def _compute(self) -> Compute:
+        return make_compute(self.backbone, make_mesh(jax.local_device_count()))
+
+    def split(self, images: Sequence[Any]) -> Split:
+        """Returns the regions of images as a split without captions.
+
+        Args:
+            images: paths, PIL images, or [h w 3] uint8 arrays.
+
+        Raises:
+            InputError: an image cannot be used; the message names it.
+        """
+        names = [str(x) if isinstance(x, str | pathlib.Path) else f"image {k}" for k, x in enumerate(images)]
+        sizes = (*self.backbone.sizes, self.boxes.extra_size) if self.boxes.extra_size else self.backbone.sizes
+        devices = jax.local_device_count()
+        batch = -(-(FEW if len(images) <= FEW else self.backbone.batch) // devices) * devices
+        work = Extraction(self.backbone, self.boxes, self._compute, batch)
+        found = []
+        for start in range(0, len(images), batch):
+            part = slice(start, start + batch)
+            pixels = [_pixels(x, sizes, name) for x, name in zip(images[part], names[part], strict=True)]
+            found.append(work.begin([{"pixels": p, "error": ""} for p in pixels], names[part])())
+        labels = np.concatenate([x.labels for x in found])
+        label_names, index = np.unique(labels, return_inverse=True)
+        return Split(
+            name="images",
+            features=np.concatenate([x.features for x in found]),
+            captions=[],
+            captions_per_image=0,
+            ids=names,
+            boxes=np.concatenate([x.boxes for x in found]),
+            labels=index.reshape(labels.shape).astype(np.int32) if labels.size else None,
+            label_names=tuple(label_names.tolist()),
+            source="the images",
+        )
+
+
+def load_reader(extractor: Extractor) -> PixelReader:
+    """Loads the extractor that a model's features come from.
+
+    Raises:
+        InputError: its weights are not here, are not the same, or its boxes come from a file, which new images lack.
+    """
+    identity, source = extractor.record["identity"], extractor.record.get("source", {})
+    backbone = load_backbone(str(source.get("backbone")), tuple(identity["preprocessing"]["sizes"]))
+    boxes = _boxes(identity, str(source.get("boxes")))
+    labels = [kind for kind, used in (("boxes", boxes.labelled), ("classes", bool(backbone.classes))) if used]
+    now = {**backbone.identity, **boxes.identity, "labels": labels}
+    if now != identity:
+        raise InputError(
+            f"{source.get('backbone')}: not the extractor of the features that the model was trained on "
+            f"({difference(now, identity)}); get the same weights, or extract the features and train again"
+        )
+    return PixelReader(backbone, boxes)
+
+
+def _boxes(identity: Any, source: str) -> BoxSource:
+    kind, _, checkpoint = source.partition(":")
+    if source == "layout":
+        return LayoutBoxes(identity["regions"])
+    if kind == "detector" and checkpoint:
+        from itm_jax.vision.detector import load_detector
+
+        return load_detector(checkpoint, identity["regions"])
+    raise InputError(
+        f"{source}: the boxes of the training images come from this file, and new images are not in it; pass regions "
+        "(itm_jax.structs.Regions) in place of images"
+    )
+
+
+def _pixels(image: Any, sizes: Sequence[int], name: str) -> list[np.ndarray]:
+    from PIL import Image
+
+    if isinstance(image, str | pathlib.Path):
+        return read_pixels(pathlib.Path(image).expanduser(), sizes)
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise InputError(
+                f"{name}: an array of {image.dtype} {list(image.shape)}; expected uint8 [height, width, 3]"
+            )
+        image = Image.fromarray(image)
+    if not isinstance(image, Image.Image):
+        raise InputError(f"{name}: a {type(image).__name__}; expected a path, a PIL image or a uint8 array")
+    return squares(to_rgb(pathlib.Path(name), image), sizes, name)

@@ -1,0 +1,182 @@
+"""`itm_jax.load`: a trained model for images and captions of your own."""
+
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.commands import command
+from support.images import checkpoint, folder
+from support.runs import shrunk
+
+import itm_jax
+from itm_jax.errors import InputError
+from itm_jax.hub.matcher import Encodings
+from itm_jax.structs import Regions
+
+SPLITS = {"train": 12, "dev": 4, "test": 5}
+
+
+@pytest.fixture(scope="module")
+def extracted(tmp_path_factory):
+    """A folder of images, their features by a small ViT, and runs on them: a CPFEAN and an AFA with a BiGRU."""
+    root = tmp_path_factory.mktemp("extracted")
+    rng = np.random.default_rng(0)
+    checkpoint(root / "vit", rng)
+    images, captions = folder(root / "data", SPLITS)
+    flags = {
+        "images": images,
+        "captions": captions,
+        "backbone": f"vit:{root / 'vit'}",
+        "regions": 5,
+        "out": root / "out",
+    }
+    code, _, err = command(*[f"--{k}={v}" for k, v in flags.items()], module="itm_jax.extract")
+    assert code == 0, err
+    for name in ("cpfean", "afa"):
+        config = shrunk(
+            data__name="mine",
+            data__source="precomp",
+            data__dir=str(root / "out"),
+            data__batch_size=4,
+            data__max_tokens=24,
+            model__name=name,
+            model__text__encoder="gru",
+            train__epochs=1.0,
+            optim__decay_epochs=(),
+        )
+        if name == "cpfean":
+            config.model.graph.heads = 2
+        itm_jax.train(config, root / name)
+        itm_jax.evaluate(config, root / name)
+    return root, images
+
+
+@pytest.mark.parametrize("name", ["cpfean", "afa"])
+def test_scores_are_those_of_the_run(extracted, name):
+    root, images = extracted
+    model = itm_jax.load(root / name)
+    run = itm_jax.open_run(model.config, root / name)
+    paths = [images / image for image in run.data.split.ids]
+    encoded = model.encode_images(paths), model.encode_captions(run.data.split.captions)
+    assert [len(x) for x in encoded] == [SPLITS["test"], 2 * SPLITS["test"]]
+    scores = model.score(*encoded)
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, run.scores().scores, atol=1e-3)  # features are rounded to float16
+    # one by one, as PIL images and as arrays; and captions in another order
+    alone = np.concatenate([model.score([Image.open(path)], run.data.split.captions) for path in paths])
+    np.testing.assert_allclose(alone, scores, atol=1e-3)
+    arrays = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
+    np.testing.assert_allclose(model.score(arrays, run.data.split.captions[::-1]), scores[:, ::-1], atol=1e-3)
+    assert model.score(str(images / "000.png").split(), ["red " * 100, "Ein rotes Bild, 🙂 文"]).shape == (1, 2)
+
+
+def test_regions_in_place_of_images(extracted):
+    root, _ = extracted
+    model = itm_jax.load(root / "cpfean")
+    run = itm_jax.open_run(model.config, root / "cpfean")
+    batch = run.data.regions(np.arange(SPLITS["test"]))
+    labels = None if batch.labels is None else np.asarray(batch.labels) - 1
+    regions = Regions(batch.features, batch.mask, batch.boxes, labels)
+    np.testing.assert_allclose(model.score(regions, run.data.split.captions), run.scores().scores, atol=1e-6)
+    with pytest.raises(InputError, match=r"features 3 wide, but .* was trained on 16"):
+        model.encode_images(dataclasses.replace(regions, features=batch.features[..., :3]))
+    with pytest.raises(InputError, match="boxes are missing"):
+        model.encode_images(dataclasses.replace(regions, boxes=None))
+
+
+def test_a_model_without_an_extractor_takes_regions_alone(tmp_path):
+    config = shrunk(train__epochs=1.0, optim__decay_epochs=())
+    itm_jax.train(config, tmp_path / "run")
+    model = itm_jax.load(tmp_path / "run")
+    assert "regions only" in repr(model)
+    with pytest.raises(InputError, match=r"no extractor.json.*pass regions"):
+        model.encode_images(["a.jpg"])
+    run = itm_jax.open_run(config, tmp_path / "run")
+    regions = run.data.regions(np.arange(4))
+    np.testing.assert_allclose(model.score(regions, run.data.split.captions), run.scores().scores, atol=1e-6)
+
+
+def test_encodings_of_two_models_do_not_mix(extracted):
+    root, images = extracted
+    one, other = itm_jax.load(root / "cpfean"), itm_jax.load(root / "afa")
+    assert one.fingerprint != other.fingerprint
+    assert one.fingerprint == itm_jax.load(root / "cpfean").fingerprint
+    captions = other.encode_captions(["a red square"])
+    pictures = one.encode_images([images / "000.png"])
+    assert isinstance(pictures, Encodings)
+    assert repr(captions) == f"<1 captions, encoded by {root / 'afa'} ({other.fingerprint})>"
+    with pytest.raises(InputError, match=f"captions encoded by .*afa .*but the model is .*cpfean .{one.fingerprint}"):
+        one.score(pictures, captions)
+    with pytest.raises(InputError, match="these are captions, where images are expected"):
+        other.score(captions, captions)
+
+
+def test_a_model_explains_a_pair_and_tells_its_recipe(extracted):
+    root, images = extracted
+    model = itm_jax.load(root / "cpfean")
+    caption = "red left of green"
+    seen = model.explain(images / "000.png", caption)
+    assert seen.words == caption.split()
+    assert seen.score == pytest.approx(float(model.score([images / "000.png"], [caption])[0, 0]), abs=1e-3)
+    said = repr(model)
+    results = json.loads((root / "cpfean" / "results.json").read_text())
+    assert "trained on mine: 5 regions, 16 wide" in said
+    assert "pixels by vit:" in said
+    assert f"rSum {results['protocols']['full']['rsum']:.1f} on mine test" in said
+
+
+@pytest.mark.parametrize(
+    ("captions", "message"),
+    [
+        ([], "at least one"),
+        ("a red square", "expected a list"),
+        (["red", "  "], "caption 1: empty"),
+        ([None], "caption 0: a NoneType, expected text"),
+        (["x" * 50_000_000], "caption 0: 50,000,000 characters"),
+    ],
+)
+def test_captions_that_cannot_be_encoded_are_named(extracted, captions, message):
+    with pytest.raises(InputError, match=message):
+        itm_jax.load(extracted[0] / "afa").encode_captions(captions)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ([], "at least one"),
+        ("000.png", "expected a list"),
+        (["nowhere.png"], "nowhere.png: no such file"),
+        ([pathlib.Path("/")], "a directory, expected an image"),
+        ([3], "image 0: a int; expected a path, a PIL image or a uint8 array"),
+        ([np.zeros((4, 4))], r"image 0: an array of float64 \[4, 4\]; expected uint8"),
+    ],
+)
+def test_images_that_cannot_be_used_are_named(extracted, images, message):
+    with pytest.raises(InputError, match=message):
+        itm_jax.load(extracted[0] / "afa").encode_images(images)
+
+
+def test_another_extractor_is_refused(extracted, tmp_path):
+    """The weights of the backbone changed since the features were extracted."""
+    import shutil
+
+    root, images = extracted
+    shutil.copytree(root / "afa", tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "extractor.json").read_text())
+    shutil.copytree(root / "vit", tmp_path / "vit")
+    (tmp_path / "vit" / "preprocessor_config.json").write_text('{"image_mean": [0, 0, 0], "image_std": [1, 1, 1]}')
+    record["source"]["backbone"] = f"vit:{tmp_path / 'vit'}"
+    (tmp_path / "run" / "extractor.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="not the extractor of the features that the model was trained on"):
+        itm_jax.load(tmp_path / "run").encode_images([images / "000.png"])
+
+
+def test_what_is_no_run_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"no config\.json; pass the directory of a run"):
+        itm_jax.load(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match=r"config\.json"):
+        itm_jax.load(tmp_path)
