@@ -55,7 +55,7 @@ class PixelReader:
         for start in range(0, len(images), batch):
             part = slice(start, start + batch)
             pixels = [_pixels(x, sizes, name) for x, name in zip(images[part], names[part], strict=True)]
-            found.append(work.begin([{"pixels": p, "error": ""} for p in pixels], names[part])())
+            found.append(work.begin([{"pixels": p, "error": ""} for p in pixels], names[part]).finish())
         labels = np.concatenate([x.labels for x in found])
         label_names, index = np.unique(labels, return_inverse=True)
         return Split(

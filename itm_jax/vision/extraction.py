@@ -102,6 +102,19 @@ def make_compute(backbone: Backbone, mesh) -> Compute:
 
 
 @dataclasses.dataclass(frozen=True)
+class Begun:
+    """A batch that the devices work on.
+
+    Attributes:
+        outputs: the arrays that they compute.
+        finish: waits for them, and returns the result.
+    """
+
+    outputs: Any
+    finish: Callable[[], Extracted]
+
+
+@dataclasses.dataclass(frozen=True)
 class Extraction:
     """What extracts a batch of images.
 
@@ -117,8 +130,8 @@ class Extraction:
     compute: Compute
     batch: int
 
-    def begin(self, images: Sequence[dict[str, Any]], names: Sequence[str]) -> Callable[[], Extracted]:
-        """Starts the extraction of some images. The function that is returned waits for it.
+    def begin(self, images: Sequence[dict[str, Any]], names: Sequence[str]) -> Begun:
+        """Starts the extraction of some images.
 
         Args:
             images: from `decode.decoded`.
@@ -132,7 +145,7 @@ class Extraction:
         padded = np.concatenate([boxes, np.repeat(boxes[-1:], more, axis=0)])
         begun = self.compute([np.pad(p, fill) for p in pixels[: len(self.backbone.sizes)]], padded)
 
-        def wait() -> Extracted:
+        def finish() -> Extracted:
             features = np.asarray(begun[0])[: len(names)].astype(np.float16)
             bad = np.flatnonzero(~np.isfinite(features).all(axis=(1, 2)))
             if bad.size:
@@ -143,7 +156,7 @@ class Extraction:
             features[[bool(error) for error in errors]] = 0
             return Extracted(features, boxes, self._labels(labels, begun[1], len(names)), np.array(errors))
 
-        return wait
+        return Begun(begun, finish)
 
     def _labels(self, of_boxes: np.ndarray | None, classes: Any, count: int) -> np.ndarray:
         """The names of boxes: those that come with them, else those of the classes."""
@@ -171,20 +184,23 @@ def extract_parts(
         found: list[Extracted] = []
         writing: list[concurrent.futures.Future] = []
 
-        def fetch(part: Part, wait: Callable[[], Extracted]) -> None:
+        def fetch(part: Part, batch: Begun) -> None:
             """Takes the result of a batch; a part that is complete goes to the writer."""
-            found.append(wait())
+            found.append(batch.finish())
             if sum(len(batch.errors) for batch in found) == len(part.items):
                 if writing:
                     writing.pop().result()
                 writing.append(writer.submit(write_part, folder, part, _joined(found)))
                 found.clear()
 
-        begun: tuple[Part, Callable[[], Extracted]] | None = None
+        begun: tuple[Part, Begun] | None = None
+        one_by_one = jax.default_backend() == "cpu"  # there, every batch under way holds memory of its own
         for part, items in _batches(parts, extraction.batch):
             images = [next(stream) for _ in items]
             if stop_on_error and (errors := [image["error"] for image in images if image["error"]]):
                 raise InputError(errors[0])
+            if begun and one_by_one:
+                jax.block_until_ready(begun[1].outputs)
             before, begun = begun, (part, extraction.begin(images, [item.image for item in items]))
             if before:
                 fetch(*before)
