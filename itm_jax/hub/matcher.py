@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from itm_jax.config.fields import PLACES, flatten
 from itm_jax.config.model_fields import depends_on_batch
 from itm_jax.data.pipeline import TextSplit
 from itm_jax.data.text.text_input import TextInput
@@ -202,8 +203,12 @@ class Matcher:
 
 
 def fingerprint_of(config: Any, text: TextInput, variables: Any) -> str:
-    """Returns a hash of what a model's scores depend on: its config, its text side and its variables."""
-    digest = hashlib.sha256(json.dumps([config.model.to_dict(), dict(text.fingerprints)], sort_keys=True).encode())
+    """Returns a hash of what a model's scores depend on: its config, its text side and its variables.
+
+    Where the text encoder lies does not count; the fingerprints of the text side stand for it.
+    """
+    fields = {k: v for k, v in flatten(config).items() if k.startswith("model.") and k not in PLACES}
+    digest = hashlib.sha256(json.dumps([fields, dict(text.fingerprints)], sort_keys=True).encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.ascontiguousarray(leaf).tobytes())
