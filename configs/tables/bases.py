@@ -4,7 +4,8 @@ On `scenes`, the first data set of every table, the text encoder is a small BERT
 that a table needs no download. `scenes_minilm` is the same data with frozen MiniLM; the tables of RESULTS.md that are
 headed `scenes` were made on it, except AFA's ablation.
 
-`recipes.json` has the joint width and the learning rate of each model, as found by the search of recipes.py.
+`recipes.json` is for what the search of recipes.py finds: the joint width and the learning rate of each model. It is
+empty until every model was searched.
 
 `short` is for tables of many rows: three or four epochs. `main` is for the main tables: runs last until dev has
 levelled off. On `scenes` it is the quickstart (six epochs). On Flickr30K and COCO both are the full recipe.

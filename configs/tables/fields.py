@@ -17,7 +17,7 @@ LEFT_OUT = (
     "On scenes, scenes_minilm and f8k CPFEAN has no visual Transformer and no word GCN; its gate sees the cosine "
     "alone. It has the corpus prior (γ = 1) and no prominence from the pair (β = 0)."
 )
-WHOLE_CPFEAN = CPFEAN | {  # with the parts that configs/cpfean_f8k.py leaves out
+WHOLE_CPFEAN = CPFEAN | {  # with all parts that cost time
     "model.graph.layers": 1,
     "model.words.layers": 1,
     "model.fusion.gate": "region",

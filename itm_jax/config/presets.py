@@ -34,7 +34,9 @@ def cpfean_quickstart() -> ml_collections.ConfigDict:
 
 
 def cpfean_for_little_data(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """Sets the form of CPFEAN that was best on dev of two small data sets, and returns the config.
+    """Sets the form of CPFEAN for little data, and returns the config.
+
+    On dev it is within 3 points of the best form that was tried, on each of two small data sets.
 
     It has no visual Transformer (docs/measured.md) and no word GCN. The gate sees the cosine alone, and the weights of
     regions are the square roots of the gates. The weights of words come from the corpus prior (γ), not from prominence

@@ -160,6 +160,12 @@ def _with_priors_of_run(config: ml_collections.ConfigDict, trained) -> ml_collec
     return config
 
 
+def reads_boxes(config) -> bool:
+    """Returns whether the model of a completed config reads boxes: as a prior, or for its graph of regions."""
+    graph, used = config.model.graph, fields_of(config.model.name).boxes
+    return bool(used and (config.model.regions.boxes or (graph.layers and graph.iou is not None)))
+
+
 def check_priors(config, split: Split) -> None:
     """Raises InputError where a split lacks boxes, labels or dependency edges that the run's model needs."""
     model, graph = fields_of(config.model.name), config.model.graph

@@ -8,7 +8,7 @@ import numpy as np
 from itm_jax.config.model_fields import uses_edges
 from itm_jax.data.labels import label_bank, label_indices
 from itm_jax.data.pipeline import TextSplit, usable_buckets
-from itm_jax.data.prepare import check_priors
+from itm_jax.data.prepare import check_priors, reads_boxes
 from itm_jax.data.text.states import BATCH, encode_states
 from itm_jax.data.text.text_input import TextInput
 from itm_jax.data.text.tokens import tokenize
@@ -38,7 +38,7 @@ def blank_split(config: Any, shape: tuple[int, int], names: tuple[str, ...]) -> 
         captions=["a", "a"],
         captions_per_image=2,
         ids=["blank"],
-        boxes=np.tile(np.array([0, 0, 1, 1], np.float32), (1, regions, 1)) if c.boxes else None,
+        boxes=np.tile(np.array([0, 0, 1, 1], np.float32), (1, regions, 1)) if reads_boxes(config) else None,
         labels=np.zeros((1, regions), np.int32) if c.labels else None,
         label_names=names[:1] or ("a",),
         edges=[[], []] if uses_edges(config.model) else None,
@@ -104,10 +104,12 @@ def check_regions(
         InputError: the features are of another width, boxes or labels are missing, or a label is out of range.
     """
     c = config.model.regions
+    if np.ndim(regions.features) != 3 or not len(regions.features):
+        raise InputError(f"regions: features of shape {list(np.shape(regions.features))}; expected [n r f], n above 0")
     if regions.features.shape[-1] != width:
         raise InputError(f"regions: features {regions.features.shape[-1]} wide, but {source} was trained on {width}")
-    for field in ("boxes", "labels"):
-        if c.get(field) and getattr(regions, field) is None:
+    for field, read in (("boxes", reads_boxes(config)), ("labels", c.labels)):
+        if read and getattr(regions, field) is None:
             raise InputError(f"regions: {field} are missing, but {source} was trained with them")
     if regions.labels is not None and names:
         low, high = int(np.min(regions.labels)), int(np.max(regions.labels))

@@ -73,10 +73,12 @@ def load(name: str | pathlib.Path) -> Matcher:
 
 def _shape(run: pathlib.Path) -> tuple[int, int]:
     """Regions and width of the features that a run was trained on."""
-    for split in read_data(run).values():
-        regions, width = split["features_shape"]
-        return int(regions), int(width)
-    raise InputError(f"{run}: has no data.json, so nothing says how wide its features are; train a step of it first")
+    shape = next((split.get("features_shape") for split in read_data(run).values()), None)
+    if not shape:
+        raise InputError(
+            f"{run}: its data.json does not say how wide its features are; continue or train the run again"
+        )
+    return int(shape[0]), int(shape[1])
 
 
 def _results(run: pathlib.Path) -> dict[str, Any]:

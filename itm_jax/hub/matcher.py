@@ -208,7 +208,8 @@ def fingerprint_of(config: Any, text: TextInput, variables: Any) -> str:
     Where the text encoder lies does not count; the fingerprints of the text side stand for it.
     """
     fields = {k: v for k, v in flatten(config).items() if k.startswith("model.") and k not in PLACES}
-    digest = hashlib.sha256(json.dumps([fields, dict(text.fingerprints)], sort_keys=True).encode())
+    about = [fields, config.data.max_tokens, dict(text.fingerprints)]
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.ascontiguousarray(leaf).tobytes())

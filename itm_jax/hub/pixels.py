@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -49,7 +50,7 @@ class PixelReader:
         names = [str(x) if isinstance(x, str | pathlib.Path) else f"image {k}" for k, x in enumerate(images)]
         sizes = (*self.backbone.sizes, self.boxes.extra_size) if self.boxes.extra_size else self.backbone.sizes
         devices = jax.local_device_count()
-        batch = -(-(FEW if len(images) <= FEW else self.backbone.batch) // devices) * devices
+        batch = -(-(FEW if len(images) <= FEW else self.backbone.batch * devices) // devices) * devices
         work = Extraction(self.backbone, self.boxes, self._compute, batch)
         found = []
         for start in range(0, len(images), batch):
@@ -82,6 +83,7 @@ def load_reader(extractor: Extractor) -> PixelReader:
     boxes = _boxes(identity, str(source.get("boxes")))
     labels = [kind for kind, used in (("boxes", boxes.labelled), ("classes", bool(backbone.classes))) if used]
     now = {**backbone.identity, **boxes.identity, "labels": labels}
+    now = json.loads(json.dumps(now))  # as a file has it: lists, not tuples
     if now != identity:
         raise InputError(
             f"{source.get('backbone')}: not the extractor of the features that the model was trained on "
