@@ -4,8 +4,8 @@
     python -m itm_jax.reproduce --table=batch_size --workdir=runs/tables --dataset=f8k --config.data.dir=DIR
 
 Every row passes over the data as often, so a larger batch means fewer steps. In the rows "rate grows" the learning rate
-is the recipe's for 64 pairs, times the square root of how much larger the batch is. Captions of larger batches go through a
-trained text encoder in parts of 128 pairs (train.text_parts), with the same gradient and less memory.
+is the recipe's for 64 pairs, times the square root of how much larger the batch is. Captions of larger batches go
+through a trained text encoder in parts of 128 pairs (train.text_parts), with the same gradient and less memory.
 """
 
 import pathlib
