@@ -9,6 +9,7 @@ decide, the priors that the data set has. The config that is handed in is never 
 import dataclasses
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import ml_collections
 
@@ -52,6 +53,7 @@ def prepare(
     workdir: pathlib.Path | None = None,
     trained: ml_collections.ConfigDict | None = None,
     has_checkpoint: bool = False,
+    text_params: Any = None,
 ) -> Prepared:
     """Completes a config and opens splits.
 
@@ -61,6 +63,7 @@ def prepare(
         workdir: the run's directory. Once the run has begun, its tokenizer or vocabulary is read from there.
         trained: the config of the finished run that is evaluated; it decides the priors.
         has_checkpoint: whether the run has a checkpoint; a fine-tuned encoder then needs no other weights.
+        text_params: the parameters of a frozen encoder, where they are in memory (with `trained`).
 
     Raises:
         InputError: a field is invalid, data or text side are not usable, or the config differs from `trained` in a
@@ -70,7 +73,7 @@ def prepare(
     if trained is None:
         return complete_on(config, read_splits(config, names), workdir=workdir, has_checkpoint=has_checkpoint)
     _check_own_model(config)
-    text = load_text(config, workdir=workdir, has_checkpoint=has_checkpoint)
+    text = load_text(config, workdir=workdir, has_checkpoint=has_checkpoint, params=text_params)
     completed = _with_priors_of_run(_with_text_fields(complete(config), text), trained)
     check_evaluable(completed, trained, places=workdir is not None and not keeps_text(workdir))
     return Prepared(ml_collections.FrozenConfigDict(completed), text, tuple(read_splits(config, names)))

@@ -1,14 +1,16 @@
 """Loads a trained model for images and captions of your own."""
 
+import dataclasses
 import pathlib
 from typing import Any
 
+import jax
 import numpy as np
 
 from itm_jax.config.fields import read_json
 from itm_jax.data.labels import label_bank, label_indices
 from itm_jax.data.pipeline import TextSplit, usable_buckets
-from itm_jax.data.prepare import prepare
+from itm_jax.data.prepare import Prepared, prepare
 from itm_jax.data.text.tokens import tokenize
 from itm_jax.devices import distributed
 from itm_jax.devices.programs import use_cache
@@ -16,6 +18,7 @@ from itm_jax.errors import InputError
 from itm_jax.evaluation.encode import make_encoders
 from itm_jax.evaluation.open_run import build_for_evaluation
 from itm_jax.files import read_json as read_values
+from itm_jax.hub.folder import Exported, encoder_of, is_exported, read_folder, variables_of
 from itm_jax.hub.inputs import blank_split
 from itm_jax.hub.matcher import Matcher, fingerprint_of
 from itm_jax.runs.restore import restore_variables
@@ -23,51 +26,89 @@ from itm_jax.runs.workdir import read_data
 from itm_jax.vision.identity import read as read_extractor
 
 
-def load(name: str | pathlib.Path) -> Matcher:
-    """Loads the best checkpoint of a run.
+def load(name: str | pathlib.Path, *, backbone: str | None = None, own_code: bool = False) -> Matcher:
+    """Loads a trained model: the best checkpoint of a run, or an exported folder.
 
     Args:
-        name: the directory of the run.
+        name: the directory of a run; or a folder that `Matcher.save` or `itm_jax.export` wrote.
+        backbone: the name of the backbone of its extractor, `vit:DIR` for example, where its weights lie in another
+            place than in its training.
+        own_code: whether Python code that the config of an exported folder names may be imported. A run is your own,
+            and is not asked.
 
     Raises:
-        InputError: there is no run, it has no checkpoint, or a file of it is damaged.
+        InputError: there is no model, or a file of it is missing or damaged.
 
     Examples:
         model = itm_jax.load("runs/cpfean")
         model.score(model.encode_images(["a.jpg"]), model.encode_captions(["two dogs play in the snow"]))
     """
-    run = pathlib.Path(name).expanduser()
-    if not (run / "config.json").is_file():
-        raise InputError(f"{run}: no config.json; pass the directory of a run")
+    folder = pathlib.Path(name).expanduser()
+    if is_exported(folder):
+        model = _load_exported(folder, str(name), own_code=own_code)
+    elif (folder / "config.json").is_file():
+        model = _load_run(folder, str(name))
+    else:
+        raise InputError(f"{folder}: no config.json; pass the directory of a run, or an exported folder")
+    return dataclasses.replace(model, backbone=backbone)
+
+
+def _load_run(run: pathlib.Path, name: str) -> Matcher:
     trained = read_json(run / "config.json")
     use_cache(trained)
     prepared = prepare(trained, (), workdir=run, trained=trained, has_checkpoint=True)
+
+    def restore(like: Any) -> Any:
+        restored = distributed.by_first(lambda like: restore_variables(run, like), like)
+        assert restored is not None  # it is restored, or an error is raised
+        return restored[0]
+
+    return _assemble(name, run, prepared, _shape(run), restore)
+
+
+def _load_exported(folder: pathlib.Path, name: str, *, own_code: bool) -> Matcher:
+    exported: Exported = read_folder(folder, own_code=own_code)
+    use_cache(exported.config)
+    params = None if exported.config.model.text.trainable else encoder_of(exported, folder)
+    prepared = prepare(
+        exported.config, (), workdir=folder, trained=exported.config, has_checkpoint=True, text_params=params
+    )
+    shape = (exported.record["regions"], exported.record["feature_width"])
+    model = _assemble(name, folder, prepared, shape, lambda like: variables_of(exported, like, str(folder)))
+    if model.fingerprint != exported.record["fingerprint"]:
+        raise InputError(
+            f"{folder}: its fingerprint is {model.fingerprint}, but the model that was exported has "
+            f"{exported.record['fingerprint']}; a file was changed, copy or download the folder again"
+        )
+    return model
+
+
+def _assemble(name: str, folder: pathlib.Path, prepared: Prepared, shape: tuple[int, int], restore: Any) -> Matcher:
+    """Builds a model; `restore` takes the shapes of its variables and returns them."""
     config, text = prepared.config, prepared.text
-    shape = _shape(run)
-    names = tuple(text.labels) or tuple(config.model.regions.label_names or ())
-    split = blank_split(config, shape, names)
+    split = blank_split(config, shape, tuple(text.labels) or tuple(config.model.regions.label_names or ()))
     table = tokenize(split.captions, text.tokenizer, edges=split.edges)
     states = None
     if not config.model.text.trainable:
         assert text.bert is not None
+        text = dataclasses.replace(text, params=jax.device_put(text.params))  # once, not at each caption
         states = np.zeros((int(table.offsets[-1]), text.bert.hidden_size), config.model.text.cache_dtype)
     index, bank = label_indices(config, split), label_bank(config, split, text)
     data = TextSplit(split, table, states, usable_buckets(config), config.data.max_tokens, index, bank)
     model, mesh, like = build_for_evaluation(config, data)
-    restored = distributed.by_first(lambda like: restore_variables(run, like), like)
-    assert restored is not None  # it is restored, or an error is raised
+    variables = restore(like)
     return Matcher(
-        source=str(name),
+        source=name,
         config=config,
         text=text,
         model=model,
         mesh=mesh,
         encoders=make_encoders(model, mesh),
-        variables=restored[0],
+        variables=variables,
         shape=shape,
-        fingerprint=fingerprint_of(config, text, restored[0]),
-        extractor=read_extractor(run),
-        results=_results(run),
+        fingerprint=fingerprint_of(config, text, variables),
+        extractor=read_extractor(folder),
+        results=_results(folder),
     )
 
 
@@ -81,6 +122,6 @@ def _shape(run: pathlib.Path) -> tuple[int, int]:
     return int(shape[0]), int(shape[1])
 
 
-def _results(run: pathlib.Path) -> dict[str, Any]:
-    path = run / "results.json"
+def _results(folder: pathlib.Path) -> dict[str, Any]:
+    path = folder / "results.json"
     return read_values(path) if path.is_file() else {}

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,6 +68,7 @@ class Matcher:
         fingerprint: a hash of the config of the model, the text side and all variables.
         extractor: what extracted its training features; None where nothing says that.
         results: the content of results.json; empty where the model was not evaluated.
+        backbone: the name of the extractor's backbone, where its weights lie in another place than in its training.
     """
 
     source: str
@@ -80,6 +82,7 @@ class Matcher:
     fingerprint: str
     extractor: Extractor | None = None
     results: dict[str, Any] = dataclasses.field(default_factory=dict)
+    backbone: str | None = None
 
     def __repr__(self) -> str:
         """Returns the recipe of the model, in a few lines."""
@@ -108,7 +111,7 @@ class Matcher:
                 f"{self.source}: nothing says what extracted its features (no extractor.json), so that it cannot read "
                 "images; pass regions (itm_jax.structs.Regions)"
             )
-        return load_reader(self.extractor)
+        return load_reader(self.extractor, self.backbone)
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -184,6 +187,31 @@ class Matcher:
         data = self._with_text(split, [caption])
         opened = OpenModel(self.config, data, self.mesh, self.encoders, self.variables, self.text, self.model)
         return explain(opened, np.array([0]))[0]
+
+    def save(
+        self,
+        folder: str | pathlib.Path,
+        *,
+        dtype: str = "float32",
+        license: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Writes the model to a folder that `itm_jax.load` reads on any machine (`hub.folder`).
+
+        The scores of the loaded model are the same, bit for bit. Its README.md is a model card.
+
+        Args:
+            folder: where it is written. Other files there stay; an earlier export is replaced.
+            dtype: `float32`; or `bfloat16` for half the size, which changes the scores a little.
+            license: an identifier of a licence as the hub knows it, such as `apache-2.0`, for the model card.
+            name: by which the model card loads the model; the name of the folder if it is not set.
+
+        Raises:
+            InputError: the folder belongs to a run, it cannot be written, or `dtype` is neither of the two.
+        """
+        from itm_jax.hub.save import save
+
+        save(self, pathlib.Path(folder).expanduser(), dtype=dtype, license_name=license, name=name)
 
     def _encoded(self, kind: str, read: Any, order: np.ndarray, constants: Any) -> Encodings:
         encode = self.encoders.images if kind == "images" else self.encoders.captions

@@ -38,6 +38,11 @@ class PixelReader:
     def _compute(self) -> Compute:
         return make_compute(self.backbone, make_mesh(jax.local_device_count()))
 
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The names that it may give to regions."""
+        return tuple(dict.fromkeys([*self.boxes.names, *self.backbone.classes]))
+
     def split(self, images: Sequence[Any]) -> Split:
         """Returns the regions of images as a split without captions.
 
@@ -72,21 +77,31 @@ class PixelReader:
         )
 
 
-def load_reader(extractor: Extractor) -> PixelReader:
+def load_reader(extractor: Extractor, backbone_name: str | None = None) -> PixelReader:
     """Loads the extractor that a model's features come from.
+
+    Args:
+        extractor: what extractor.json says.
+        backbone_name: the name of the backbone, as for `itm_jax.extract --backbone=`, where its weights lie in another
+            place today.
 
     Raises:
         InputError: its weights are not here, are not the same, or its boxes come from a file, which new images lack.
     """
     identity, source = extractor.record["identity"], extractor.record.get("source", {})
-    backbone = load_backbone(str(source.get("backbone")), tuple(identity["preprocessing"]["sizes"]))
+    name = backbone_name or str(source.get("backbone"))
+    try:
+        backbone = load_backbone(name, tuple(identity["preprocessing"]["sizes"]))
+    except InputError as e:
+        hint = 'if its weights lie in another place, pass itm_jax.load(..., backbone="KIND:DIR")'
+        raise InputError(f"{e}; {hint}" if ":" in name else str(e)) from None
     boxes = _boxes(identity, str(source.get("boxes")))
     labels = [kind for kind, used in (("boxes", boxes.labelled), ("classes", bool(backbone.classes))) if used]
     now = {**backbone.identity, **boxes.identity, "labels": labels}
     now = json.loads(json.dumps(now))  # as a file has it: lists, not tuples
     if now != identity:
         raise InputError(
-            f"{source.get('backbone')}: not the extractor of the features that the model was trained on "
+            f"{name}: not the extractor of the features that the model was trained on "
             f"({difference(now, identity)}); get the same weights, or extract the features and train again"
         )
     return PixelReader(backbone, boxes)

@@ -58,6 +58,13 @@ def describe(tree: Any) -> dict[str, str]:
     return {n: f"{x.dtype}{list(x.shape)}" for n, x in zip(leaf_names(tree), leaves, strict=True)}
 
 
+def array_differences(saved: dict[str, str], like: dict[str, str]) -> list[str]:
+    """Returns a message for each array that is missing in `saved`, unexpected, or another one; both from `describe`."""
+    out = [f"missing {n}" for n in sorted(set(like) - set(saved))]
+    out += [f"unexpected {n}" for n in sorted(set(saved) - set(like))]
+    return out + [f"{n} is {saved[n]}, not {like[n]}" for n in sorted(set(saved) & set(like)) if saved[n] != like[n]]
+
+
 def checksums(tree: Any) -> dict[str, str]:
     """16 hexadecimal digits for each leaf, by its path. They do not depend on the devices that hold the arrays."""
 

@@ -10,7 +10,7 @@ import orbax.checkpoint as ocp
 
 from itm_jax.errors import DamagedError, InputError
 from itm_jax.runs.checkpoints import FOLDER, by_this_process, items_of, newest_record, read_meta, steps_of
-from itm_jax.runs.checksums import check_files, checksums, describe
+from itm_jax.runs.checksums import array_differences, check_files, checksums, describe
 from itm_jax.runs.progress import Progress
 from itm_jax.structs import TrainState
 
@@ -25,7 +25,7 @@ def _target(x: Any) -> Any:
 def _restore_item(workdir: pathlib.Path, step: int, name: str, meta: dict[str, Any], like: Any) -> Any:
     """Restores one item of a checkpoint, laid out like `like`, and compares its checksums."""
     path = (workdir / FOLDER / str(step) / name).absolute()
-    problems = _differences(meta["arrays"][name], describe(like))
+    problems = array_differences(meta["arrays"][name], describe(like))
     if problems:
         raise InputError(
             f"{path.parent}: a checkpoint of another architecture ({'; '.join(problems[:5])}); set config.model as in "
@@ -127,12 +127,6 @@ def restore_variables(workdir: pathlib.Path, like: dict[str, Any]) -> tuple[dict
             f"{path}: the best checkpoint: {e}; run the training command again, it continues from the newest intact "
             "checkpoint"
         ) from None
-
-
-def _differences(saved: dict[str, str], like: dict[str, str]) -> list[str]:
-    out = [f"missing {n}" for n in sorted(set(like) - set(saved))]
-    out += [f"unexpected {n}" for n in sorted(set(saved) - set(like))]
-    return out + [f"{n} is {saved[n]}, not {like[n]}" for n in sorted(set(saved) & set(like)) if saved[n] != like[n]]
 
 
 def _short(error: Exception) -> str:

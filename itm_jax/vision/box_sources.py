@@ -34,6 +34,11 @@ class BoxSource(Protocol):
         ...
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The names that it may give to boxes."""
+        ...
+
+    @property
     def checksum(self) -> str:
         """A checksum of the file of boxes; empty where there is none."""
         ...
@@ -57,6 +62,7 @@ class LayoutBoxes:
     regions: int
     extra_size: int = 0
     labelled: bool = False
+    names: tuple[str, ...] = ()
     checksum: str = ""
 
     def of(self, names, pixels):
@@ -85,6 +91,11 @@ class FileBoxes:
     labelled: bool
     checksum: str
     extra_size: int = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The labels of the file."""
+        return tuple(sorted({label for _, labels in self.found.values() for label in labels if label}))
 
     def of(self, names, pixels):
         """Returns the boxes of the file, then those of the layout."""

@@ -38,6 +38,11 @@ class Detector:
     labelled: bool = True
     checksum: str = ""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its classes."""
+        return tuple(dict.fromkeys(self.model.config.id2label.values()))
+
     def of(self, names: Sequence[str], pixels: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Returns the boxes of images with their labels, "" for those of the layout; `pixels[-1]` are its squares."""
         import torch

@@ -1,13 +1,13 @@
 """The text side that a run keeps in its workdir, so that its numbers do not depend on files elsewhere.
 
 `WORKDIR/text/text.json` has fingerprints of the tokenizer and of the pretrained weights, and the architecture of the
-encoder. `tokenizer.json` beside it is the tokenizer; a BiGRU has `WORKDIR/vocab.txt` instead. `labels.npz` has the
-encodings of label names where the model reads them. A run that fine-tunes its encoder has all weights in its own
-checkpoints; a run with a frozen encoder also needs the pretrained weights, from any place.
+encoder. `tokenizer.json` beside it is the tokenizer; a BiGRU has `WORKDIR/vocab.txt` instead. `labels.safetensors` has
+the encodings of label names where the model reads them (runs of earlier versions: `labels.npz`). A run that fine-tunes
+its encoder has all weights in its own checkpoints; a run with a frozen encoder also needs the pretrained weights, from
+any place. An exported model (`hub.folder`) keeps its text side in the same way.
 """
 
 import dataclasses
-import io
 import json
 import pathlib
 import zipfile
@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 from tokenizers import Tokenizer
 
 from itm_jax.data.text.fingerprints import without_limits
@@ -23,7 +25,9 @@ from itm_jax.files import read_json, write_whole
 from itm_jax.modules.bert import BertConfig
 
 FOLDER = "text"
-RECORD, TOKENIZER, LABELS = "text.json", "tokenizer.json", "labels.npz"
+RECORD, TOKENIZER, LABELS = "text.json", "tokenizer.json", "labels.safetensors"
+OLD_LABELS = "labels.npz"
+ENCODINGS, NAMES = "encodings", "names"  # in LABELS: a tensor [n e]; a key of its metadata, a JSON list of n strings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +73,8 @@ def read_kept(workdir: pathlib.Path) -> Kept | None:
         raise InputError(f"{folder / RECORD}: damaged ({type(e).__name__}: {e}); copy the workdir again") from None
     source = record.get("source")
     tokenizer = None if bert is None else _read_tokenizer(folder / TOKENIZER)
-    return Kept(folder, source, fingerprints, bert, tokenizer, _read_labels(folder / LABELS))
+    labels = _read_labels(folder / LABELS) if (folder / LABELS).exists() else _read_old_labels(folder / OLD_LABELS)
+    return Kept(folder, source, fingerprints, bert, tokenizer, labels)
 
 
 def _read_tokenizer(path: pathlib.Path) -> Tokenizer:
@@ -80,6 +85,17 @@ def _read_tokenizer(path: pathlib.Path) -> Tokenizer:
 
 
 def _read_labels(path: pathlib.Path) -> dict[str, np.ndarray]:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names, encodings = json.loads((file.metadata() or {})[NAMES]), file.get_tensor(ENCODINGS)
+        if encodings.ndim != 2 or len(names) != len(encodings):
+            raise ValueError(f"{len(names)} names, and encodings of shape {list(encodings.shape)}")
+        return dict(zip(names, encodings, strict=True))
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as e:
+        raise InputError(f"{path}: cannot be read ({e}); copy it again") from None
+
+
+def _read_old_labels(path: pathlib.Path) -> dict[str, np.ndarray]:
     if not path.exists():
         return {}
     try:
@@ -104,9 +120,8 @@ def write_kept(
     if bert is not None:
         write_whole(folder / TOKENIZER, without_limits(tokenizer).to_str())
     if labels:
-        buffer = io.BytesIO()
-        np.savez(buffer, names=np.array(list(labels)), encodings=np.stack(list(labels.values())))
-        write_whole(folder / LABELS, buffer.getvalue())
+        encodings = {ENCODINGS: np.stack(list(labels.values()))}
+        write_whole(folder / LABELS, save(encodings, {NAMES: json.dumps(list(labels))}))
     record: dict[str, Any] = {
         "source": source,
         "fingerprints": dict(fingerprints),

@@ -56,6 +56,7 @@ def load_text(
     workdir: pathlib.Path | None = None,
     captions: Sequence[str] | None = None,
     has_checkpoint: bool = False,
+    params: Any = None,
 ) -> TextInput:
     """Loads the tokenizer and the encoder that `config.model.text` describes.
 
@@ -64,6 +65,7 @@ def load_text(
         workdir: of the run; once the run has begun, its tokenizer or vocabulary is read from here.
         captions: of the train split; a BiGRU's vocabulary is built from them where `model.text.vocab` is not set.
         has_checkpoint: whether the run has a checkpoint. If it fine-tunes its encoder, no other weights are read then.
+        params: the parameters of a frozen encoder, where they are in memory; none are read then.
 
     Raises:
         InputError: checkpoint, vocabulary or fields are not usable, the config names no vocabulary, or the text side is
@@ -75,7 +77,7 @@ def load_text(
         words = _words(text, workdir, captions, kept)
         out = _text_input(config, word_tokenizer(words), {"vocab_size": len(words)}, words=words)
     elif text.pretrained:
-        out = _pretrained(config, kept, has_checkpoint=has_checkpoint)
+        out = _pretrained(config, kept, has_checkpoint=has_checkpoint, params=params)
     else:
         out = _from_scratch(config, kept)
     if out.bert is not None and config.data.max_tokens > out.bert.max_positions:
@@ -89,12 +91,14 @@ def load_text(
     return dataclasses.replace(out, labels=kept.labels)
 
 
-def _pretrained(config, kept: Kept | None, *, has_checkpoint: bool) -> TextInput:
+def _pretrained(config, kept: Kept | None, *, has_checkpoint: bool, params: Any) -> TextInput:
     """Returns the text side of a pretrained BERT: of its checkpoint, or as the run keeps it."""
     text = config.model.text
-    if has_checkpoint and text.trainable and kept and kept.bert and kept.tokenizer and kept.source == text.pretrained:
+    enough = params is not None or (has_checkpoint and text.trainable)
+    if enough and kept and kept.bert and kept.tokenizer and kept.source == text.pretrained:
         tokenizer, weights = kept.tokenizer, kept.fingerprints.get("weights")
-        return _text_input(config, tokenizer, checkpoint_fields(text, kept.bert), bert=kept.bert, weights=weights)
+        fields = checkpoint_fields(text, kept.bert)
+        return _text_input(config, tokenizer, fields, bert=kept.bert, params=params, weights=weights)
     from itm_jax.pretrained.huggingface import load_bert
 
     try:

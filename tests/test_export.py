@@ -1,0 +1,260 @@
+"""Exported models: the same scores anywhere, and what is missing or damaged is named."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from support.checkpoint import write_checkpoint
+from support.runs import shrunk
+
+import itm_jax
+from itm_jax.config.default import default_config
+from itm_jax.config.model_fields import BERT_ARCHITECTURE
+from itm_jax.errors import InputError
+from itm_jax.structs import Regions
+
+CAPTIONS = ["a red square left of a green circle", "two dogs", "ein Hund, 🙂 文", "a blue star " * 30]
+# In another process, from another directory: (folder, ...) -> scores.npy and fingerprint in each.
+SCORE = """
+import json, pathlib, sys
+import numpy as np
+import itm_jax
+from itm_jax.structs import Regions
+for folder in map(pathlib.Path, sys.argv[1:]):
+    model = itm_jax.load(folder)
+    given = np.load(folder / "given.npz")
+    regions = Regions(given["features"], given["mask"], given["boxes"], given["labels"] if "labels" in given else None)
+    np.save(folder / "scores.npy", model.score(regions, json.loads((folder / "captions.json").read_text())))
+    (folder / "fingerprint.txt").write_text(model.fingerprint)
+"""
+
+
+def text_changes(kind, checkpoint):
+    """Fields of the text encoder of a kind, for `shrunk`."""
+    pretrained = {"model__text__pretrained": str(checkpoint), "data__max_tokens": 12}
+    usual = default_config().model.text
+    architecture = {f"model__text__{field}": usual[field] for field in (*BERT_ARCHITECTURE, "vocab")}
+    return {
+        "fine-tuned": pretrained | architecture,
+        "frozen": pretrained | architecture | {"model__text__trainable": False},
+        "small": {},
+        "gru": {"model__text__encoder": "gru"},
+    }[kind]
+
+
+def trained(tmp_path, name, kind):
+    """A small trained model."""
+    checkpoint = write_checkpoint(tmp_path / "bert")
+    changes = text_changes(kind, checkpoint) | {"train__epochs": 1.0, "optim__decay_epochs": (), "model__name": name}
+    if name == "cpfean":
+        changes |= {"model__graph__heads": 2, "model__alignment__gamma": 1.0}
+    run = tmp_path / f"{name}-{kind}"
+    itm_jax.train(shrunk(**changes), run)
+    return run
+
+
+def regions_for(model, rng):
+    """Random regions as the model takes them."""
+    (r, f), names = model.shape, model.label_names
+    labels = rng.integers(0, len(names), (5, r)).astype(np.int32) if names else None
+    corners = np.sort(rng.uniform(0, 1, (5, r, 2, 2)), axis=2).reshape(5, r, 4).astype(np.float32)
+    features = rng.standard_normal((5, r, f)).astype(np.float32)
+    return Regions(features, np.arange(r)[None] < np.array([r, r, 2, 3, r])[:, None], corners, labels)
+
+
+def moved(model, regions, folder, away):
+    """Saves a model, and puts the folder with its inputs in another place."""
+    model.save(folder)
+    arrays = {k: v for k, v in vars(regions).items() if v is not None}
+    np.savez(folder / "given.npz", **arrays)
+    (folder / "captions.json").write_text(json.dumps(CAPTIONS))
+    return shutil.move(folder, away)
+
+
+PAIRS = [("cpfean", "frozen")]
+OTHERS = [
+    (name, kind)
+    for name in ("afa", "cpfean", "scan")
+    for kind in ("fine-tuned", "frozen", "small", "gru")
+    if (name, kind) not in PAIRS
+]
+
+
+@pytest.mark.parametrize("pairs", [PAIRS, pytest.param(OTHERS, marks=pytest.mark.slow)], ids=["some", "others"])
+def test_scores_are_the_same_in_another_place(tmp_path, rng, pairs):
+    """Another process, another directory, no network, and the text encoder's checkpoint is gone."""
+    expected, folders = [], []
+    for name, kind in pairs:
+        model = itm_jax.load(trained(tmp_path, name, kind))
+        regions = regions_for(model, rng)
+        folders.append(moved(model, regions, tmp_path / "saved", tmp_path / "away" / f"{name}-{kind}"))
+        expected.append((model.score(regions, CAPTIONS), model.fingerprint))
+        shutil.rmtree(tmp_path / "bert")
+        shutil.rmtree(tmp_path / f"{name}-{kind}")
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": os.path.dirname(os.path.dirname(itm_jax.__file__))}
+    for key in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        environment[key] = "http://127.0.0.1:9"  # nothing answers there
+    (tmp_path / "elsewhere").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", SCORE, *folders],
+        cwd=tmp_path / "elsewhere",
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for folder, (scores, fingerprint) in zip(folders, expected, strict=True):
+        np.testing.assert_array_equal(np.load(os.path.join(folder, "scores.npy")), scores)
+        with open(os.path.join(folder, "fingerprint.txt")) as file:
+            assert file.read() == fingerprint
+        for root, _, names in os.walk(folder):
+            for file_name in names:
+                with open(os.path.join(root, file_name), "rb") as file:
+                    assert str(tmp_path).encode() not in file.read(), file_name
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A model and its folder: SCAN with a BiGRU."""
+    tmp_path = tmp_path_factory.mktemp("saved")
+    model = itm_jax.load(trained(tmp_path, "scan", "gru"))
+    model.save(tmp_path / "saved", license="apache-2.0", name="someone/scan")
+    return model, tmp_path / "saved"
+
+
+def test_half_the_size_in_bfloat16(saved, tmp_path, rng):
+    model, folder = saved
+    model.save(tmp_path / "half", dtype="bfloat16")
+    sizes = [(f / "model.safetensors").stat().st_size for f in (tmp_path / "half", folder)]
+    assert sizes[0] < 0.6 * sizes[1]
+    half, regions = itm_jax.load(tmp_path / "half"), regions_for(model, rng)
+    assert half.fingerprint != model.fingerprint
+    np.testing.assert_allclose(half.score(regions, CAPTIONS), model.score(regions, CAPTIONS), atol=0.02)
+    with pytest.raises(InputError, match="encode both with the same model"):
+        half.score(model.encode_images(regions), CAPTIONS)
+    with pytest.raises(InputError, match="dtype='int8': must be float32 or bfloat16"):
+        model.save(tmp_path / "half", dtype="int8")
+
+
+def test_an_exported_model_is_saved_again(saved, tmp_path):
+    """Saved twice, it is the same; files of the user in the folder stay, those of an earlier export do not."""
+    model, folder = saved
+    (tmp_path / "results.json").write_text("{}")
+    (tmp_path / "vocab.txt").write_text("old")
+    (tmp_path / "notes.txt").write_text("mine")
+    itm_jax.load(folder).save(tmp_path, license="apache-2.0", name="someone/scan")
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert not (tmp_path / "results.json").exists()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            assert path.read_bytes() == (tmp_path / path.relative_to(folder)).read_bytes(), path.name
+    assert itm_jax.load(tmp_path).fingerprint == model.fingerprint
+
+
+def test_a_run_is_not_overwritten(saved, tmp_path):
+    model, folder = saved
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="holds a run, or something else"):
+        model.save(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file"):
+        model.save(tmp_path / "file")
+
+
+def edit_json(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def edit_arrays(folder, change):
+    arrays = load_file(folder / "model.safetensors")
+    change(arrays)
+    save_file(arrays, folder / "model.safetensors")
+
+
+def cut(path, size=1000):
+    path.write_bytes(path.read_bytes()[:size])
+
+
+DAMAGE = {
+    "no record": (lambda f: (f / "itm_jax.json").unlink(), r"has no itm_jax\.json"),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), r"has no model\.safetensors"),
+    "no config": (lambda f: (f / "config.json").unlink(), r"has no config\.json"),
+    "no text side": (lambda f: (f / "text" / "text.json").unlink(), r"has no text/text\.json"),
+    "no vocabulary": (lambda f: (f / "vocab.txt").unlink(), r"vocab\.txt"),
+    "truncated weights": (lambda f: cut(f / "model.safetensors"), r"model\.safetensors: cannot be read as safetensors"),
+    "empty weights": (lambda f: cut(f / "model.safetensors", 0), r"model\.safetensors: cannot be read as safetensors"),
+    "record is no JSON": (lambda f: cut(f / "itm_jax.json", 20), r"itm_jax\.json: not JSON"),
+    "record is a list": (lambda f: (f / "itm_jax.json").write_text("[]"), r"itm_jax\.json: has no valid format"),
+    "record without sizes": (lambda f: edit_json(f / "itm_jax.json", regions="6"), "has no valid regions"),
+    "later format": (
+        lambda f: edit_json(f / "itm_jax.json", format=7, itm_jax="9.1"),
+        r"format 7, written by itm_jax 9\.1; this version .* reads format 1: take the version that wrote it",
+    ),
+    "config of a later version": (
+        lambda f: edit_json(f / "config.json", new=1),
+        "field new is unknown to this version",
+    ),
+    "other width in the record": (lambda f: edit_json(f / "itm_jax.json", feature_width=7), r"not the arrays of its"),
+    "array missing": (lambda f: edit_arrays(f, lambda a: a.pop(min(a))), r"not the arrays of its config \(missing "),
+    "array too many": (
+        lambda f: edit_arrays(f, lambda a: a.update({"other/x": np.zeros(2, np.float32)})),
+        r"not the arrays of its config \(unexpected other/x\)",
+    ),
+    "array changed": (
+        lambda f: edit_arrays(f, lambda a: a[min(a)].__setitem__(0, 7)),
+        "its fingerprint is .*a file was changed",
+    ),
+    "integers": (
+        lambda f: edit_arrays(f, lambda a: a.update({min(a): a[min(a)].astype(np.int32)})),
+        "is int32.*not float32",
+    ),
+    "another vocabulary": (
+        lambda f: (f / "vocab.txt").write_text("\n".join(reversed((f / "vocab.txt").read_text().splitlines()))),
+        "vocab",
+    ),
+    "code of its author": (
+        lambda f: edit_json(f / "config.json", model={"name": "evil.module:Model"}),
+        r"config\.model\.name=evil\.module:Model is Python code of its author, which is not imported",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_folder_is_named(saved, tmp_path, kind):
+    change, message = DAMAGE[kind]
+    shutil.copytree(saved[1], tmp_path / "copy")
+    change(tmp_path / "copy")
+    with pytest.raises(InputError, match=message) as error:
+        itm_jax.load(tmp_path / "copy")
+    assert str(tmp_path / "copy") in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_interrupted_export_is_no_model(saved, tmp_path, monkeypatch):
+    """Killed before the last file, it is no model; the same call then writes a whole one."""
+    from itm_jax.hub import folder as module
+
+    model, _ = saved
+    model.save(tmp_path / "saved")
+
+    def killed(path, content):
+        raise KeyboardInterrupt if path.name == "README.md" else None
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            module,
+            "write_whole",
+            lambda p, c, write=module.write_whole: killed(p, c) if p.name == "README.md" else write(p, c),
+        )
+        with pytest.raises(KeyboardInterrupt):
+            model.save(tmp_path / "saved")
+    with pytest.raises(InputError, match=r"has no itm_jax\.json, and is no whole exported model"):
+        itm_jax.load(tmp_path / "saved")
+    model.save(tmp_path / "saved")
+    assert itm_jax.load(tmp_path / "saved").fingerprint == model.fingerprint
