@@ -158,7 +158,7 @@ def test_an_exported_model_is_saved_again(saved, tmp_path):
 
 
 def test_a_run_is_not_overwritten(saved, tmp_path):
-    model, folder = saved
+    model, _ = saved
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(InputError, match="holds a run, or something else"):
         model.save(tmp_path)
@@ -242,16 +242,15 @@ def test_an_interrupted_export_is_no_model(saved, tmp_path, monkeypatch):
 
     model, _ = saved
     model.save(tmp_path / "saved")
+    write = module.write_whole
 
     def killed(path, content):
-        raise KeyboardInterrupt if path.name == "README.md" else None
+        if path.name == "README.md":
+            raise KeyboardInterrupt
+        write(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(
-            module,
-            "write_whole",
-            lambda p, c, write=module.write_whole: killed(p, c) if p.name == "README.md" else write(p, c),
-        )
+        patch.setattr(module, "write_whole", killed)
         with pytest.raises(KeyboardInterrupt):
             model.save(tmp_path / "saved")
     with pytest.raises(InputError, match=r"has no itm_jax\.json, and is no whole exported model"):

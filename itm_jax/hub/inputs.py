@@ -13,7 +13,8 @@ from itm_jax.data.text.states import BATCH, encode_states
 from itm_jax.data.text.text_input import TextInput
 from itm_jax.data.text.tokens import tokenize
 from itm_jax.errors import InputError
-from itm_jax.structs import CONSTANTS, LABEL_BANK, Regions, Split
+from itm_jax.structs import CONSTANTS, LABEL_BANK, Extractor, Regions, Split
+from itm_jax.vision.identity import difference
 
 LONGEST = 100_000  # characters of a caption; a longer text is likely a whole file
 
@@ -85,6 +86,21 @@ def with_text(config: Any, text: TextInput, split: Split) -> TextSplit:
         labels=label_indices(config, split),
         label_bank=label_bank(config, split, text),
     )
+
+
+def check_split(split: Split, width: int, extractor: Extractor | None, source: str) -> None:
+    """Raises InputError where the features of a split are not those that the model of `source` takes."""
+    if split.features.shape[-1] != width:
+        raise InputError(
+            f"{split.source}: its features are {split.features.shape[-1]} wide, but {source} was trained on features "
+            f"that are {width} wide; extract them in the same way"
+        )
+    if extractor and split.extractor and extractor.fingerprint != split.extractor.fingerprint:
+        what = difference(split.extractor.record["identity"], extractor.record["identity"])
+        raise InputError(
+            f"{split.source}: its features come from another extractor than those of the training of {source} "
+            f"({what}); extract both with the same settings of itm_jax.extract"
+        )
 
 
 def check_regions(

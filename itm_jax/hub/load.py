@@ -85,14 +85,14 @@ def _load_exported(folder: pathlib.Path, name: str, *, own_code: bool) -> Matche
 
 def _assemble(name: str, folder: pathlib.Path, prepared: Prepared, shape: tuple[int, int], restore: Any) -> Matcher:
     """Builds a model; `restore` takes the shapes of its variables and returns them."""
-    config, text = prepared.config, prepared.text
+    config, text, bert = prepared.config, prepared.text, prepared.text.bert
     split = blank_split(config, shape, tuple(text.labels) or tuple(config.model.regions.label_names or ()))
     table = tokenize(split.captions, text.tokenizer, edges=split.edges)
     states = None
     if not config.model.text.trainable:
-        assert text.bert is not None
+        assert bert is not None  # a frozen encoder is a BERT
         text = dataclasses.replace(text, params=jax.device_put(text.params))  # once, not at each caption
-        states = np.zeros((int(table.offsets[-1]), text.bert.hidden_size), config.model.text.cache_dtype)
+        states = np.zeros((int(table.offsets[-1]), bert.hidden_size), config.model.text.cache_dtype)
     index, bank = label_indices(config, split), label_bank(config, split, text)
     data = TextSplit(split, table, states, usable_buckets(config), config.data.max_tokens, index, bank)
     model, mesh, like = build_for_evaluation(config, data)

@@ -20,7 +20,7 @@ from itm_jax.errors import InputError
 from itm_jax.evaluation.encode import Encoded, Encoders, encode_items
 from itm_jax.evaluation.open_run import OpenModel
 from itm_jax.evaluation.rank import scores_of
-from itm_jax.hub.inputs import batch_of, blank_split, check_captions, check_regions, with_text
+from itm_jax.hub.inputs import batch_of, blank_split, check_captions, check_regions, check_split, with_text
 from itm_jax.hub.pixels import PixelReader, load_reader
 from itm_jax.structs import Extractor, Regions, Split
 from itm_jax.viz.explain import Matching, Shares, explain
@@ -118,11 +118,12 @@ class Matcher:
         """The label names that the model knows; `Regions.labels` are indices into them."""
         return tuple(self.text.labels) or tuple(self.config.model.regions.label_names or ())
 
-    def encode_images(self, images: Sequence[Any] | Regions) -> Encodings:
+    def encode_images(self, images: Sequence[Any] | Regions | Split) -> Encodings:
         """Encodes images.
 
         Args:
-            images: paths, PIL images or [h w 3] uint8 arrays; or `Regions` [n r ...] with features of the extractor.
+            images: paths, PIL images or [h w 3] uint8 arrays; or `Regions` [n r ...] with features of the extractor;
+                or a split of a data set.
 
         Raises:
             InputError: an image cannot be used, or the regions are not those that the model takes.
@@ -135,10 +136,14 @@ class Matcher:
             )
             read = lambda items: jax.tree.map(lambda x: np.asarray(x)[items], regions)  # noqa: E731
             return self._encoded("images", read, np.arange(len(regions.features)), constants)
-        if isinstance(images, str) or not len(images):
+        if isinstance(images, Split):
+            check_split(images, self.shape[1], self.extractor, self.source)
+        elif isinstance(images, str) or not len(images):
             raise InputError("encode_images: expected a list of images, with at least one")
-        data = self._with_text(self.reader.split(images))
-        return self._encoded("images", data.regions, np.arange(len(images)), data.constants)
+        else:
+            images = self.reader.split(images)
+        data = self._with_text(images)
+        return self._encoded("images", data.regions, np.arange(images.num_images), data.constants)
 
     def encode_captions(self, captions: Sequence[Any]) -> Encodings:
         """Encodes captions of any length; tokens beyond `config.data.max_tokens` are cut.

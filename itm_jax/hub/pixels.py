@@ -1,8 +1,10 @@
 """From images to regions with the extractor of a trained model: what `itm_jax.extract` does, for a few images."""
 
+import concurrent.futures
 import dataclasses
 import functools
 import json
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -58,10 +60,11 @@ class PixelReader:
         batch = -(-(FEW if len(images) <= FEW else self.backbone.batch * devices) // devices) * devices
         work = Extraction(self.backbone, self.boxes, self._compute, batch)
         found = []
-        for start in range(0, len(images), batch):
-            part = slice(start, start + batch)
-            pixels = [_pixels(x, sizes, name) for x, name in zip(images[part], names[part], strict=True)]
-            found.append(work.begin([{"pixels": p, "error": ""} for p in pixels], names[part]).finish())
+        with concurrent.futures.ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
+            for start in range(0, len(images), batch):
+                part = slice(start, start + batch)
+                pixels = list(pool.map(lambda x, name: _pixels(x, sizes, name), images[part], names[part]))
+                found.append(work.begin([{"pixels": p, "error": ""} for p in pixels], names[part]).finish())
         labels = np.concatenate([x.labels for x in found])
         label_names, index = np.unique(labels, return_inverse=True)
         return Split(
