@@ -1,0 +1,100 @@
+"""Writes encodings to a file that vector databases read: Parquet, or NumPy's .npy with a JSON file beside it.
+
+Both carry the fingerprint of the model, so that vectors of two models are not mixed.
+"""
+
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from itm_jax.errors import InputError
+from itm_jax.files import whole, write_whole
+from itm_jax.hub.gallery import Gallery
+from itm_jax.hub.matcher import Matcher
+
+METADATA = "itm_jax"  # key of the metadata of a Parquet file
+FORMS = (".parquet", ".npy")
+
+
+def write_embeddings(model: Matcher, gallery: Gallery, out: pathlib.Path, dtype: str = "float32") -> None:
+    """Encodes a gallery, part by part, and writes its vectors.
+
+    A Parquet file has the columns `id`, for captions `text`, and `vector` [d]. A model that keeps several vectors of
+    an item has `vectors` instead: a list of the valid ones [k d], and for its captions `weights` [k] where it weighs
+    words. An .npy file holds [n d]; or [n k d], with the valid vectors marked in FILE.mask.npy [n k]. FILE.json has
+    the ids.
+
+    Args:
+        model: the model of the gallery.
+        gallery: the items.
+        out: the file; its ending says the form.
+        dtype: of the vectors, `float32` or `float16`.
+
+    Raises:
+        InputError: the ending is another one, pyarrow is missing, or the file cannot be written.
+    """
+    if out.suffix not in FORMS:
+        raise InputError(f"{out}: must end in {' or '.join(FORMS)}")
+    if not out.absolute().parent.is_dir():
+        raise InputError(f"{out.absolute().parent}: no such directory; make it first")
+    about = {
+        "fingerprint": model.fingerprint,
+        "model": model.config.model.name,
+        "kind": gallery.kind,
+        "width": int(model.config.model.width),
+    }
+    (_write_parquet if out.suffix == ".parquet" else _write_arrays)(gallery, out, np.dtype(dtype), about)
+
+
+def _write_parquet(gallery: Gallery, out: pathlib.Path, dtype: np.dtype, about: dict[str, Any]) -> None:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise InputError(
+            f"{out}: Parquet needs pyarrow; pip install pyarrow, or take a file that ends in .npy"
+        ) from None
+    with whole(out) as file:
+        writer = None
+        for items, rows, mask, weight in gallery.parts():
+            columns: dict[str, Any] = {"id": pa.array(list(gallery.ids[items]), pa.string())}
+            if gallery.texts is not None:
+                columns["text"] = pa.array(list(gallery.texts[items]), pa.string())
+            flat = pa.array((rows if mask is None else rows[mask]).astype(dtype).reshape(-1))
+            vectors = pa.FixedSizeListArray.from_arrays(flat, rows.shape[-1])
+            if mask is None:
+                columns["vector"] = vectors
+            else:
+                offsets = pa.array(np.concatenate([[0], np.cumsum(mask.sum(1))]).astype(np.int32))
+                columns["vectors"] = pa.ListArray.from_arrays(offsets, vectors)
+                if weight is not None:
+                    columns["weights"] = pa.ListArray.from_arrays(offsets, pa.array(weight[mask].astype(np.float32)))
+            table = pa.table(columns).replace_schema_metadata({METADATA: json.dumps(about)})
+            writer = writer or pq.ParquetWriter(file, table.schema)
+            writer.write_table(table)
+        assert writer is not None  # a gallery has at least one item
+        writer.close()
+
+
+def _write_arrays(gallery: Gallery, out: pathlib.Path, dtype: np.dtype, about: dict[str, Any]) -> None:
+    """Writes .npy files. Items with different numbers of vectors are filled up, so all are held in memory."""
+    parts = list(gallery.parts())
+    most = max(rows.shape[1] for _, rows, _, _ in parts)
+
+    def joined(arrays: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate([np.pad(x, ((0, 0), (0, most - x.shape[1]), *[(0, 0)] * (x.ndim - 2))) for x in arrays])
+
+    single = parts[0][2] is None
+    rows = [rows.astype(dtype) for _, rows, _, _ in parts]
+    with whole(out) as file:
+        np.save(file, np.concatenate(rows) if single else joined(rows))
+    about |= {"ids": list(gallery.ids)}
+    if gallery.texts is not None:
+        about |= {"texts": list(gallery.texts)}
+    if not single:
+        about |= {"mask": f"{out.stem}.mask.npy"}
+        with whole(out.with_name(f"{out.stem}.mask.npy")) as file:
+            np.save(file, joined([mask for _, _, mask, _ in parts if mask is not None]))
+    write_whole(out.with_suffix(".json"), json.dumps(about, ensure_ascii=False) + "\n")

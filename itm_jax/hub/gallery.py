@@ -1,0 +1,151 @@
+"""The items of a gallery, encoded part by part: a folder of images, a split of a data set, or a file of captions."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from itm_jax.config.fields import mutable_copy
+from itm_jax.data.splits import read_unaltered
+from itm_jax.errors import InputError
+from itm_jax.hub.matcher import Encodings, Matcher
+from itm_jax.structs import Split
+from itm_jax.terminal import Bar, say
+
+PART = 256  # items that are encoded at a time
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+
+@dataclasses.dataclass(frozen=True)
+class Gallery:
+    """Items with their ids.
+
+    Attributes:
+        kind: `images` or `captions`.
+        ids: of the items.
+        encode: encodes the items of a slice.
+        texts: the captions; None for images.
+    """
+
+    kind: str
+    ids: Sequence[str]
+    encode: Callable[[slice], Encodings]
+    texts: Sequence[str] | None = None
+
+    def parts(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray | None, np.ndarray | None]]:
+        """Encodes all items, and shows the progress.
+
+        Yields:
+            (slice, rows, mask, weight) of each part: rows [n d], with None and None; or rows [n k d] with a mask [n k]
+            of the valid ones, and with the weight [n k] of each word where the model has one.
+        """
+        with Bar(f"{self.kind} encoded", len(self.ids)) as bar:
+            for start in range(0, len(self.ids), PART):
+                items = slice(start, min(start + PART, len(self.ids)))
+                yield (items, *vectors(self.encode(items)))
+                bar.update(items.stop)
+
+
+def vectors(encodings: Encodings) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Returns the vectors of encodings in the order of their items: (rows, mask, weight), as in `Gallery.parts`."""
+    parts = encodings.parts
+    if isinstance(parts[0][1], np.ndarray | jax.Array):
+        return _in_order([np.asarray(rows) for _, rows in parts], parts), None, None
+    most = max(part.rows.shape[1] for _, part in parts)
+
+    def joined(field: str) -> np.ndarray:
+        arrays = [np.asarray(getattr(part, field)) for _, part in parts]
+        widths = [((0, 0), (0, most - x.shape[1]), *[(0, 0)] * (x.ndim - 2)) for x in arrays]
+        return _in_order([np.pad(x, width) for x, width in zip(arrays, widths, strict=True)], parts)
+
+    weighted = parts[0][1].weight is not None
+    return joined("rows"), joined("mask"), joined("weight") if weighted else None
+
+
+def _in_order(arrays: Sequence[np.ndarray], parts: Sequence[tuple[np.ndarray, Any]]) -> np.ndarray:
+    return np.concatenate(arrays)[np.argsort(np.concatenate([index for index, _ in parts]))]
+
+
+def images_in(directory: pathlib.Path) -> list[str]:
+    """Returns the image files in a folder and the folders in it, sorted, as paths relative to it with `/`.
+
+    Raises:
+        InputError: there are none.
+    """
+    files = [path for path in sorted(directory.rglob("*")) if path.is_file()]
+    names = [path.relative_to(directory).as_posix() for path in files if path.suffix.lower() in SUFFIXES]
+    if not names:
+        raise InputError(f"{directory}: no image files ({', '.join(SUFFIXES)}); pass the folder of the images")
+    if len(names) < len(files):
+        say(f"{directory}: {len(files) - len(names):,} files are no images by their names, and are left out")
+    return names
+
+
+def of_images(model: Matcher, directory: pathlib.Path) -> Gallery:
+    """Returns a folder of images as a gallery; an id is the path of a file relative to the folder.
+
+    Raises:
+        InputError: the folder has no images, or nothing says what extracted the model's features.
+    """
+    names = images_in(directory)
+    _ = model.reader  # refused before the first image where the model cannot read images
+    return Gallery("images", names, lambda items: model.encode_images([directory / n for n in names[items]]))
+
+
+def of_data(model: Matcher, directory: pathlib.Path, name: str) -> Gallery:
+    """Returns the images of a split of a data set as a gallery.
+
+    Args:
+        model: a model.
+        directory: of the data set, in SCAN's form or as ArrayRecord.
+        name: of the split.
+
+    Raises:
+        InputError: there is no such split, or its features are not those that the model takes.
+    """
+    config = mutable_copy(model.config)
+    config.data.source = "precomp" if any(directory.glob("*_ims.npy")) else "tfds"
+    config.data.dir = str(directory)
+    split = read_unaltered(config, name)
+    return Gallery("images", split.ids, lambda items: model.encode_images(part_of(split, items)))
+
+
+def of_captions(model: Matcher, path: pathlib.Path) -> Gallery:
+    """Returns the lines of a text file as a gallery of captions; an id is the number of a line, from 1 on.
+
+    Raises:
+        InputError: the file cannot be read as text, or a line is empty.
+    """
+    try:
+        texts = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as e:
+        raise InputError(f"{path}: cannot be read as text in UTF-8 ({e})") from None
+    if not texts:
+        raise InputError(f"{path}: empty; write a caption in each line")
+    for number, line in enumerate(texts, 1):
+        if not line.strip():
+            raise InputError(f"{path}: line {number} is empty; write a caption, or take the line out")
+    ids = [str(k) for k in range(1, len(texts) + 1)]
+    return Gallery("captions", ids, lambda items: model.encode_captions(texts[items]), texts)
+
+
+def part_of(split: Split, items: slice) -> Split:
+    """Returns some images of a split, without captions."""
+    cut = lambda x: None if x is None else x[items]  # noqa: E731
+    return dataclasses.replace(
+        split,
+        features=split.features[items],
+        captions=[],
+        captions_per_image=0,
+        ids=split.ids[items],
+        boxes=cut(split.boxes),
+        labels=cut(split.labels),
+        edges=None,
+        objects=None,
+        num_regions=cut(split.num_regions),
+        rows=None,
+        lines=None,
+    )
