@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -180,3 +181,104 @@ def test_what_is_no_run_is_named(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(InputError, match=r"config\.json"):
         itm_jax.load(tmp_path)
+
+
+def test_a_saved_model_reads_images(extracted, tmp_path):
+    """The extractor travels by name; its results stand in the model card."""
+    root, images = extracted
+    for name in ("cpfean", "afa"):
+        model = itm_jax.load(root / name)
+        model.save(tmp_path / name)
+        copy = itm_jax.load(tmp_path / name, backbone=f"vit:{root / 'vit'}")
+        paths = [images / "000.png", images / "001.png"]
+        np.testing.assert_array_equal(copy.score(paths, ["a red square"]), model.score(paths, ["a red square"]))
+        assert copy.fingerprint == model.fingerprint
+        assert copy.results == model.results
+        for path in (tmp_path / name).rglob("*"):
+            assert not path.is_file() or str(root).encode() not in path.read_bytes(), path
+        with pytest.raises(InputError, match=r'vit: .*if its weights lie in another place, pass .*backbone="KIND:DIR"'):
+            itm_jax.load(tmp_path / name).encode_images(paths)
+
+
+def test_the_model_card_says_the_results(extracted, tmp_path):
+    """Its numbers are those of results.json, and the hub's own reader reads its metadata."""
+    from huggingface_hub import ModelCard
+
+    model = itm_jax.load(extracted[0] / "cpfean")
+    model.save(tmp_path / "saved", license="apache-2.0", name="someone/small-cpfean")
+    text = (tmp_path / "saved" / "README.md").read_text()
+    card = ModelCard(text)
+    full = model.results["protocols"]["full"]
+    assert card.data.license == "apache-2.0"
+    assert {r.metric_type: r.metric_value for r in card.data.eval_results} == {
+        key: round(value, 2) for key, value in full.items() if key == "rsum" or key[4:6] in ("r1", "r5") or "r10" in key
+    }
+    assert {r.dataset_name for r in card.data.eval_results} == {"mine"}
+    assert f"| {full['i2t_r1']:.1f} | {full['i2t_r5']:.1f} |" in text
+    assert f"| {full['rsum']:.1f} |" in text
+    assert 'itm_jax.load("someone/small-cpfean")' in text
+    itm_jax.load(tmp_path / "saved").save(tmp_path / "again")
+    assert "has not stated a licence" in (tmp_path / "again" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["cpfean", "afa"])
+def test_embeddings_are_the_encodings(extracted, tmp_path, name):
+    """Images of a folder, images of a data set, and captions, in both forms of file."""
+    pq = pytest.importorskip("pyarrow.parquet")
+    root, images = extracted
+    model = itm_jax.load(root / name)
+    captions = tmp_path / "captions.txt"
+    captions.write_text("a red square\nblue above green and " + "red " * 10 + "\n文 🙂\n")
+    export = lambda *flags: command("embeddings", f"--model={root / name}", *flags, module="itm_jax.export")  # noqa: E731
+    code, _, err = export(f"--images={images}", f"--out={tmp_path / 'a.parquet'}")
+    assert code == 0, err
+    code, _, err = export(f"--data={root / 'out'}", f"--out={tmp_path / 'b.npy'}")
+    assert code == 0, err
+    code, _, err = export(f"--captions={captions}", f"--out={tmp_path / 'c.parquet'}", "--dtype=float16")
+    assert code == 0, err
+    table, texts = (pq.read_table(tmp_path / f"{x}.parquet") for x in "ac")
+    assert json.loads(table.schema.metadata[b"itm_jax"])["fingerprint"] == model.fingerprint
+    ids = table["id"].to_pylist()
+    assert ids == sorted(path.name for path in images.iterdir() if path.suffix == ".png")
+    about = json.loads((tmp_path / "b.json").read_text())
+    assert about["fingerprint"] == model.fingerprint
+    assert [f"{x}" for x in about["ids"]] == list(itm_jax.open_run(model.config, root / name).data.split.ids)
+    [(_, rows)] = model.encode_images([images / x for x in ids]).parts
+    saved = np.load(tmp_path / "b.npy")
+    if name == "afa":
+        np.testing.assert_allclose(np.array(table["vector"].to_pylist()), rows, atol=1e-6)
+        np.testing.assert_allclose(saved, rows[[ids.index(x) for x in about["ids"]]], atol=1e-3)
+        scores = np.array(table["vector"].to_pylist()) @ np.array(texts["vector"].to_pylist()).T
+        np.testing.assert_allclose(scores, model.score([images / x for x in ids], texts["text"].to_pylist()), atol=2e-3)
+    else:
+        mask = np.load(tmp_path / "b.mask.npy")
+        assert mask.shape == saved.shape[:2]
+        for k, vectors in enumerate(table["vectors"].to_pylist()):
+            np.testing.assert_allclose(np.array(vectors), rows.rows[k][rows.mask[k]], atol=1e-6)
+        assert [len(x) for x in texts["vectors"].to_pylist()] == [3, 14, 2]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"out": "x.csv", "images": "IMAGES"}, r"x\.csv: must end in \.parquet or \.npy"),
+        ({"out": "x.npy"}, "pass one of them"),
+        ({"out": "x.npy", "images": "IMAGES", "captions": "c.txt"}, "pass one of them"),
+        ({"out": "x.npy", "images": "nowhere"}, "nowhere"),
+        ({"out": "x.npy", "images": "EMPTY"}, "no image files"),
+        ({"out": "x.npy", "data": "OUT", "split": "val"}, "val"),
+        ({"out": "x.npy", "captions": "nowhere.txt"}, r"nowhere\.txt: cannot be read as text"),
+        ({"out": "nowhere/x.npy", "images": "IMAGES"}, "nowhere: no such directory"),
+        ({"out": "x.npy", "images": "IMAGES", "dtype": "bfloat16"}, "is for models"),
+        ({"images": "IMAGES"}, "--out"),
+    ],
+)
+def test_what_cannot_be_encoded_is_named(extracted, tmp_path, flags, message):
+    root, images = extracted
+    (tmp_path / "empty").mkdir()
+    places = {"IMAGES": images, "EMPTY": tmp_path / "empty", "OUT": root / "out"}
+    given = [f"--{k}={places.get(v, v)}" for k, v in flags.items()]
+    code, _, err = command("embeddings", f"--model={root / 'afa'}", *given, module="itm_jax.export", cwd=tmp_path)
+    assert code == 2
+    assert re.search(message, err[-1]), err
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
