@@ -1,15 +1,19 @@
 """`itm_jax.load`: a trained model for images and captions of your own."""
 
+import ast
 import dataclasses
 import json
 import pathlib
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 from support.commands import command
 from support.images import checkpoint, folder
+from support.paths import ROOT
 from support.runs import shrunk
 
 import itm_jax
@@ -282,3 +286,35 @@ def test_what_cannot_be_encoded_is_named(extracted, tmp_path, flags, message):
     assert code == 2
     assert re.search(message, err[-1]), err
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+RECIPES = re.findall(
+    r"<!-- recipe: (.*?) -->\n```python\n(.*?)```", (ROOT / "docs" / "models.md").read_text(), re.DOTALL
+)
+
+
+@pytest.mark.parametrize(("name", "code"), RECIPES, ids=[name for name, _ in RECIPES])
+def test_a_database_reads_the_embeddings(extracted, tmp_path, name, code):
+    """The recipes of docs/models.md, run as they stand: they find what the model finds."""
+    pytest.importorskip("pyarrow")
+    pytest.importorskip({"qdrant": "qdrant_client"}.get(name.split()[0], name.split()[0]))
+    root, images = extracted
+    run = root / ("afa" if name.endswith("single") else "cpfean")
+    captions = ["red left of green", "a blue circle"]
+    (tmp_path / "captions.txt").write_text("\n".join(captions))
+    for flags in (
+        [f"--images={images}", "--out=images.parquet"],
+        ["--captions=captions.txt", "--out=captions.parquet"],
+    ):
+        exit_code, _, err = command("embeddings", f"--model={run}", *flags, module="itm_jax.export", cwd=tmp_path)
+        assert exit_code == 0, err
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    names = sorted(path.name for path in images.iterdir() if path.suffix == ".png")
+    scores = itm_jax.load(run).score([images / x for x in names], captions)
+    for caption, column, line in zip(captions, scores.T, done.stdout.splitlines(), strict=True):
+        assert line.startswith(caption)
+        found = ast.literal_eval(line.removeprefix(caption).strip())
+        assert set(found) <= set(names)
+        if name.endswith("single"):
+            np.testing.assert_allclose([column[names.index(x)] for x in found], np.sort(column)[::-1][:5], atol=1e-5)
