@@ -231,17 +231,19 @@ def test_names_and_revisions(tmp_path, monkeypatch):
 
 CONFIG = """
 from itm_jax.config.default import default_config
+from itm_jax.config.model_fields import BERT_ARCHITECTURE
 from support.runs import shrunk
 
 
 def get_config():
     c = shrunk(model__text__pretrained="user/tiny@v1", data__max_tokens=12, train__epochs=1)
-    for name in ("hidden_size", "num_layers", "num_heads", "intermediate_size"):
+    for name in BERT_ARCHITECTURE:
         c.model.text[name] = default_config().model.text[name]  # not set: the checkpoint decides
     return c
 """
 
 
+@pytest.mark.slow
 def test_a_run_trains_with_a_hub_name_and_is_evaluated_without_the_hub(hub, ask, tmp_path):
     hub.keep("user/tiny", "v1")
     (tmp_path / "config.py").write_text(CONFIG)

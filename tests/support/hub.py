@@ -115,7 +115,9 @@ class Hub(Store):
         ours = {
             "HF_ENDPOINT": self.url, "HF_HOME": str(tmp_path / "hf_home"), "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1",
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "",
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]), "JAX_PLATFORMS": "cpu",
+            # one device; programs are compiled as fast as in the tests' own process
+            "XLA_FLAGS": re.sub(r"--xla_force_host_platform_device_count=\d+", "", os.environ.get("XLA_FLAGS", "")),
         }  # fmt: skip
         return {k: v for k, v in (kept | ours | changes).items() if v is not None}
 
