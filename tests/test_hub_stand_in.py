@@ -27,6 +27,7 @@ api.create_repo("user/model", exist_ok=True)
 out["twice"] = refused(api.create_repo, "user/model")
 first = api.upload_folder(folder_path=root / "model", repo_id="user/model", commit_message="First")
 (root / "model" / "config.json").write_text('{"a": 2}')
+(root / "model" / "text" / "vocab.txt").unlink()
 second = api.upload_folder(folder_path=root / "model", repo_id="user/model", delete_patterns="*.txt")
 out["same"] = api.upload_folder(folder_path=root / "model", repo_id="user/model").oid == second.oid
 out["behind"] = refused(api.upload_folder, folder_path=root / "other", repo_id="user/model", parent_commit=first.oid)
