@@ -4,40 +4,37 @@ import importlib.util
 import pathlib
 
 from itm_jax.errors import InputError
+from itm_jax.pretrained.hub_names import check_on_hub, snapshot, split_revision
 
 PACKAGE = "package:"
 FIELD = "config.model.text.pretrained"  # what names a checkpoint where nothing else is said
-HUB_SECONDS = 10.0  # that the hub may take to say whether it has a name
-LONGEST_REASON = 160  # characters of an error of the hub that are shown
+WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
 FILES = (
     "config.json",
     "preprocessor_config.json",
-    "*.safetensors",
-    "model.safetensors.index.json",
+    *WEIGHTS,
     "tokenizer*",
     "vocab.txt",
     "special_tokens_map.json",
+    "added_tokens.json",
 )
 
 
 def checkpoint_dir(path_or_name: str, *, flag: str = FIELD) -> pathlib.Path:
     """Returns the local directory of a checkpoint: the path itself, or the hub's snapshot, downloaded when needed.
 
-    `package:NAME/FOLDER` is a folder of an installed Python package, wherever it is installed.
+    `package:NAME/FOLDER` is a folder of an installed Python package, wherever it is installed. `user/name@revision` is
+    one revision of a repository of the hub: a branch, a tag, a commit hash, or `refs/pr/N`.
 
     Args:
         path_or_name: the directory, the name on the hub, or the folder of a package.
         flag: the flag or field that names it, for messages.
+
+    Raises:
+        InputError: there is no such directory, package or name on the hub, or the hub does not give it.
     """
     local = _local(path_or_name, flag)
-    if local is not None:
-        return local
-    import huggingface_hub
-
-    try:
-        return pathlib.Path(huggingface_hub.snapshot_download(path_or_name, allow_patterns=list(FILES)))
-    except Exception as e:  # the hub raises many kinds: no network, no such name, no access
-        raise _not_on_hub(path_or_name, e, flag) from None
+    return local if local is not None else snapshot(path_or_name, FILES, weights=WEIGHTS, flag=flag)
 
 
 def revision_of(directory: pathlib.Path) -> str | None:
@@ -46,20 +43,9 @@ def revision_of(directory: pathlib.Path) -> str | None:
 
 
 def check_available(path_or_name: str) -> None:
-    """Raises InputError where a checkpoint is neither on this machine nor on the hub; nothing is downloaded."""
-    if _local(path_or_name) is not None:
-        return
-    import huggingface_hub
-
-    try:
-        huggingface_hub.snapshot_download(path_or_name, allow_patterns=list(FILES), local_files_only=True)
-        return
-    except Exception:  # not in the hub's cache
-        pass
-    try:
-        huggingface_hub.HfApi().model_info(path_or_name, timeout=HUB_SECONDS)
-    except Exception as e:
-        raise _not_on_hub(path_or_name, e) from None
+    """Raises InputError where a checkpoint is neither on this machine nor on the hub; no weights are downloaded."""
+    if _local(path_or_name) is None:
+        check_on_hub(path_or_name, FILES, weights=WEIGHTS, flag=FIELD)
 
 
 def _local(path_or_name: str, flag: str = FIELD) -> pathlib.Path | None:
@@ -69,19 +55,10 @@ def _local(path_or_name: str, flag: str = FIELD) -> pathlib.Path | None:
     path = pathlib.Path(path_or_name).expanduser()
     if path.is_dir():
         return path
-    if path.is_absolute() or path_or_name.startswith((".", "~")) or path_or_name.count("/") > 1 or path.exists():
+    name, _ = split_revision(path_or_name)
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or path.exists():
         raise InputError(f"{path_or_name}: no such directory; {flag} takes a directory or a hub name")
     return None
-
-
-def _not_on_hub(name: str, error: Exception, flag: str = FIELD) -> InputError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    if len(reason) > LONGEST_REASON:
-        reason = f"{reason[:LONGEST_REASON]} ..."
-    return InputError(
-        f"{name}: not a local directory, and not available from the Hugging Face hub ({reason}); download it and pass "
-        f"its directory as {flag}"
-    )
 
 
 def _in_package(name: str) -> pathlib.Path:
