@@ -80,6 +80,13 @@ def read_json(path: Any, hint: str = "") -> Any:
         raise InputError(f"{path}: not JSON ({e}){advice}") from None
 
 
+def umask() -> int:
+    """Returns which permissions new files of this process do not get."""
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
 def is_lfs_pointer(path: pathlib.Path) -> bool:
     """Returns whether a file is a pointer of Git LFS, in place of the file that it stands for."""
     try:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 from support.checkpoint import write_checkpoint
+from support.commands import command
+from support.hub import Hub
 from support.runs import shrunk
 
 import itm_jax
@@ -257,3 +259,73 @@ def test_an_interrupted_export_is_no_model(saved, tmp_path, monkeypatch):
         itm_jax.load(tmp_path / "saved")
     model.save(tmp_path / "saved")
     assert itm_jax.load(tmp_path / "saved").fingerprint == model.fingerprint
+
+
+def lines_of(done):
+    return done.stderr.strip().splitlines()
+
+
+LOAD = """
+import itm_jax
+for name in {names!r}:
+    model = itm_jax.load(name)
+    print(model.fingerprint, repr(model).splitlines()[0])
+"""
+
+
+def test_pushed_to_the_hub_and_loaded_from_there(saved, tmp_path):
+    """Against the stand-in for the hub: uploaded by the command, fetched once, pinned, then read without it."""
+    model, folder = saved
+    run = folder.parent / "scan-gru"
+    flags = [f"--run={run}", f"--out={tmp_path / 'out'}", "--push=user/scan"]
+    with Hub(tmp_path / "hub") as hub:
+        refused = hub.python(tmp_path, "-m", "itm_jax.export", *flags)
+        assert refused.returncode == 2
+        assert "no token of the Hugging Face hub; set HF_TOKEN" in lines_of(refused)[-1]
+        assert not (tmp_path / "out").exists()
+        refused = hub.python(tmp_path, "-m", "itm_jax.export", *flags, HF_TOKEN="hf_read")
+        assert refused.returncode == 2
+        assert "the hub does not accept the token" in lines_of(refused)[-1]
+        done = hub.python(tmp_path, "-m", "itm_jax.export", *flags, HF_TOKEN="hf_write")
+        assert done.returncode == 0, done.stderr
+        assert f"uploaded: {hub.url}/user/scan/commit/" in done.stderr + done.stdout
+        commit = hub.keep("user/scan", "v1")
+        hub.forget()
+        names = ["user/scan", "user/scan@v1", f"user/scan@{commit}"]
+        online = hub.python(tmp_path, LOAD.format(names=names))
+        assert online.returncode == 0, online.stderr
+        assert sorted(set(hub.fetched("user/scan"))) == sorted(
+            str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()
+        )
+        assert len(hub.fetched("user/scan")) == len(set(hub.fetched("user/scan")))
+        unknown = hub.python(tmp_path, LOAD.format(names=["user/scan@v2"]))
+        assert "user/scan has no revision v2" in lines_of(unknown)[-1]
+        hub.stop()
+        offline = hub.python(tmp_path, LOAD.format(names=names), HF_HUB_OFFLINE="1")
+    assert offline.returncode == 0, offline.stderr
+    assert offline.stdout == online.stdout
+    for name, line in zip(names, online.stdout.splitlines(), strict=True):
+        assert line == f"{model.fingerprint} scan of {name} (commit {commit[:12]}) ({model.fingerprint})"
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert 'itm_jax.load("user/scan")' in card
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--out=x"], "--run"),
+        (["--run=RUN"], "--out"),
+        (["--run=nowhere", "--out=x"], "nowhere"),
+        (["--run=RUN", "--out=x", "--dtype=float16"], "is for embeddings"),
+        (["--run=RUN", "--out=x", "--push=name"], "must be USER/NAME"),
+        (["--run=RUN", "--out=RUN"], "holds a run"),
+        (["models", "--run=RUN"], "say one of model, embeddings"),
+    ],
+)
+def test_a_wrong_command_is_refused(saved, tmp_path, flags, message):
+    run = saved[1].parent / "scan-gru"
+    given = [flag.replace("RUN", str(run)) for flag in flags]
+    code, _, err = command(*given, module="itm_jax.export", cwd=tmp_path)
+    assert code == 2
+    assert message in err[-1]
+    assert list(tmp_path.iterdir()) == []

@@ -11,8 +11,8 @@ from huggingface_hub import EvalResult, ModelCardData
 import itm_jax
 
 SYSTEMS = {
-    "afa": ("AFA, adaptive feature aggregation", "arXiv 2401.09725", "2401.09725"),
-    "cpfean": ("CPFEAN, prominent-fragment alignment", "arXiv 2311.02183", "2311.02183"),
+    "afa": ("AFA", "adaptive feature aggregation, arXiv 2401.09725", "2401.09725"),
+    "cpfean": ("CPFEAN", "prominent-fragment alignment, arXiv 2311.02183", "2311.02183"),
     "vsepp": ("VSE++", "arXiv 1707.05612", "1707.05612"),
     "vseinf": ("VSE∞", "arXiv 2011.04305", "2011.04305"),
     "scan": ("SCAN", "arXiv 1803.08024", "1803.08024"),
@@ -56,14 +56,13 @@ def model_card(
         model_name=name,
         eval_results=_evaluations(results) or None,
     )
-    article = "an" if system[0] in "AEIOU" else "a"
     origin = f" ({paper})" if paper else ""
     sections = [
         f"---\n{metadata.to_yaml()}\n---",
         f"# {name}",
-        f"This is {article} {system} model{origin}. It gives a score to an image and a caption: the better they match, "
-        f"the higher is the score. It was trained on "
-        f"`{config.data.name}`, and exported by itm_jax {itm_jax.__version__}.",
+        f"This is a model of the system {system}{origin}. It gives a score to an image and a caption: the better they "
+        f"match, the higher is the score. It was trained on `{config.data.name}`, and exported by itm_jax "
+        f"{itm_jax.__version__}.",
         _use(name, extractor),
         _results(results, dtype),
         _facts(config, shape, params, extractor, dtype),

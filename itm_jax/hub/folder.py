@@ -30,7 +30,7 @@ from itm_jax.data.text.kept import LABELS, keeps_text, read_kept, write_kept
 from itm_jax.data.text.text_input import TextInput, source_of
 from itm_jax.data.text.vocabulary import VOCAB, to_text
 from itm_jax.errors import InputError
-from itm_jax.files import check_space, make_directory, write_whole
+from itm_jax.files import check_space, make_directory, umask, write_whole
 from itm_jax.files import read_json as read_values
 from itm_jax.pretrained.huggingface import expected_tensors
 from itm_jax.pretrained.safetensors_files import read_safetensors
@@ -43,6 +43,7 @@ RECORD, WEIGHTS, CARD, RESULTS = "itm_jax.json", "model.safetensors", "README.md
 FORMAT = 1
 TEXT_ENCODER = "text_encoder"  # how the names of a frozen encoder's arrays begin
 DTYPES = ("float32", "bfloat16")
+FILES = ("config.json", WEIGHTS, RECORD, RESULTS, CARD, EXTRACTOR, VOCAB, "text/*")  # what a folder may have
 OPTIONAL = (EXTRACTOR, RESULTS, VOCAB, f"text/{LABELS}")
 # Fields of a run that say where things lie on its machine.
 OF_THE_MACHINE = ("data.dir", "data.cache_dir", "eval.ground_truth", "init_from")
@@ -152,6 +153,7 @@ def _write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
     temporary = path.with_name(f"{path.name}.tmp")
     try:
         save_file({name: jnp.asarray(x) for name, x in arrays.items()}, temporary, {"format": "flax"})
+        temporary.chmod(0o666 & ~umask())  # safetensors writes files that nobody else may read
         temporary.replace(path)
     except OSError as e:
         temporary.unlink(missing_ok=True)

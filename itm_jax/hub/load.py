@@ -18,19 +18,22 @@ from itm_jax.errors import InputError
 from itm_jax.evaluation.encode import make_encoders
 from itm_jax.evaluation.open_run import build_for_evaluation
 from itm_jax.files import read_json as read_values
-from itm_jax.hub.folder import Exported, encoder_of, is_exported, read_folder, variables_of
+from itm_jax.hub.folder import FILES, WEIGHTS, Exported, encoder_of, is_exported, read_folder, variables_of
 from itm_jax.hub.inputs import blank_split
 from itm_jax.hub.matcher import Matcher, fingerprint_of
+from itm_jax.pretrained.directory import checkpoint_dir, revision_of
 from itm_jax.runs.restore import restore_variables
 from itm_jax.runs.workdir import read_data
 from itm_jax.vision.identity import read as read_extractor
 
 
 def load(name: str | pathlib.Path, *, backbone: str | None = None, own_code: bool = False) -> Matcher:
-    """Loads a trained model: the best checkpoint of a run, or an exported folder.
+    """Loads a trained model: the best checkpoint of a run, or an exported model from a folder or from the hub.
 
     Args:
-        name: the directory of a run; or a folder that `Matcher.save` or `itm_jax.export` wrote.
+        name: the directory of a run; or a folder that `Matcher.save` or `itm_jax.export` wrote; or its name on the
+            Hugging Face hub, `user/name`, or `user/name@revision` for a tag, a branch or a commit of it. What was
+            downloaded once is read from the hub's cache.
         backbone: the name of the backbone of its extractor, `vit:DIR` for example, where its weights lie in another
             place than in its training.
         own_code: whether Python code that the config of an exported folder names may be imported. A run is your own,
@@ -43,11 +46,12 @@ def load(name: str | pathlib.Path, *, backbone: str | None = None, own_code: boo
         model = itm_jax.load("runs/cpfean")
         model.score(model.encode_images(["a.jpg"]), model.encode_captions(["two dogs play in the snow"]))
     """
-    folder = pathlib.Path(name).expanduser()
+    folder = checkpoint_dir(str(name), flag="the name of the model", files=FILES, weights=(WEIGHTS,))
+    source = f"{name} (commit {commit[:12]})" if (commit := revision_of(folder)) else str(name)
     if is_exported(folder):
-        model = _load_exported(folder, str(name), own_code=own_code)
+        model = _load_exported(folder, source, own_code=own_code)
     elif (folder / "config.json").is_file():
-        model = _load_run(folder, str(name))
+        model = _load_run(folder, source)
     else:
         raise InputError(f"{folder}: no config.json; pass the directory of a run, or an exported folder")
     return dataclasses.replace(model, backbone=backbone)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import pathlib
+from collections.abc import Sequence
 
 from itm_jax.errors import InputError
 from itm_jax.pretrained.hub_names import check_on_hub, snapshot, split_revision
@@ -20,7 +21,9 @@ FILES = (
 )
 
 
-def checkpoint_dir(path_or_name: str, *, flag: str = FIELD) -> pathlib.Path:
+def checkpoint_dir(
+    path_or_name: str, *, flag: str = FIELD, files: Sequence[str] = FILES, weights: Sequence[str] = WEIGHTS
+) -> pathlib.Path:
     """Returns the local directory of a checkpoint: the path itself, or the hub's snapshot, downloaded when needed.
 
     `package:NAME/FOLDER` is a folder of an installed Python package, wherever it is installed. `user/name@revision` is
@@ -29,12 +32,14 @@ def checkpoint_dir(path_or_name: str, *, flag: str = FIELD) -> pathlib.Path:
     Args:
         path_or_name: the directory, the name on the hub, or the folder of a package.
         flag: the flag or field that names it, for messages.
+        files: patterns of the files that are wanted from the hub.
+        weights: patterns of the weights; a repository without any of them is refused before the download.
 
     Raises:
         InputError: there is no such directory, package or name on the hub, or the hub does not give it.
     """
     local = _local(path_or_name, flag)
-    return local if local is not None else snapshot(path_or_name, FILES, weights=WEIGHTS, flag=flag)
+    return local if local is not None else snapshot(path_or_name, files, weights=weights, flag=flag)
 
 
 def revision_of(directory: pathlib.Path) -> str | None:

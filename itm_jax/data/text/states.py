@@ -17,7 +17,7 @@ from itm_jax.data.text.text_input import TextInput
 from itm_jax.data.text.tokens import TokenTable, gather_tokens, padded_length
 from itm_jax.devices import distributed
 from itm_jax.errors import InputError
-from itm_jax.files import STATES_PREFIX
+from itm_jax.files import STATES_PREFIX, umask
 from itm_jax.modules.bert import Bert, BertConfig
 from itm_jax.terminal import Bar
 
@@ -76,12 +76,6 @@ def encode_states(
                 bar.update(start + len(rows))
 
 
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
-
-
 def _cached(path: pathlib.Path, shape: tuple[int, int]) -> np.ndarray | None:
     """Returns the states in a cache file; None where it is missing or not intact, and has to be written again."""
     try:
@@ -125,7 +119,7 @@ def frozen_states(
             out = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
             encode_states(text, table, buckets, out)
             out.flush()
-            os.chmod(temporary, 0o666 & ~_umask())  # the permissions of any new file: others may share the cache
+            os.chmod(temporary, 0o666 & ~umask())  # the permissions of any new file: others may share the cache
             os.replace(temporary, path)
         finally:
             pathlib.Path(temporary).unlink(missing_ok=True)
