@@ -88,6 +88,10 @@ def test_regions_in_place_of_images(extracted):
     np.testing.assert_allclose(model.score(regions, run.data.split.captions), run.scores().scores, atol=1e-6)
     with pytest.raises(InputError, match=r"features 3 wide, but .* was trained on 16"):
         model.encode_images(dataclasses.replace(regions, features=batch.features[..., :3]))
+    with pytest.raises(InputError, match=r"boxes of shape \[5, 4\]; expected \[5, 5, 4\]"):
+        model.encode_images(dataclasses.replace(regions, boxes=[[0, 0, 1, 1]] * 5))
+    with pytest.raises(InputError, match="labels from 0 to 99, but the model knows"):
+        model.encode_images(dataclasses.replace(regions, labels=np.eye(5, dtype=np.int32) * 99))
     with pytest.raises(InputError, match="boxes are missing"):
         model.encode_images(dataclasses.replace(regions, boxes=None))
 

@@ -76,11 +76,11 @@ def encode_items(
         variables: of the model, with the constants of the data.
         read: indices of items -> a batch of them.
         order: the indices of all items, in the order in which batches are made.
-        batch_size: items per batch; the last one is filled up.
+        batch_size: items per batch; one with fewer items is filled up.
         mesh: the devices.
         encoded: is called after each batch with the number of its items.
     """
-    batch_size = -(-min(batch_size, len(order)) // mesh.size) * mesh.size
+    batch_size = -(-batch_size // mesh.size) * mesh.size
     parts: dict[tuple, list] = {}
     for start in range(0, len(order), batch_size):
         items = order[start : start + batch_size]
@@ -120,6 +120,7 @@ def encode_split(encoders: Encoders, variables: Any, data: TextSplit, *, config,
             bar.update(done)
 
     every = np.arange(data.split.num_images)
+    batch_size = min(batch_size, max(len(every), len(order)))
     with bar or contextlib.nullcontext():
         [(_, images)] = encode_items(encoders.images, variables, data.regions, every, batch_size, mesh, encoded_items)
         captions = encode_items(encoders.captions, variables, data.tokens, order, batch_size, mesh, encoded_items)

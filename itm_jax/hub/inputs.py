@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from itm_jax.config.model_fields import uses_edges
@@ -22,6 +23,17 @@ LONGEST = 100_000  # characters of a caption; a longer text is likely a whole fi
 def batch_of(count: int, most: int) -> int:
     """Returns a power of two that holds so many items, so that few numbers of items need a program of their own."""
     return min(most, 1 << (count - 1).bit_length())
+
+
+def filled(encodings: Any, most: int) -> tuple[Any, int]:
+    """Repeats items until there is a power of two of them, at most `most`; returns also how many were added.
+
+    So few numbers of items need a program of their own.
+    """
+    count = len(jax.tree.leaves(encodings)[0])
+    more = max(batch_of(count, most) - count, 0)
+    rows = np.arange(count + more) % count
+    return (jax.tree.map(lambda x: x[rows], encodings) if more else encodings), more
 
 
 def blank_split(config: Any, shape: tuple[int, int], names: tuple[str, ...]) -> Split:
@@ -122,6 +134,11 @@ def check_regions(
     c = config.model.regions
     if np.ndim(regions.features) != 3 or not len(regions.features):
         raise InputError(f"regions: features of shape {list(np.shape(regions.features))}; expected [n r f], n above 0")
+    n, r, _ = np.shape(regions.features)
+    for field, shape in (("mask", (n, r)), ("boxes", (n, r, 4)), ("labels", (n, r))):
+        value = getattr(regions, field)
+        if value is not None and np.shape(value) != shape:
+            raise InputError(f"regions: {field} of shape {list(np.shape(value))}; expected {list(shape)}, as features")
     if regions.features.shape[-1] != width:
         raise InputError(f"regions: features {regions.features.shape[-1]} wide, but {source} was trained on {width}")
     for field, read in (("boxes", reads_boxes(config)), ("labels", c.labels)):

@@ -20,7 +20,7 @@ from itm_jax.errors import InputError
 from itm_jax.evaluation.encode import Encoded, Encoders, encode_items
 from itm_jax.evaluation.open_run import OpenModel
 from itm_jax.evaluation.rank import scores_of
-from itm_jax.hub.inputs import batch_of, blank_split, check_captions, check_regions, check_split, with_text
+from itm_jax.hub.inputs import batch_of, blank_split, check_captions, check_regions, check_split, filled, with_text
 from itm_jax.hub.pixels import PixelReader, load_reader
 from itm_jax.structs import Extractor, Regions, Split
 from itm_jax.viz.explain import Matching, Shares, explain
@@ -177,9 +177,16 @@ class Matcher:
                     f"score: {kind} encoded by {given.source} ({given.model}), but the model is {self.source} "
                     f"({self.fingerprint}); encode both with the same model"
                 )
+        tile, first = self.config.eval.tile, len(captions)
         [(_, rows)] = images.parts
-        encoded = Encoded(rows, captions.parts)
-        return scores_of(self.encoders, self.variables, encoded, tile=self.config.eval.tile, mesh=self.mesh)
+        parts = []
+        for index, part in captions.parts:
+            part, more = filled(part, tile)
+            parts.append((np.concatenate([index, first + np.arange(more)]), part))
+            first += more
+        encoded = Encoded(filled(rows, tile)[0], parts)
+        scores = scores_of(self.encoders, self.variables, encoded, tile=tile, mesh=self.mesh)
+        return scores[: len(images), : len(captions)]
 
     def explain(self, image: Any, caption: str) -> Matching | Shares:
         """Returns what the model sees in an image and a caption: words, their regions, and weights.
