@@ -183,6 +183,6 @@ def check_vocabulary(tokenizer: Any, vocab_size: int, source: str) -> None:
     added = [token for token, i in tokenizer.get_vocab().items() if i >= vocab_size]
     if added:
         raise InputError(
-            f"{source}: the tokenizer has {len(tokenizer)} entries, the embedding table {vocab_size}; it has no row for "
-            f"{', '.join(sorted(added)[:5])}"
+            f"{source}: the tokenizer has {len(tokenizer)} entries, the embedding table {vocab_size}; it has no row "
+            f"for {', '.join(sorted(added)[:5])}"
         )
