@@ -7,6 +7,7 @@ import pytest
 
 from itm_jax.config.default import default_config
 from itm_jax.config.derived import complete
+from itm_jax.config.model_fields import depends_on_batch
 from itm_jax.config.sections import Loss, read_section
 from itm_jax.config.validation import validate
 from itm_jax.errors import InputError
@@ -47,6 +48,36 @@ def test_aggregation_equals_the_slow_reading(rng, length, shortest):
     for got, valid, want in zip(np.asarray(out), np.asarray(out_mask), expected, strict=True):
         assert np.array_equal(valid, np.arange(length) < len(want))
         np.testing.assert_allclose(got[valid], want, atol=1e-5)
+
+
+@pytest.mark.parametrize("lengths", [(41, 3, 22), (64, 40, 1), (1, 1, 1), (45, 0, 20)])
+def test_single_is_the_slow_reading_of_each_item_alone(rng, lengths):
+    rows = rng.standard_normal((3, max(lengths) + 4, 8)).astype(np.float32)
+    mask = np.arange(rows.shape[1])[None] < np.array(lengths)[:, None]
+    out, out_mask = aggregate(jnp.array(rows), jnp.array(mask), ratio=0.05, variant="official_single")
+    for got, valid, item, n in zip(np.asarray(out), np.asarray(out_mask), rows, lengths, strict=True):
+        want = slow_aggregation(item[None, :n].astype(np.float64), [n])[0][0]
+        assert np.array_equal(valid, np.arange(len(item)) < n - n // 20)
+        np.testing.assert_allclose(got[valid], want.reshape(-1, 8), atol=1e-5)
+
+
+def test_single_gives_an_item_the_embedding_that_it_has_alone(rng):
+    regions, tokens = inputs(rng)
+    config = official()
+    model = build(config)
+    variables = model.init(jax.random.key(0), regions, tokens, train=False)
+    variables = jax.tree.map(lambda x: x + 0.1, variables)
+    one = lambda x, k: jax.tree.map(lambda y: y[k : k + 1], x)  # noqa: E731
+    alone = [model.apply(variables, one(regions, k), one(tokens, k), train=False) for k in range(3)]
+    together = model.apply(variables, regions, tokens, train=False)
+    assert depends_on_batch(config)
+    config.aggregation.variant = "official_single"
+    assert not depends_on_batch(config)
+    single = build(config).apply(variables, regions, tokens, train=False)
+    for side in (0, 1):
+        expected = np.concatenate([x[side] for x in alone])
+        np.testing.assert_allclose(single[side], expected, atol=1e-6)
+        assert np.abs(together[side] - expected).max() > 1e-2
 
 
 def slow_branch(params, stats, rows, lengths, train):
@@ -208,6 +239,9 @@ def test_fields_without_effect_are_refused():
     config.model.variant = "official"
     validate(config)
     config.model.aggregation.ratio = 0.1
+    with pytest.raises(InputError, match=r"aggregation\.ratio=0\.1: has no effect on the official aggregation"):
+        validate(config)
+    config.model.aggregation.variant = "official_single"
     with pytest.raises(InputError, match=r"aggregation\.ratio=0\.1: has no effect on the official aggregation"):
         validate(config)
     config.model.aggregation.variant = "paper"

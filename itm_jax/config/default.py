@@ -88,7 +88,9 @@ def default_config() -> ml_collections.ConfigDict:
             "shuffle": True,  # draw at random which rows are sources and which are destinations
         }
     )
-    c.model.aggregation.variant = config_dict.placeholder(str)  # (variant) paper or official
+    # (variant) paper or official; or official_single: official, with each item as a batch of its own, so that its
+    # embedding does not depend on its batch.
+    c.model.aggregation.variant = config_dict.placeholder(str)
     _fragments(c.model)
     c.model.text = ml_collections.ConfigDict()
     c.model.text.encoder = "bert"  # bert; or gru: a BiGRU from scratch, whose hidden states are model.width wide

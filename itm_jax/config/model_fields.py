@@ -95,7 +95,7 @@ class ModelFields:
 
 def _afa_problems(config: Any) -> Iterator[str]:
     model = config.model
-    if _aggregation_variant(model) != "official":
+    if _aggregation_variant(model) not in ("official", "official_single"):
         return
     usual = {"ratio": 0.05, "pairing": "similarity", "shuffle": True}
     for name, value in usual.items():

@@ -20,7 +20,7 @@ class Aggregation:
     """`model.aggregation`: how AFA merges the rows of an item."""
 
     enabled: bool
-    variant: Literal["paper", "official"]
+    variant: Literal["paper", "official", "official_single"]
     ratio: float
     pairing: Literal["similarity", "random"]
     shuffle: bool

@@ -25,7 +25,7 @@ CHOICES = {
     "model.enhancement.text": ("mlp", "linear"),
     "model.enhancement.statistics": ("valid", "all"),
     "model.enhancement.init": ("lecun", "authors"),
-    "model.aggregation.variant": ("paper", "official"),
+    "model.aggregation.variant": ("paper", "official", "official_single"),
     "model.aggregation.pairing": ("similarity", "random"),
     "model.words.graph": ("dense", "sparse"),
     "model.words.activation": ("relu", "none"),

@@ -45,8 +45,8 @@ class Branch(nn.Module):
             train=train,
             counted=padded if self.statistics == "all" else mask,
         )
-        if a.enabled and a.variant == "official":
-            rows, mask = aggregate_official(rows, mask, length)
+        if a.enabled and a.variant != "paper":
+            rows, mask = aggregate_official(rows, mask, length, single=a.variant == "official_single")
         elif a.enabled:
             key = self.make_rng("aggregation") if train else None
             rows, mask = aggregate(rows, mask, ratio=a.ratio, key=key, shuffle=a.shuffle, pairing=a.pairing)
@@ -104,7 +104,7 @@ class AFA(nn.Module):
     def encode_images(self, regions: Regions, *, train: bool) -> Float[Array, "b d"]:
         """Returns the unit vectors of images."""
         rows, mask = jnp.asarray(regions.features), jnp.asarray(regions.mask)
-        if self.aggregation.variant == "official" or self.statistics == "all":
+        if self.aggregation.variant != "paper" or self.statistics == "all":
             rows, mask = to_front(rows, mask)
         return self.image_branch(rows, mask, train=train)
 

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 from itm_jax.modules.numerics import HIGHEST, NEG, at_least_f32, l2_normalize, take_rows, zero_invalid
 from itm_jax.modules.official import aggregate_official
 
-VARIANTS = ("paper", "official")
+VARIANTS = ("paper", "official", "official_single")
 PAIRINGS = ("similarity", "random")
 
 
@@ -129,7 +129,8 @@ def aggregate(
         key: draws the shuffle (and the random pairs), differently for each item. None, as in evaluation, gives every
             item the same fixed draw, so that its result never depends on its batch.
         variant: "paper" or "official". The official variant does what the authors' code does (`modules.official`);
-            `ratio`, `key`, `shuffle` and `pairing` have no effect on it.
+            `ratio`, `key`, `shuffle` and `pairing` have no effect on it. "official_single" does the same with each item
+            as a batch of its own.
         shuffle: True: the first ⌊v/2⌋ rows of the drawn order are sources, the rest destinations. False: rows of
             even rank are sources, those of odd rank destinations.
         pairing: "similarity", or "random", which merges random sources into random destinations (the paper's ablation).
@@ -157,8 +158,8 @@ def aggregate(
     if pairing not in PAIRINGS:
         raise ValueError(f"pairing={pairing!r}: must be one of {PAIRINGS}")
     n = rows.shape[1]
-    if variant == "official":
-        return aggregate_official(rows, mask)
+    if variant != "paper":
+        return aggregate_official(rows, mask, single=variant == "official_single")
     if n < 2:
         return zero_invalid(l2_normalize(at_least_f32(rows)), mask), mask
     rows = l2_normalize(at_least_f32(rows))  # the merge decides which rows remain: never in bfloat16

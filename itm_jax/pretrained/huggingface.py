@@ -15,6 +15,7 @@ from itm_jax.files import LFS_HINT, is_lfs_pointer, read_json
 from itm_jax.modules.bert import ACTIVATIONS, BertConfig
 from itm_jax.pretrained.directory import cache_hint, checkpoint_dir
 from itm_jax.pretrained.safetensors_files import read_safetensors
+from itm_jax.pretrained.tables import Table, fit, in_a_line
 
 # Parts of a checkpoint that are not the encoder: pretraining and task heads, the pooler, the stored position index.
 NOT_ENCODER = re.compile(r"^(cls|pooler|classifier|qa_outputs|lm_head|dropout)\.|^embeddings\.position_ids$")
@@ -59,8 +60,8 @@ def read_config(directory: pathlib.Path) -> BertConfig:
     )
 
 
-def expected_tensors(c: BertConfig) -> dict[str, tuple[tuple[str, ...], tuple[int, ...], bool]]:
-    """Returns {Hugging Face name: (path in our parameters, our shape, whether it is transposed)}."""
+def expected_tensors(c: BertConfig) -> Table:
+    """Returns the table of BertModel's tensors under our parameters."""
     e, h, w = c.hidden_size, c.num_heads, c.hidden_size // c.num_heads
     out: dict[str, tuple[tuple[str, ...], tuple[int, ...], bool]] = {}
 
@@ -110,30 +111,12 @@ def convert(tensors: Mapping[str, np.ndarray], config: BertConfig, source: str) 
     """Returns BertModel's tensors as our parameter tree, in float32.
 
     Raises:
-        InputError: parameters are missing, unexpected or of another shape; the message names all of them.
+        InputError: parameters are missing, unexpected or of another shape; the message names the first ones.
     """
-    expected = expected_tensors(config)
-    missing = sorted(set(expected) - set(tensors))
-    unexpected = sorted(n for n in set(tensors) - set(expected) if not NOT_ENCODER.match(n))
-    problems = [f"missing {n}" for n in missing] + [f"unexpected {n}" for n in unexpected]
-    params: dict[str, Any] = {}
-    for name, (path, shape, transposed) in expected.items():
-        if name not in tensors:
-            continue
-        value = np.asarray(tensors[name]).astype(np.float32)
-        value = value.T if transposed and value.ndim == 2 else value
-        if value.size != np.prod(shape) or (len(shape) <= 2 and value.ndim == len(shape) and value.shape != shape):
-            problems.append(f"{name} has shape {tensors[name].shape}, the config expects {shape}")
-            continue
-        node = params
-        for key in path[:-1]:
-            node = node.setdefault(key, {})
-        node[path[-1]] = np.ascontiguousarray(value.reshape(shape))
+    params, problems = fit(tensors, expected_tensors(config), NOT_ENCODER)
     if problems:
-        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise InputError(
-            f"{source}: the weights do not fit its config.json: {'; '.join(problems[:SHOWN])}{more}"
-            f"{_other_prefix(tensors)}"
+            f"{source}: the weights do not fit its config.json: {in_a_line(problems, SHOWN)}{_other_prefix(tensors)}"
         )
     return params
 
@@ -190,11 +173,16 @@ def load_bert(path_or_name: str):
     config = read_config(directory)
     params = convert(read_tensors(directory), config, str(directory))
     tokenizer = load_tokenizer(directory)
-    if max(tokenizer.get_vocab().values()) >= config.vocab_size:
-        # transformers appends special tokens that a vocabulary lacks.
-        added = [t for t, i in tokenizer.get_vocab().items() if i >= config.vocab_size]
-        raise InputError(
-            f"{directory}: the tokenizer has {len(tokenizer)} entries, the embedding table {config.vocab_size}; it has "
-            f"no row for {', '.join(sorted(added)[:5])}"
-        )
+    check_vocabulary(tokenizer, config.vocab_size, str(directory))
     return config, params, tokenizer
+
+
+def check_vocabulary(tokenizer: Any, vocab_size: int, source: str) -> None:
+    """Raises InputError where a tokenizer has ids for which an embedding table of `vocab_size` rows has no row."""
+    # transformers appends special tokens that a vocabulary lacks.
+    added = [token for token, i in tokenizer.get_vocab().items() if i >= vocab_size]
+    if added:
+        raise InputError(
+            f"{source}: the tokenizer has {len(tokenizer)} entries, the embedding table {vocab_size}; it has no row "
+            f"for {', '.join(sorted(added)[:5])}"
+        )
