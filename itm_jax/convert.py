@@ -7,6 +7,7 @@
     python -m itm_jax.convert bottom_up --npz=DIR --captions=dataset_flickr30k.json --out=DIR
     python -m itm_jax.convert karpathy --captions=dataset_flickr30k.json --out=DIR
     python -m itm_jax.convert gsmn_boxes --precomp=DIR --images=DIR
+    python -m itm_jax.convert checkpoint --kind=itmafa --file=model_best.pth --text=bert-base-uncased --out=DIR
 
 `tfds` writes ArrayRecord files through TFDS, without TensorFlow, to OUT/name/1.0.0; train from them with
 --config.data.source=tfds --config.data.dir=OUT.
@@ -16,6 +17,8 @@
 boxes: --box_dir). Captions and splits come from Karpathy's file, or from one of the other forms of itm_jax.extract.
 `karpathy` writes the captions and the names of the images of each split, without features.
 `gsmn_boxes` turns {split}_ims_bbx.npy of GSMN and CMCAN into our {split}_boxes.npy and {split}_img_sizes.npy.
+`checkpoint` makes a folder that itm_jax.load reads of a checkpoint of the authors of AFA (--kind=itmafa) or of VSE∞
+(--kind=vse_infty), with BERT. It needs PyTorch (extra `parity`), and nothing in the file is executed.
 """
 
 import pathlib
@@ -28,7 +31,7 @@ from itm_jax.cli import commands
 from itm_jax.errors import InputError, TerminatedError
 from itm_jax.terminal import say
 
-WORDS = ("tfds", "dependencies", "bottom_up", "karpathy", "gsmn_boxes")
+WORDS = ("tfds", "dependencies", "bottom_up", "karpathy", "gsmn_boxes", "checkpoint")
 FLAGS = flags.FlagValues()
 _PRECOMP = flags.DEFINE_string(
     "precomp", None, "directory with {split}_ims.npy, or the one above its precomp/", flag_values=FLAGS
@@ -63,6 +66,17 @@ _REGIONS = flags.DEFINE_integer("regions", 36, "bottom_up: regions of an image",
 _DTYPE = flags.DEFINE_enum(
     "dtype", "float32", ["float32", "float16"], "bottom_up: type of the features", flag_values=FLAGS
 )
+_KIND = flags.DEFINE_enum(
+    "kind", None, ["itmafa", "vse_infty"], "checkpoint: whose code wrote the file", flag_values=FLAGS
+)
+_FILE = flags.DEFINE_string("file", None, "checkpoint: the file, model_best.pth for example", flag_values=FLAGS)
+_TEXT = flags.DEFINE_string(
+    "text",
+    "bert-base-uncased",
+    "checkpoint: directory or hub name of the BERT whose tokenizer it was trained with",
+    flag_values=FLAGS,
+)
+_LICENSE = flags.DEFINE_string("license", None, "checkpoint: licence for the model card", flag_values=FLAGS)
 _IMAGES = flags.DEFINE_string(
     "images", None, "gsmn_boxes, bottom_up: the folder of the images, for their sizes", flag_values=FLAGS
 )
@@ -74,6 +88,8 @@ def main(word: str) -> None:
         return _to_precomp(word)
     if word == "gsmn_boxes":
         return _boxes()
+    if word == "checkpoint":
+        return _checkpoint()
     precomp = commands.required(_PRECOMP, "DIR", "the directory with {split}_ims.npy")
     if word == "dependencies":
         from itm_jax.data.precomp.dependencies import load_parser, write_dependencies
@@ -129,6 +145,17 @@ def _boxes() -> None:
     )
     images = commands.directory("images", commands.required(_IMAGES, "DIR", "the folder of the images"))
     print("\n".join(f"written: {path}" for path in convert_boxes(precomp, images)))
+
+
+def _checkpoint() -> None:
+    from itm_jax.hub.imported import import_checkpoint
+
+    kind = commands.required(_KIND, "itmafa|vse_infty", "whose code wrote the file")
+    path = pathlib.Path(commands.required(_FILE, "FILE", "the checkpoint")).expanduser()
+    out = commands.directory("out", commands.required(_OUT, "DIR", "the folder to write to"))
+    read = import_checkpoint(path, kind, out, text=_TEXT.value, license_name=_LICENSE.value)
+    said = ", ".join(f"{key} {value}" for key, value in read.details.items() if key in ("epoch", "best_rsum"))
+    print(f"written: {out}: {read.config.model.name}" + (f"; the file says: {said}" if said else ""))
 
 
 def _terminate(*_):

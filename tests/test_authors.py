@@ -12,7 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.commands import command
 
+import itm_jax
 from itm_jax.config.model_fields import depends_on_batch
 from itm_jax.config.validation import problems
 from itm_jax.data.text.text_input import SCENES_VOCAB
@@ -265,3 +267,40 @@ def test_without_pytorch_the_message_says_what_to_install(monkeypatch, tmp_path)
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(InputError, match=r"needs PyTorch; pip install 'itm_jax\[parity\]'"):
         read_authors(tmp_path / "model.pth", "itmafa", text=".")
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_converted_checkpoint_is_loaded(torch, made, text, tmp_path, rng, kind):
+    """`convert checkpoint` writes a folder that `itm_jax.load` reads; alone, an item is encoded as by read_authors."""
+    from support.authors_networks import checkpoint_of
+
+    path = tmp_path / "model_best.pth"
+    torch.save(checkpoint_of(made[kind]), path)
+    flags = [f"--kind={kind}", f"--file={path}", f"--text={text}", f"--out={tmp_path / 'out'}", "--license=mit"]
+    code, out, err = command("checkpoint", *flags, module="itm_jax.convert")
+    assert code == 0, err
+    assert "written: " in out
+    model = itm_jax.load(tmp_path / "out")
+    read = read_authors(path, kind, text=text)
+    config = read.config
+    if kind == "itmafa":
+        config.model.aggregation.variant = "official_single"
+    network = build(config.model)
+    features = rng.standard_normal((3, 7, 10)).astype(np.float32)
+    mask = np.arange(7)[None] < np.array([7, 3, 5])[:, None]
+    expected = network.apply(read.variables, Regions(features, mask), train=False, method="encode_images")
+    [(_, rows)] = model.encode_images(Regions(features, mask)).parts
+    np.testing.assert_allclose(rows, expected, atol=1e-6)
+    [(_, alone)] = model.encode_images(Regions(features[1:2, :3], mask[1:2, :3])).parts
+    np.testing.assert_allclose(alone, rows[1:2], atol=1e-6)
+    scores = model.score(Regions(features, mask), ["a red square", "two dogs " * 10])
+    assert np.all(np.abs(scores) <= 1)
+    assert model.label_names == ()
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "converted from" in card
+    assert "was not evaluated" in card
+    assert str(tmp_path) not in card
+    code, _, err = command("checkpoint", f"--file={path}", "--out=x", module="itm_jax.convert", cwd=tmp_path)
+    assert code == 2
+    assert "--kind" in err[-1]

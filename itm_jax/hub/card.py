@@ -34,6 +34,7 @@ def model_card(
     results: Mapping[str, Any],
     dtype: str,
     license_name: str | None,
+    origin: str = "",
 ) -> str:
     """Returns the text of a model card.
 
@@ -46,6 +47,7 @@ def model_card(
         results: the content of results.json; empty for a model that was not evaluated.
         dtype: in which the arrays are stored.
         license_name: an identifier of a licence as the hub knows it, such as `apache-2.0`; None: not stated.
+        origin: where its weights come from, in place of a training by itm_jax.
     """
     system, paper, number = SYSTEMS.get(config.model.name, (config.model.name, "", ""))
     metadata = ModelCardData(
@@ -56,16 +58,16 @@ def model_card(
         model_name=name,
         eval_results=_evaluations(results) or None,
     )
-    origin = f" ({paper})" if paper else ""
+    source = f" ({paper})" if paper else ""
+    trained = f"It was trained on `{config.data.name}`, and exported by itm_jax {itm_jax.__version__}."
     sections = [
         f"---\n{metadata.to_yaml()}\n---",
         f"# {name}",
-        f"This is a model of the system {system}{origin}. It gives a score to an image and a caption: the better they "
-        f"match, the higher is the score. It was trained on `{config.data.name}`, and exported by itm_jax "
-        f"{itm_jax.__version__}.",
+        f"This is a model of the system {system}{source}. It gives a score to an image and a caption: the better they "
+        f"match, the higher is the score. {origin or trained}",
         _use(name, extractor),
         _results(results, dtype),
-        _facts(config, shape, params, extractor, dtype),
+        _facts(config, shape, params, extractor, dtype, training=not origin),
         _limits(config, shape, extractor),
         f"## Licence\n\n{f'`{license_name}`' if license_name else UNKNOWN_LICENSE}",
     ]
@@ -126,7 +128,9 @@ def _results(results: Mapping[str, Any], dtype: str) -> str:
     return "\n".join(lines)
 
 
-def _facts(config: Any, shape: tuple[int, int], params: int, extractor: Mapping[str, Any] | None, dtype: str) -> str:
+def _facts(
+    config: Any, shape: tuple[int, int], params: int, extractor: Mapping[str, Any] | None, dtype: str, *, training: bool
+) -> str:
     c, text = config.model, config.model.text
     source = (extractor or {}).get("source", {})
     encoder = text.pretrained or ("a BiGRU" if text.encoder == "gru" else "a small BERT")
@@ -142,6 +146,8 @@ def _facts(config: Any, shape: tuple[int, int], params: int, extractor: Mapping[
         f"rate {config.optim.lr:g}, seed {config.seed}",
         "stored as": dtype,
     }
+    if not training:
+        del facts["training"]
     rows = [f"| {key} | {value} |" for key, value in facts.items()]
     return "\n".join(["## What it is", "", "| | |", "|---|---|", *rows, "", "`config.json` has every field."])
 

@@ -166,8 +166,7 @@ def without_places(config: Any) -> Any:
     given = flatten(out)
     for name in OF_THE_MACHINE:
         set_field(out, name, None)
-    if given["data.dir"]:
-        set_field(out, "data.dir", ".")  # a valid config has one; nothing is read from it
+    set_field(out, "data.dir", ".")  # a valid config has one; nothing is read from it
     for name in PLACES:
         if given[name]:
             set_field(out, name, _last_name(given[name]))

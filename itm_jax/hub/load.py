@@ -18,6 +18,7 @@ from itm_jax.errors import InputError
 from itm_jax.evaluation.encode import make_encoders
 from itm_jax.evaluation.open_run import build_for_evaluation
 from itm_jax.files import read_json as read_values
+from itm_jax.hub.alone import alone
 from itm_jax.hub.folder import FILES, WEIGHTS, Exported, encoder_of, is_exported, read_folder, variables_of
 from itm_jax.hub.inputs import blank_split
 from itm_jax.hub.matcher import Matcher, fingerprint_of
@@ -58,7 +59,7 @@ def load(name: str | pathlib.Path, *, backbone: str | None = None, own_code: boo
 
 
 def _load_run(run: pathlib.Path, name: str) -> Matcher:
-    trained = read_json(run / "config.json")
+    trained = alone(read_json(run / "config.json"))
     use_cache(trained)
     prepared = prepare(trained, (), workdir=run, trained=trained, has_checkpoint=True)
 
@@ -72,11 +73,10 @@ def _load_run(run: pathlib.Path, name: str) -> Matcher:
 
 def _load_exported(folder: pathlib.Path, name: str, *, own_code: bool) -> Matcher:
     exported: Exported = read_folder(folder, own_code=own_code)
-    use_cache(exported.config)
-    params = None if exported.config.model.text.trainable else encoder_of(exported, folder)
-    prepared = prepare(
-        exported.config, (), workdir=folder, trained=exported.config, has_checkpoint=True, text_params=params
-    )
+    config = alone(exported.config)
+    use_cache(config)
+    params = None if config.model.text.trainable else encoder_of(exported, folder)
+    prepared = prepare(config, (), workdir=folder, trained=config, has_checkpoint=True, text_params=params)
     shape = (exported.record["regions"], exported.record["feature_width"])
     model = _assemble(name, folder, prepared, shape, lambda like: variables_of(exported, like, str(folder)))
     if model.fingerprint != exported.record["fingerprint"]:

@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Float
 
 from itm_jax.config.fields import PLACES, flatten
-from itm_jax.config.model_fields import depends_on_batch
 from itm_jax.data.pipeline import TextSplit
 from itm_jax.data.text.text_input import TextInput
 from itm_jax.errors import InputError
@@ -128,7 +127,6 @@ class Matcher:
         Raises:
             InputError: an image cannot be used, or the regions are not those that the model takes.
         """
-        self._refuse_batch_dependence()
         if isinstance(images, Regions):
             names, width = self.label_names, self.shape[1]
             regions, constants = check_regions(
@@ -151,7 +149,6 @@ class Matcher:
         Raises:
             InputError: a caption is empty or too long, or the model needs dependency edges.
         """
-        self._refuse_batch_dependence()
         check_captions(captions, self.config, self.source)
         data = self._with_text(blank_split(self.config, self.shape, self.label_names), captions)
         order = np.argsort(data.table.lengths, kind="stable")
@@ -233,13 +230,6 @@ class Matcher:
 
     def _with_text(self, split: Split, captions: Sequence[str] = ()) -> TextSplit:
         return with_text(self.config, self.text, dataclasses.replace(split, captions=list(captions)))
-
-    def _refuse_batch_dependence(self) -> None:
-        if depends_on_batch(self.config.model):
-            raise InputError(
-                f"{self.source}: in model.variant=official the embedding of an item depends on its batch, so that "
-                "single images and captions have none; use a model of the paper's variant"
-            )
 
 
 def fingerprint_of(config: Any, text: TextInput, variables: Any) -> str:

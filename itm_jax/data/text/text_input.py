@@ -75,7 +75,7 @@ def load_text(
     text = config.model.text
     if text.encoder == "gru":
         words = _words(text, workdir, captions, kept)
-        out = _text_input(config, word_tokenizer(words), {"vocab_size": len(words)}, words=words)
+        out = make_text_input(config, word_tokenizer(words), {"vocab_size": len(words)}, words=words)
     elif text.pretrained:
         out = _pretrained(config, kept, has_checkpoint=has_checkpoint, params=params)
     else:
@@ -98,7 +98,7 @@ def _pretrained(config, kept: Kept | None, *, has_checkpoint: bool, params: Any)
     if enough and kept and kept.bert and kept.tokenizer and kept.source == text.pretrained:
         tokenizer, weights = kept.tokenizer, kept.fingerprints.get("weights")
         fields = checkpoint_fields(text, kept.bert)
-        return _text_input(config, tokenizer, fields, bert=kept.bert, params=params, weights=weights)
+        return make_text_input(config, tokenizer, fields, bert=kept.bert, params=params, weights=weights)
     from itm_jax.pretrained.huggingface import load_bert
 
     try:
@@ -109,7 +109,9 @@ def _pretrained(config, kept: Kept | None, *, has_checkpoint: bool, params: Any)
         moved = "if the checkpoint has moved, pass --config.model.text.pretrained=DIR with its new place"
         raise InputError(f"{e}; {moved}") from None
     fields = checkpoint_fields(text, bert)
-    return _text_input(config, wrapped.backend_tokenizer, fields, bert=bert, params=params, weights=of_weights(params))
+    return make_text_input(
+        config, wrapped.backend_tokenizer, fields, bert=bert, params=params, weights=of_weights(params)
+    )
 
 
 def _from_scratch(config, kept: Kept | None) -> TextInput:
@@ -125,7 +127,7 @@ def _from_scratch(config, kept: Kept | None) -> TextInput:
             "of a BERT, or vocab to a vocab.txt"
         )
     fields = {"vocab_size": tokenizer.get_vocab_size()}
-    return _text_input(config, tokenizer, fields, bert=BertConfig.from_config({**text, **fields}))
+    return make_text_input(config, tokenizer, fields, bert=BertConfig.from_config({**text, **fields}))
 
 
 def with_weights(config, text: TextInput) -> TextInput:
@@ -185,9 +187,21 @@ def run_vocabulary(workdir: pathlib.Path) -> tuple[str, ...] | None:
     return read_vocabulary(workdir / VOCAB)
 
 
-def _text_input(
+def make_text_input(
     config, tokenizer: Tokenizer, fields: Mapping[str, Any], *, weights: str | None = None, **parts: Any
 ) -> TextInput:
+    """Returns the text side of a tokenizer.
+
+    Args:
+        config: the whole config.
+        tokenizer: of the captions.
+        fields: the values that it gives to fields of `model.text`.
+        weights: fingerprint of the weights of a pretrained encoder.
+        parts: further attributes of `TextInput`.
+
+    Raises:
+        InputError: the vocabulary has no [MASK].
+    """
     text = config.model.text
     tokenizer.no_padding()
     tokenizer.enable_truncation(config.data.max_tokens)
