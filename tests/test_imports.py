@@ -26,6 +26,7 @@ ORDER = [
     ("cli",),
     ("tables", "viz", "bench", "main", "check", "convert", "reproduce", "visualize", "cache", "extract"),
     ("hub",),
+    ("demo",),  # a page around a loaded model: nothing but its command needs it
     ("__main__",),
 ]
 PLACE = {room: k for k, rooms in enumerate(ORDER) for room in rooms}
