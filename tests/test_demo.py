@@ -221,6 +221,7 @@ def test_facts_name_the_recipe_without_paths(answers, root):
         ("POST", "/gradio_api/queue/join", {}, 411),
         ("POST", "/gradio_api/upload", {b"content-length": b"100"}, 404),
         ("GET", "/gradio_api/file=/etc/passwd", {}, 404),
+        ("GET", "/openapi.json", {}, 404),
         ("GET", "/gradio_api/proxy=http://example.org", {}, 404),
         ("GET", "/", {b"host": b"evil.example:7860"}, 403),
         ("GET", "/", {b"host": b""}, 403),

@@ -23,6 +23,7 @@ from itm_jax.viz.describe import explanations, pair_table
 from itm_jax.viz.explain import Matching, Shares
 
 THUMBNAIL = 220  # pixels
+FEW = 4  # images that are encoded at a time
 ONE_VECTOR = (
     "This model makes one vector of the image and one of the caption. It does not keep which word goes with which "
     "region, so there is no picture to show."
@@ -87,6 +88,7 @@ class Answers:
 
     def _explained(self, image: Upload, caption: str, seen: Matching | Shares) -> str:
         boxes = self.model.reader.split([image.path]).boxes
+        assert boxes is not None  # an extractor has boxes
         with tempfile.TemporaryDirectory(prefix="itm_jax_demo_") as folder:
             file = pathlib.Path(folder) / "pair.png"
             draw_matching(file, image.pixels, boxes[0], caption, seen)
@@ -108,7 +110,7 @@ class Answers:
                     f"{len(uploads)} images and {len(captions)} captions; send one image with captions, or one caption "
                     "with images"
                 )
-            scores = self.model.score([upload.path for upload in uploads], captions).ravel()
+            scores = self._scores([upload.path for upload in uploads], captions)
             order = [int(k) for k in np.argsort(-scores, kind="stable")]
             if len(uploads) == 1:
                 rows = [(place, f"{scores[k]:.3f}", captions[k]) for place, k in enumerate(order, 1)]
@@ -116,6 +118,12 @@ class Answers:
                 return f'<div class="query">{_thumbnail(uploads[0])}{table}</div>'
             figures = [_thumbnail(uploads[k], f"{place}. {scores[k]:.3f} ") for place, k in enumerate(order, 1)]
             return f'<p><b>{page.text(captions[0])}</b></p><div class="answers">{"".join(figures)}</div>'
+
+    def _scores(self, images: list[pathlib.Path], captions: list[str]) -> np.ndarray:
+        """The scores of an image with captions, or of images with a caption; few images at a time take one program."""
+        encoded = self.model.encode_captions(captions)
+        parts = [self.model.score(images[k : k + FEW], encoded) for k in range(0, len(images), FEW)]
+        return np.concatenate(parts).ravel()
 
     def _answered(self, answer: Callable[[], tuple[str, Any]], otherwise: Any) -> tuple[str, Any]:
         """Returns an answer, or a sentence in its place: what the user did wrong, or that the library failed."""

@@ -10,6 +10,7 @@ App = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], A
 
 HOSTS = ("127.0.0.1", "localhost")  # a page of another site that points its name here sends another host
 PREFIX = "/gradio_api/"
+CLOSED = ("/monitoring", "/openapi.json", "/docs", "/redoc", "/login", "/logout")
 # Of Gradio's own interface the page needs these. Others would take uploads, read files or fetch addresses.
 NEEDED = ("queue/join", "queue/data", "heartbeat/", "startup-events", "reset", "cancel", "app_id", "theme.css")
 # The browser itself refuses to ask any other server, and to show this page inside another one.
@@ -52,7 +53,7 @@ def refusal(method: str, path: str, headers: dict[bytes, bytes]) -> tuple[int, s
     host = headers.get(b"host", b"").decode("latin-1").rsplit(":", 1)[0]
     if host not in HOSTS:
         return 403, "open the page as http://127.0.0.1"
-    if path.startswith("/monitoring") or (path.startswith(PREFIX) and not path[len(PREFIX) :].startswith(NEEDED)):
+    if path.startswith(CLOSED) or (path.startswith(PREFIX) and not path[len(PREFIX) :].startswith(NEEDED)):
         return 404, "no such page"
     if method == "POST":
         length = headers.get(b"content-length", b"")

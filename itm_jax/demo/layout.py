@@ -49,14 +49,14 @@ element.addEventListener("change", async (event) => {
 });
 """
 STYLE = """
-.gradio-container{max-width:1180px!important}
+.gradio-container{max-width:1240px!important;margin:0 auto!important}
 .facts{font-size:.9em;opacity:.85}.facts p{margin:.1em 0}
 .choose{display:block;font-weight:600}
 .choose input{display:block;width:100%;box-sizing:border-box;margin-top:.4em;padding:1.4em .8em;font-weight:400;
   border:2px dashed var(--border-color-primary);border-radius:8px;background:var(--background-fill-secondary)}
 .chosen{display:flex;flex-wrap:wrap;gap:.6em;margin-top:.6em}
 .chosen figure{margin:0;max-width:100%}.chosen img{max-height:110px;max-width:100%}
-.chosen figure:only-child img{max-height:260px}
+.chosen figure:only-child img{max-height:160px}
 figcaption{font-size:.8em;overflow-wrap:anywhere;max-width:220px}
 .error{color:#b0392b;font-weight:600;overflow-wrap:anywhere}.error:empty{display:none}
 .dark .error{color:#ff8f80}
@@ -87,10 +87,10 @@ def make_page(answers: Answers) -> Any:
             with gr.Row():
                 with gr.Column(scale=1, min_width=280):
                     image = _field(gr, "Image", several=False)
-                    caption = gr.Textbox(label="Caption", lines=2, max_lines=4, submit_btn=False)
+                with gr.Column(scale=2, min_width=320):
+                    caption = gr.Textbox(label="Caption", lines=1, max_lines=4)
                     button = gr.Button("Match", variant="primary")
-                with gr.Column(scale=3, min_width=320):
-                    answer = _place(gr)
+            answer = _place(gr)  # below, so that the picture has the whole width
             image.change(lambda: None, None, before, api_visibility="private")  # another image, another comparison
             asked = {"inputs": [image, caption, before], "outputs": [answer, before]}
             gr.on([button.click, caption.submit], answers.match, **asked, **one_by_one)

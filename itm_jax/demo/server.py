@@ -42,7 +42,9 @@ def serve(blocks: Any, listening: socket.socket) -> None:
     import uvicorn
     from fastapi import FastAPI
 
-    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # none is fetched
+    theme = gr.themes.Default(
+        font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+    )  # none is fetched
     app = gr.mount_gradio_app(
         FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
         blocks,
@@ -53,7 +55,7 @@ def serve(blocks: Any, listening: socket.socket) -> None:
         run_history=False,
         ssr_mode=False,
         max_file_size=1,
-        theme=gr.themes.Default(**fonts),
+        theme=theme,
         css=STYLE,
     )
     config = uvicorn.Config(
