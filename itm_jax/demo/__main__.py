@@ -43,6 +43,7 @@ def main() -> None:
         raise InputError("the demo page needs Gradio; pip install 'itm_jax[demo]'")
     warnings.filterwarnings("ignore", category=RuntimeWarning, module="PIL")  # of large images, which are refused
     signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would not hear it
     try:
         with listen(_PORT.value) as listening:
             say(f"loading {model}")
