@@ -4,6 +4,7 @@ import base64
 import concurrent.futures
 import dataclasses
 import io
+import json
 import re
 import signal
 import socket
