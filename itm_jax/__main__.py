@@ -15,6 +15,7 @@ COMMANDS = {
     "check": ("itm_jax.check", "validate a config, its data set and a workdir"),
     "visualize": ("itm_jax.visualize", "make a report of a run, in one page"),
     "reproduce": ("itm_jax.reproduce", "make a table of a paper: run what is missing, render it"),
+    "demo": ("itm_jax.demo.__main__", "try a trained model in a browser on this machine"),
     "extract": ("itm_jax.extract", "extract region features of a folder of images"),
     "convert": ("itm_jax.convert", "convert other forms of a data set to and from ours"),
     "export": ("itm_jax.export", "export a trained model, or its embeddings"),

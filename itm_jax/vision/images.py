@@ -72,16 +72,19 @@ def open_rgb(path: pathlib.Path, *, at_least: int = 0) -> Image.Image:
 
 
 def size_of(path: pathlib.Path) -> tuple[int, int]:
-    """Returns the width and the height of an image as it is seen, turned as its EXIF data say; pixels are not decoded.
+    """Returns the width and the height of an image as it is seen, turned as its EXIF data say.
 
     Raises:
-        InputError: the file is missing, or no image of a known format.
+        InputError: the file is missing, no image of a known format, or has too many pixels.
     """
     _check_file(path)
     try:
         with Image.open(path, formats=FORMATS) as image:
             width, height = image.size
+            check_size(path, width, height)  # of a PNG, the EXIF data come with the pixels
             turned = image.getexif().get(ORIENTATION, 1) in SIDEWAYS
+    except InputError:
+        raise
     except Exception:  # Pillow raises many kinds for damaged files
         raise InputError(f"{path}: {_kind(path)}") from None
     return (height, width) if turned else (width, height)
