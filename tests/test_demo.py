@@ -33,6 +33,7 @@ from itm_jax.devices.mesh import make_mesh
 from itm_jax.errors import InputError
 from itm_jax.training import build
 
+pytest.importorskip("gradio", reason="pip install -e '.[demo]'")
 NAMES = ("cpfean", "afa", "vsepp")
 
 
@@ -238,20 +239,18 @@ def test_what_the_server_lets_through(method, path, headers, status):
     ("arguments", "message"),
     [
         ([], "--model: missing; pass --model=DIR"),
-        (["--model=nowhere"], "nowhere: no config.json; pass the directory of a run"),
-        (["--model=gs://bucket/run"], "a URL; pass a local directory"),
+        (["--model=nowhere"], "nowhere: no such directory; pass a run"),
+        (["--model=gs://bucket/run"], "a URL; pass a local directory, or USER/NAME"),
         (["--model=nowhere", "--port=70000"], "--port"),
     ],
 )
 def test_mistakes_of_the_command(arguments, message):
-    pytest.importorskip("gradio", reason="pip install -e '.[demo]'")
     code, _, err = command(*arguments, *["--port=0"] * ("70000" not in str(arguments)), module="itm_jax.demo.__main__")
     assert code == 2
     assert message in err[-1]
 
 
 def test_a_port_that_is_taken():
-    pytest.importorskip("gradio", reason="pip install -e '.[demo]'")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, _, err = command("--model=nowhere", f"--port={port}", module="itm_jax.demo.__main__")
@@ -267,7 +266,6 @@ def test_a_model_of_features_alone_says_what_to_do(answers):
 @pytest.fixture(scope="module")
 def page(root):
     """The page of the CPFEAN run: its process, its address, and what it said."""
-    pytest.importorskip("gradio", reason="pip install -e '.[demo]'")
     with served(root / "cpfean") as page:
         yield page
 

@@ -1,5 +1,6 @@
 """Exported models: the same scores anywhere, and what is missing or damaged is named."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -49,14 +50,18 @@ def text_changes(kind, checkpoint):
     }[kind]
 
 
-def trained(tmp_path, name, kind):
-    """A small trained model."""
-    checkpoint = write_checkpoint(tmp_path / "bert")
+def changes_of(name, kind, checkpoint):
+    """Fields of a model, for `shrunk`."""
     changes = text_changes(kind, checkpoint) | {"train__epochs": 1.0, "optim__decay_epochs": (), "model__name": name}
     if name == "cpfean":
         changes |= {"model__graph__heads": 2, "model__alignment__gamma": 1.0}
+    return changes
+
+
+def trained(tmp_path, name, kind):
+    """A small trained model."""
     run = tmp_path / f"{name}-{kind}"
-    itm_jax.train(shrunk(**changes), run)
+    itm_jax.train(shrunk(**changes_of(name, kind, write_checkpoint(tmp_path / "bert"))), run)
     return run
 
 
@@ -96,6 +101,11 @@ def test_scores_are_the_same_in_another_place(tmp_path, rng, pairs):
         regions = regions_for(model, rng)
         folders.append(moved(model, regions, tmp_path / "saved", tmp_path / "away" / f"{name}-{kind}"))
         expected.append((model.score(regions, CAPTIONS), model.fingerprint))
+        if regions.labels is not None and model.label_names:
+            with pytest.raises(
+                InputError, match=f"labels from .* to 999, but the model knows {len(model.label_names)} n"
+            ):
+                model.encode_images(dataclasses.replace(regions, labels=regions.labels + 999 - regions.labels.max()))
         shutil.rmtree(tmp_path / "bert")
         shutil.rmtree(tmp_path / f"{name}-{kind}")
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": os.path.dirname(os.path.dirname(itm_jax.__file__))}
@@ -128,6 +138,16 @@ def saved(tmp_path_factory):
     model = itm_jax.load(trained(tmp_path, "scan", "gru"))
     model.save(tmp_path / "saved", license="apache-2.0", name="someone/scan")
     return model, tmp_path / "saved"
+
+
+def test_a_model_without_an_extractor_takes_regions_alone(saved):
+    model, folder = saved
+    assert "regions only" in repr(model)
+    with pytest.raises(InputError, match=r"no extractor.json.*pass regions"):
+        model.encode_images(["a.jpg"])
+    run = itm_jax.open_run(shrunk(**changes_of("scan", "gru", None)), folder.parent / "scan-gru")
+    regions = run.data.regions(np.arange(4))
+    np.testing.assert_allclose(model.score(regions, run.data.split.captions), run.scores().scores, atol=1e-6)
 
 
 def test_half_the_size_in_bfloat16(saved, tmp_path, rng):
@@ -273,6 +293,7 @@ for name in {names!r}:
 """
 
 
+@pytest.mark.slow
 def test_pushed_to_the_hub_and_loaded_from_there(saved, tmp_path):
     """Against the stand-in for the hub: uploaded by the command, fetched once, pinned, then read without it."""
     model, folder = saved

@@ -59,10 +59,16 @@ def extracted(tmp_path_factory):
     return root, images
 
 
+@pytest.fixture(scope="module")
+def models(extracted):
+    """The two models, loaded once."""
+    return {name: itm_jax.load(extracted[0] / name) for name in ("cpfean", "afa")}
+
+
 @pytest.mark.parametrize("name", ["cpfean", "afa"])
-def test_scores_are_those_of_the_run(extracted, name):
+def test_scores_are_those_of_the_run(extracted, models, name):
     root, images = extracted
-    model = itm_jax.load(root / name)
+    model = models[name]
     run = itm_jax.open_run(model.config, root / name)
     paths = [images / image for image in run.data.split.ids]
     encoded = model.encode_images(paths), model.encode_captions(run.data.split.captions)
@@ -78,9 +84,9 @@ def test_scores_are_those_of_the_run(extracted, name):
     assert model.score(str(images / "000.png").split(), ["red " * 100, "Ein rotes Bild, 🙂 文"]).shape == (1, 2)
 
 
-def test_regions_in_place_of_images(extracted):
+def test_regions_in_place_of_images(extracted, models):
     root, _ = extracted
-    model = itm_jax.load(root / "cpfean")
+    model = models["cpfean"]
     run = itm_jax.open_run(model.config, root / "cpfean")
     batch = run.data.regions(np.arange(SPLITS["test"]))
     labels = None if batch.labels is None else np.asarray(batch.labels) - 1
@@ -90,27 +96,13 @@ def test_regions_in_place_of_images(extracted):
         model.encode_images(dataclasses.replace(regions, features=batch.features[..., :3]))
     with pytest.raises(InputError, match=r"boxes of shape \[5, 4\]; expected \[5, 5, 4\]"):
         model.encode_images(dataclasses.replace(regions, boxes=[[0, 0, 1, 1]] * 5))
-    with pytest.raises(InputError, match="labels from 0 to 99, but the model knows"):
-        model.encode_images(dataclasses.replace(regions, labels=np.eye(5, dtype=np.int32) * 99))
     with pytest.raises(InputError, match="boxes are missing"):
         model.encode_images(dataclasses.replace(regions, boxes=None))
 
 
-def test_a_model_without_an_extractor_takes_regions_alone(tmp_path):
-    config = shrunk(train__epochs=1.0, optim__decay_epochs=())
-    itm_jax.train(config, tmp_path / "run")
-    model = itm_jax.load(tmp_path / "run")
-    assert "regions only" in repr(model)
-    with pytest.raises(InputError, match=r"no extractor.json.*pass regions"):
-        model.encode_images(["a.jpg"])
-    run = itm_jax.open_run(config, tmp_path / "run")
-    regions = run.data.regions(np.arange(4))
-    np.testing.assert_allclose(model.score(regions, run.data.split.captions), run.scores().scores, atol=1e-6)
-
-
-def test_encodings_of_two_models_do_not_mix(extracted):
+def test_encodings_of_two_models_do_not_mix(extracted, models):
     root, images = extracted
-    one, other = itm_jax.load(root / "cpfean"), itm_jax.load(root / "afa")
+    one, other = models["cpfean"], models["afa"]
     assert one.fingerprint != other.fingerprint
     assert one.fingerprint == itm_jax.load(root / "cpfean").fingerprint
     captions = other.encode_captions(["a red square"])
@@ -123,9 +115,9 @@ def test_encodings_of_two_models_do_not_mix(extracted):
         other.score(captions, captions)
 
 
-def test_a_model_explains_a_pair_and_tells_its_recipe(extracted):
+def test_a_model_explains_a_pair_and_tells_its_recipe(extracted, models):
     root, images = extracted
-    model = itm_jax.load(root / "cpfean")
+    model = models["cpfean"]
     caption = "red left of green"
     seen = model.explain(images / "000.png", caption)
     assert seen.words == caption.split()
@@ -147,9 +139,9 @@ def test_a_model_explains_a_pair_and_tells_its_recipe(extracted):
         (["x" * 50_000_000], "caption 0: 50,000,000 characters"),
     ],
 )
-def test_captions_that_cannot_be_encoded_are_named(extracted, captions, message):
+def test_captions_that_cannot_be_encoded_are_named(models, captions, message):
     with pytest.raises(InputError, match=message):
-        itm_jax.load(extracted[0] / "afa").encode_captions(captions)
+        models["afa"].encode_captions(captions)
 
 
 @pytest.mark.parametrize(
@@ -163,9 +155,9 @@ def test_captions_that_cannot_be_encoded_are_named(extracted, captions, message)
         ([np.zeros((4, 4))], r"image 0: an array of float64 \[4, 4\]; expected uint8"),
     ],
 )
-def test_images_that_cannot_be_used_are_named(extracted, images, message):
+def test_images_that_cannot_be_used_are_named(models, images, message):
     with pytest.raises(InputError, match=message):
-        itm_jax.load(extracted[0] / "afa").encode_images(images)
+        models["afa"].encode_images(images)
 
 
 def test_another_extractor_is_refused(extracted, tmp_path):
@@ -184,6 +176,8 @@ def test_another_extractor_is_refused(extracted, tmp_path):
 
 
 def test_what_is_no_run_is_named(tmp_path):
+    with pytest.raises(InputError, match="nowhere: no such directory; pass a run, an exported folder, or USER/NAME"):
+        itm_jax.load("nowhere")
     with pytest.raises(InputError, match=r"no config\.json; pass the directory of a run"):
         itm_jax.load(tmp_path)
     (tmp_path / "config.json").write_text("{")
@@ -191,11 +185,11 @@ def test_what_is_no_run_is_named(tmp_path):
         itm_jax.load(tmp_path)
 
 
-def test_a_saved_model_reads_images(extracted, tmp_path):
+def test_a_saved_model_reads_images(extracted, models, tmp_path):
     """The extractor travels by name; its results stand in the model card."""
     root, images = extracted
     for name in ("cpfean", "afa"):
-        model = itm_jax.load(root / name)
+        model = models[name]
         model.save(tmp_path / name)
         copy = itm_jax.load(tmp_path / name, backbone=f"vit:{root / 'vit'}")
         paths = [images / "000.png", images / "001.png"]
@@ -208,11 +202,11 @@ def test_a_saved_model_reads_images(extracted, tmp_path):
             itm_jax.load(tmp_path / name).encode_images(paths)
 
 
-def test_the_model_card_says_the_results(extracted, tmp_path):
+def test_the_model_card_says_the_results(models, tmp_path):
     """Its numbers are those of results.json, and the hub's own reader reads its metadata."""
     from huggingface_hub import ModelCard
 
-    model = itm_jax.load(extracted[0] / "cpfean")
+    model = models["cpfean"]
     model.save(tmp_path / "saved", license="apache-2.0", name="someone/small-cpfean")
     text = (tmp_path / "saved" / "README.md").read_text()
     card = ModelCard(text)
@@ -230,11 +224,11 @@ def test_the_model_card_says_the_results(extracted, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["cpfean", "afa"])
-def test_embeddings_are_the_encodings(extracted, tmp_path, name):
+def test_embeddings_are_the_encodings(extracted, models, tmp_path, name):
     """Images of a folder, images of a data set, and captions, in both forms of file."""
     pq = pytest.importorskip("pyarrow.parquet")
     root, images = extracted
-    model = itm_jax.load(root / name)
+    model = models[name]
     captions = tmp_path / "captions.txt"
     captions.write_text("a red square\nblue above green and " + "red " * 10 + "\n文 🙂\n")
     export = lambda *flags: command("embeddings", f"--model={root / name}", *flags, module="itm_jax.export")  # noqa: E731
@@ -298,7 +292,7 @@ RECIPES = re.findall(
 
 
 @pytest.mark.parametrize(("name", "code"), RECIPES, ids=[name for name, _ in RECIPES])
-def test_a_database_reads_the_embeddings(extracted, tmp_path, name, code):
+def test_a_database_reads_the_embeddings(extracted, models, tmp_path, name, code):
     """The recipes of docs/models.md, run as they stand: they find what the model finds."""
     pytest.importorskip("pyarrow")
     pytest.importorskip({"qdrant": "qdrant_client"}.get(name.split()[0], name.split()[0]))
@@ -315,7 +309,7 @@ def test_a_database_reads_the_embeddings(extracted, tmp_path, name, code):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     names = sorted(path.name for path in images.iterdir() if path.suffix == ".png")
-    scores = itm_jax.load(run).score([images / x for x in names], captions)
+    scores = models[run.name].score([images / x for x in names], captions)
     for caption, column, line in zip(captions, scores.T, done.stdout.splitlines(), strict=True):
         assert line.startswith(caption)
         found = ast.literal_eval(line.removeprefix(caption).strip())

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save, save_file
 from support.checkpoint import write_checkpoint
 from support.commands import command
 from support.runs import fragment_config, lines, shrunk
@@ -16,6 +16,7 @@ from itm_jax.checks.run import check
 from itm_jax.config.default import default_config
 from itm_jax.config.fields import read_json
 from itm_jax.data.text.fingerprints import of_tokenizer
+from itm_jax.data.text.kept import read_kept
 from itm_jax.data.text.text_input import SCENES_VOCAB, wordpiece_tokenizer
 from itm_jax.errors import InputError
 from itm_jax.evaluation.ensemble import evaluate_ensemble
@@ -155,11 +156,21 @@ def test_a_run_of_an_earlier_version_takes_only_the_path_it_knows(here):
 
 def test_label_names_that_the_run_does_not_keep_need_the_checkpoint(here):
     config, run = tuned(here / "bert"), here / "tuned"
-    before, labels = protocols(config, run), run / "text" / "labels.npz"
-    with np.load(labels) as kept:
-        names, encodings = kept["names"], kept["encodings"]
-    np.savez(labels, names=names[1:], encodings=encodings[1:])
+    before, labels = protocols(config, run), run / "text" / "labels.safetensors"
+    kept = read_kept(run).labels
+    labels.unlink()  # a run of an earlier version
+    np.savez(labels.with_name("labels.npz"), names=np.array(list(kept)), encodings=np.stack(list(kept.values())))
+    assert list(read_kept(run).labels) == list(kept)
     assert protocols(config, run) == before
+    names, encodings = list(kept)[1:], np.stack(list(kept.values()))[1:]
+    labels.write_bytes(save({"encodings": encodings}, {"names": json.dumps(names)}))
+    assert protocols(config, run) == before
+    labels.write_bytes(save({"encodings": encodings}, {"names": json.dumps(names[1:])}))
+    with pytest.raises(
+        InputError, match=rf"labels\.safetensors: cannot be read \({len(names) - 1} names, and encodings"
+    ):
+        evaluate(config, run)
+    labels.write_bytes(save({"encodings": encodings}, {"names": json.dumps(names)}))
     swap_weights(here / "bert")
     with pytest.raises(InputError, match="bert: not the weights that the run began with"):
         evaluate(config, run)

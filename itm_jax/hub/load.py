@@ -47,6 +47,10 @@ def load(name: str | pathlib.Path, *, backbone: str | None = None, own_code: boo
         model = itm_jax.load("runs/cpfean")
         model.score(model.encode_images(["a.jpg"]), model.encode_captions(["two dogs play in the snow"]))
     """
+    if "://" in str(name):
+        raise InputError(f"{name}: a URL; pass a local directory, or USER/NAME of the hub")
+    if "/" not in str(name) and not pathlib.Path(name).is_dir():  # no name of the hub either
+        raise InputError(f"{name}: no such directory; pass a run, an exported folder, or USER/NAME of the hub")
     folder = checkpoint_dir(str(name), flag="the name of the model", files=FILES, weights=(WEIGHTS,))
     source = f"{name} (commit {commit[:12]})" if (commit := revision_of(folder)) else str(name)
     if is_exported(folder):
