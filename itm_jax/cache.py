@@ -24,6 +24,7 @@ from itm_jax.files import PROGRAMS, STATES_PREFIX, cache_dir
 WORDS = ("list", "clear")
 KINDS = ("states", "programs")
 STATES = re.compile(STATES_PREFIX + r"[0-9a-f]{32}(\.npy|.*\.tmp)")
+MACHINE = re.compile(r"[0-9a-f]{8}")  # a folder of programs for one kind of CPU (devices.machine)
 STOPPED = 3600.0  # seconds since the last change after which a half-written file is no longer being written
 DAY = 86400.0  # seconds
 FLAGS = flags.FlagValues()
@@ -74,7 +75,8 @@ def entries_of(root: pathlib.Path, kinds: list[str]) -> list[Entry]:
 
 def _of_programs(folder: pathlib.Path) -> Entry | None:
     """Returns the entry of a folder of compiled programs; None where it holds anything that JAX does not write."""
-    inside = list(folder.iterdir())
+    kinds = [p for p in folder.iterdir() if MACHINE.fullmatch(p.name) and p.is_dir()]
+    inside = [p for place in (folder, *kinds) for p in place.iterdir() if p not in kinds]
     ours = [p.name.endswith(("-cache", "-atime")) or p.name.startswith("xla_gpu") for p in inside]
     if folder.is_symlink() or not inside or not all(ours):
         return None

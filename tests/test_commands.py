@@ -113,7 +113,8 @@ def test_the_cache_is_listed_and_cleared(tmp_path):
         path.write_bytes(b"x")
     os.utime(old, (0, 0))
     programs.mkdir()
-    (programs / "jit_step-0-cache").write_bytes(b"x" * 2_000_000)
+    (programs / "0123abcd").mkdir()  # of a kind of CPU
+    (programs / "0123abcd" / "jit_step-0-cache").write_bytes(b"x" * 2_000_000)
     (tmp_path / "states-of-the-art").mkdir()
     cache = lambda *arguments: command(*arguments, f"--dir={tmp_path}", module="itm_jax.cache")  # noqa: E731
     for _ in range(2):  # a list is no use

@@ -6,17 +6,30 @@ from typing import Any
 
 import jax
 
+from itm_jax.devices.machine import machine
 from itm_jax.files import PROGRAMS, cache_dir
 
+SECONDS = 0.1  # of compiling, from which on a small program is kept
 
-def use_cache(config) -> None:
-    """Keeps compiled programs between runs in `data.cache_dir`/xla, on accelerators.
 
-    JAX_COMPILATION_CACHE_DIR takes precedence. CPUs have no cache: a program compiled on one may not run on another.
+def use_cache(config, *, small: bool = False) -> None:
+    """Keeps compiled programs between processes in `data.cache_dir`/xla, on accelerators.
+
+    JAX_COMPILATION_CACHE_DIR takes precedence. On a CPU nothing is kept, but for small programs: a program compiled on
+    one kind of CPU may not run on another, so each kind has a folder.
+
+    Args:
+        config: any config.
+        small: whether the programs are small, and compiling them is most of the waiting, as for a model that is loaded.
     """
     configured = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]  # no option is in JAX's stubs
-    if jax.default_backend() != "cpu" and not configured:
-        jax.config.update("jax_compilation_cache_dir", str(cache_dir(config.data.cache_dir) / PROGRAMS))
+    cpu = jax.default_backend() == "cpu"
+    if configured or (cpu and not small):
+        return
+    folder = cache_dir(config.data.cache_dir) / PROGRAMS
+    jax.config.update("jax_compilation_cache_dir", str(folder / machine() if cpu else folder))
+    if small:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", SECONDS)
 
 
 def device_memory(device: Any) -> int | None:

@@ -64,7 +64,7 @@ def load(name: str | pathlib.Path, *, backbone: str | None = None, own_code: boo
 
 def _load_run(run: pathlib.Path, name: str) -> Matcher:
     trained = alone(read_json(run / "config.json"))
-    use_cache(trained)
+    use_cache(trained, small=True)
     prepared = prepare(trained, (), workdir=run, trained=trained, has_checkpoint=True)
 
     def restore(like: Any) -> Any:
@@ -78,7 +78,7 @@ def _load_run(run: pathlib.Path, name: str) -> Matcher:
 def _load_exported(folder: pathlib.Path, name: str, *, own_code: bool) -> Matcher:
     exported: Exported = read_folder(folder, own_code=own_code)
     config = alone(exported.config)
-    use_cache(config)
+    use_cache(config, small=True)
     params = None if config.model.text.trainable else encoder_of(exported, folder)
     prepared = prepare(config, (), workdir=folder, trained=config, has_checkpoint=True, text_params=params)
     shape = (exported.record["regions"], exported.record["feature_width"])

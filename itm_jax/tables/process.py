@@ -4,10 +4,8 @@ import contextlib
 import ctypes
 import dataclasses
 import glob
-import hashlib
 import os
 import pathlib
-import platform
 import signal
 import subprocess
 import sys
@@ -16,6 +14,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 
 from itm_jax.devices import distributed
+from itm_jax.devices.machine import machine
 from itm_jax.errors import InputError, TerminatedError
 from itm_jax.tables.cell import Cell
 
@@ -69,15 +68,6 @@ def visible_gpus() -> list[str]:
     if not any(find_spec(f"jax_cuda{version}_plugin") for version in (12, 13)):  # JAX would not see them
         return []
     return [str(k) for k in range(len(glob.glob("/dev/nvidia[0-9]*")))]
-
-
-def machine() -> str:
-    """Returns 8 hexadecimal digits that differ between machines whose compiled programs must not be mixed."""
-    about = platform.machine() + platform.processor()
-    with contextlib.suppress(OSError):
-        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        about += "".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
-    return hashlib.sha256(about.encode()).hexdigest()[:8]
 
 
 def start(cell: Cell, workdir: pathlib.Path, share: Share) -> Running:
