@@ -16,6 +16,7 @@ from support.hub import Hub
 from support.runs import shrunk
 
 import itm_jax
+from itm_jax.bench.load import bench_load
 from itm_jax.config.default import default_config
 from itm_jax.config.model_fields import BERT_ARCHITECTURE
 from itm_jax.errors import InputError
@@ -162,6 +163,16 @@ def test_half_the_size_in_bfloat16(saved, tmp_path, rng):
         half.score(model.encode_images(regions), CAPTIONS)
     with pytest.raises(InputError, match="dtype='int8': must be float32 or bfloat16"):
         model.save(tmp_path / "half", dtype="int8")
+
+
+def test_the_time_to_the_first_score_is_measured(saved):
+    figures = bench_load(str(saved[1]), repeats=1)
+    for part in ("first", "later"):
+        steps = [figures[part][step] for step in ("import", "load", "image", "caption", "score")]
+        assert min(steps) > 0
+        assert figures[part]["total"] == pytest.approx(sum(steps))
+    with pytest.raises(InputError, match="nowhere: no such directory"):
+        bench_load("nowhere", repeats=1)
 
 
 def test_an_exported_model_is_saved_again(saved, tmp_path):

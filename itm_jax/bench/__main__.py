@@ -8,6 +8,7 @@ python -m itm_jax.bench rank --images=5000 --captions=25000
 python -m itm_jax.bench score --images=1000 --captions=5000 --joint=1024
 python -m itm_jax.bench growth --config=configs/cpfean_quickstart.py --out_dir=DIR
 python -m itm_jax.bench shortlist --runs=AFA_RUN,CPFEAN_RUN
+python -m itm_jax.bench load --model=DIR --repeats=5
 python -m itm_jax.bench models --plan=FILE                      (for itm_jax.reproduce's table of costs)
 """
 
@@ -89,6 +90,7 @@ _LENGTHS = flags.DEFINE_list(
 )
 _BACKBONE = flags.DEFINE_string("backbone", "efficientnet-lite0", "extract: the backbone", flag_values=FLAGS)
 _THREADS = flags.DEFINE_integer("threads", 4, "extract: threads that decode", lower_bound=1, flag_values=FLAGS)
+_MODEL = flags.DEFINE_string("model", None, "load: run, exported folder or hub name", flag_values=FLAGS)
 _PLAN = flags.DEFINE_string("plan", None, "models: JSON file with a config for each name", flag_values=FLAGS)
 _OUT = flags.DEFINE_string("out", None, "also write the figures to this JSON file", flag_values=FLAGS)
 
@@ -240,6 +242,13 @@ def models() -> dict:
     return bench_plan(pathlib.Path(_PLAN.value).expanduser(), repeats=_REPEATS.value)
 
 
+def load() -> dict:
+    """Measures how soon a loaded model answers."""
+    from itm_jax.bench.load import bench_load
+
+    return bench_load(commands.required(_MODEL, "DIR", "the model"), repeats=_REPEATS.value)
+
+
 WORDS = {
     "train": train,
     "encode": encode,
@@ -250,6 +259,7 @@ WORDS = {
     "growth": growth,
     "models": models,
     "shortlist": shortlist,
+    "load": load,
 }
 
 if __name__ == "__main__":
