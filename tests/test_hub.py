@@ -218,6 +218,7 @@ def test_the_model_card_says_the_results(models, tmp_path):
     assert {r.dataset_name for r in card.data.eval_results} == {"mine"}
     assert f"| {full['i2t_r1']:.1f} | {full['i2t_r5']:.1f} |" in text
     assert f"| {full['rsum']:.1f} |" in text
+    assert f"| training data | `mine`, {SPLITS['train']} images |" in text
     assert 'itm_jax.load("someone/small-cpfean")' in text
     itm_jax.load(tmp_path / "saved").save(tmp_path / "again")
     assert "has not stated a licence" in (tmp_path / "again" / "README.md").read_text()

@@ -67,7 +67,7 @@ def model_card(
         f"match, the higher is the score. {origin or trained}",
         _use(name, extractor),
         _results(results, dtype),
-        _facts(config, shape, params, extractor, dtype, training=not origin),
+        _facts(config, shape, params, extractor, results, dtype, training=not origin),
         _limits(config, shape, extractor),
         f"## Licence\n\n{f'`{license_name}`' if license_name else UNKNOWN_LICENSE}",
     ]
@@ -129,12 +129,21 @@ def _results(results: Mapping[str, Any], dtype: str) -> str:
 
 
 def _facts(
-    config: Any, shape: tuple[int, int], params: int, extractor: Mapping[str, Any] | None, dtype: str, *, training: bool
+    config: Any,
+    shape: tuple[int, int],
+    params: int,
+    extractor: Mapping[str, Any] | None,
+    results: Mapping[str, Any],
+    dtype: str,
+    *,
+    training: bool,
 ) -> str:
     c, text = config.model, config.model.text
     source = (extractor or {}).get("source", {})
     encoder = text.pretrained or ("a BiGRU" if text.encoder == "gru" else "a small BERT")
     state = ("fine-tuned" if text.pretrained else "trained from scratch") if text.trainable else "frozen"
+    train = results.get("data", {}).get(config.data.train_split, {})
+    data = f"`{config.data.name}`" + (f", {train['images']:,} images" if "images" in train else "")
     facts = {
         "model": f"`{c.name}`" + (f", variant `{c.variant}`" if c.variant != "paper" else ""),
         "parameters": f"{params:,}" + ("" if text.trainable else ", and the frozen text encoder"),
@@ -142,14 +151,17 @@ def _facts(
         "regions of an image": f"{shape[0]}, features {shape[1]} wide",
         "features": f"{source.get('backbone')}, boxes: {source.get('boxes')}" if source else "not recorded",
         "text encoder": f"{encoder}, {state}; at most {config.data.max_tokens} tokens",
+        "training data": data,
         "training": f"{config.train.epochs:g} epochs, batch {config.data.batch_size}, "
         f"rate {config.optim.lr:g}, seed {config.seed}",
         "stored as": dtype,
     }
     if not training:
-        del facts["training"]
+        del facts["training"], facts["training data"]
     rows = [f"| {key} | {value} |" for key, value in facts.items()]
-    return "\n".join(["## What it is", "", "| | |", "|---|---|", *rows, "", "`config.json` has every field."])
+    return "\n".join(
+        ["## What it is", "", "| field | value |", "|---|---|", *rows, "", "`config.json` has every field."]
+    )
 
 
 def _limits(config: Any, shape: tuple[int, int], extractor: Mapping[str, Any] | None) -> str:
