@@ -19,6 +19,7 @@ COMMANDS = {
     "extract": ("itm_jax.extract", "extract region features of a folder of images"),
     "convert": ("itm_jax.convert", "convert other forms of a data set to and from ours"),
     "export": ("itm_jax.export", "export a trained model, or its embeddings"),
+    "search": ("itm_jax.search.__main__", "build an index of images, and ask it"),
     "cache": ("itm_jax.cache", "list or clear the cache of hidden states and compiled programs"),
     "bench": ("itm_jax.bench.__main__", "measure speed and memory, beside the limit of the machine"),
 }

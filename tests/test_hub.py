@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.commands import command
-from support.images import checkpoint, folder
+from support.images import extracted_runs
 from support.paths import ROOT
-from support.runs import shrunk
 
 import itm_jax
 from itm_jax.errors import InputError
@@ -28,35 +27,7 @@ SPLITS = {"train": 12, "dev": 4, "test": 5}
 def extracted(tmp_path_factory):
     """A folder of images, their features by a small ViT, and runs on them: a CPFEAN and an AFA with a BiGRU."""
     root = tmp_path_factory.mktemp("extracted")
-    rng = np.random.default_rng(0)
-    checkpoint(root / "vit", rng)
-    images, captions = folder(root / "data", SPLITS)
-    flags = {
-        "images": images,
-        "captions": captions,
-        "backbone": f"vit:{root / 'vit'}",
-        "regions": 5,
-        "out": root / "out",
-    }
-    code, _, err = command(*[f"--{k}={v}" for k, v in flags.items()], module="itm_jax.extract")
-    assert code == 0, err
-    for name in ("cpfean", "afa"):
-        config = shrunk(
-            data__name="mine",
-            data__source="precomp",
-            data__dir=str(root / "out"),
-            data__batch_size=4,
-            data__max_tokens=24,
-            model__name=name,
-            model__text__encoder="gru",
-            train__epochs=1.0,
-            optim__decay_epochs=(),
-        )
-        if name == "cpfean":
-            config.model.graph.heads = 2
-        itm_jax.train(config, root / name)
-        itm_jax.evaluate(config, root / name)
-    return root, images
+    return root, extracted_runs(root, SPLITS)
 
 
 @pytest.fixture(scope="module")

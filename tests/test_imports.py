@@ -28,6 +28,7 @@ ORDER = [
     ("cli",),
     ("tables", "viz", "bench"),
     ("hub",),
+    ("search",),
     ("demo",),  # a page around a loaded model: nothing but its command needs it
     ("main", "check", "convert", "reproduce", "visualize", "cache", "extract", "export"),
     ("__main__",),

@@ -26,14 +26,16 @@ class Gallery:
     Attributes:
         kind: `images` or `captions`.
         ids: of the items.
-        encode: encodes the items of a slice.
+        encode: encodes the items of some rows.
         texts: the captions; None for images.
+        folder: where the image files are; an id is the path of one in it. None where there are none.
     """
 
     kind: str
     ids: Sequence[str]
-    encode: Callable[[slice], Encodings]
+    encode: Callable[[np.ndarray], Encodings]
     texts: Sequence[str] | None = None
+    folder: pathlib.Path | None = None
 
     def parts(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray | None, np.ndarray | None]]:
         """Encodes all items, and shows the progress.
@@ -45,7 +47,7 @@ class Gallery:
         with Bar(f"{self.kind} encoded", len(self.ids)) as bar:
             for start in range(0, len(self.ids), PART):
                 items = slice(start, min(start + PART, len(self.ids)))
-                yield (items, *vectors(self.encode(items)))
+                yield (items, *vectors(self.encode(np.arange(items.start, items.stop))))
                 bar.update(items.stop)
 
 
@@ -92,7 +94,9 @@ def of_images(model: Matcher, directory: pathlib.Path) -> Gallery:
     """
     names = images_in(directory)
     _ = model.reader  # refused before the first image where the model cannot read images
-    return Gallery("images", names, lambda items: model.encode_images([directory / n for n in names[items]]))
+    return Gallery(
+        "images", names, lambda rows: model.encode_images([directory / names[k] for k in rows]), folder=directory
+    )
 
 
 def of_data(model: Matcher, directory: pathlib.Path, name: str) -> Gallery:
@@ -110,7 +114,8 @@ def of_data(model: Matcher, directory: pathlib.Path, name: str) -> Gallery:
     config.data.source = "precomp" if any(directory.glob("*_ims.npy")) else "tfds"
     config.data.dir = str(directory)
     split = read_unaltered(config, name)
-    return Gallery("images", split.ids, lambda items: model.encode_images(part_of(split, items)))
+    folder = split.extractor.images if split.extractor else None
+    return Gallery("images", split.ids, lambda rows: model.encode_images(part_of(split, rows)), folder=folder)
 
 
 def of_captions(model: Matcher, path: pathlib.Path) -> Gallery:
@@ -119,28 +124,39 @@ def of_captions(model: Matcher, path: pathlib.Path) -> Gallery:
     Raises:
         InputError: the file cannot be read as text, or a line is empty.
     """
+    texts = caption_lines(path)
+    ids = [str(k) for k in range(1, len(texts) + 1)]
+    return Gallery("captions", ids, lambda rows: model.encode_captions([texts[k] for k in rows]), texts)
+
+
+def caption_lines(path: pathlib.Path) -> list[str]:
+    """Returns the lines of a text file, each a caption.
+
+    Raises:
+        InputError: the file cannot be read as text, or a line is empty.
+    """
     try:
-        texts = path.read_text(encoding="utf-8").splitlines()
+        texts = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as e:
         raise InputError(f"{path}: cannot be read as text in UTF-8 ({e})") from None
+    texts = [text.removesuffix("\r") for text in (texts if texts[-1] else texts[:-1])]
     if not texts:
         raise InputError(f"{path}: empty; write a caption in each line")
     for number, line in enumerate(texts, 1):
         if not line.strip():
             raise InputError(f"{path}: line {number} is empty; write a caption, or take the line out")
-    ids = [str(k) for k in range(1, len(texts) + 1)]
-    return Gallery("captions", ids, lambda items: model.encode_captions(texts[items]), texts)
+    return texts
 
 
-def part_of(split: Split, items: slice) -> Split:
+def part_of(split: Split, rows: np.ndarray) -> Split:
     """Returns some images of a split, without captions."""
-    cut = lambda x: None if x is None else x[items]  # noqa: E731
+    cut = lambda x: None if x is None else x[rows]  # noqa: E731
     return dataclasses.replace(
         split,
-        features=split.features[items],
+        features=split.features[rows],
         captions=[],
         captions_per_image=0,
-        ids=split.ids[items],
+        ids=[split.ids[k] for k in rows],
         boxes=cut(split.boxes),
         labels=cut(split.labels),
         edges=None,

@@ -6,9 +6,12 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import save_file
 
+import itm_jax
 from itm_jax.vision import vit_weights
 from itm_jax.vision.vit import ViT
 from itm_jax.vision.weights import shapes_of
+from support.commands import command
+from support.runs import shrunk
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 SMALL |= {"patch_size": 8, "image_size": 32}
@@ -56,3 +59,26 @@ def folder(path, splits, captions=2):
     file = path / "captions.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return images, file
+
+
+def extracted_runs(root, splits, names=("cpfean", "afa")):
+    """Extracts the features of a folder of images with a small ViT, and trains models with a BiGRU on them.
+
+    Returns the folder of the images; the run of a model is ROOT/NAME, the features are in ROOT/out.
+    """
+    checkpoint(root / "vit", np.random.default_rng(0))
+    images, captions = folder(root / "data", splits)
+    flags = {"images": images, "captions": captions, "backbone": f"vit:{root / 'vit'}", "regions": 5}
+    code, _, err = command(*[f"--{k}={v}" for k, v in flags.items()], f"--out={root / 'out'}", module="itm_jax.extract")
+    assert code == 0, err
+    for name in names:
+        config = shrunk(
+            data__name="mine", data__source="precomp", data__dir=str(root / "out"), data__batch_size=4,
+            data__max_tokens=24, model__name=name, model__text__encoder="gru", train__epochs=1.0,
+            optim__decay_epochs=(),
+        )  # fmt: skip
+        if name == "cpfean":
+            config.model.graph.heads = 2
+        itm_jax.train(config, root / name)
+        itm_jax.evaluate(config, root / name)
+    return images

@@ -1,0 +1,127 @@
+"""Search in a gallery of images with a trained model: build an index once, then ask it.
+
+    python -m itm_jax.search build --model=runs/mine --images=IMAGES --index=gallery
+    python -m itm_jax.search query --index=gallery --text="two dogs play in the snow" --top=5
+    python -m itm_jax.search query --index=gallery --image=a.jpg
+    python -m itm_jax.search query --index=gallery --like=0012.jpg --filter="year >= 2020"
+    python -m itm_jax.search query --index=gallery --queries=queries.txt --json
+    python -m itm_jax.search add --index=gallery --images=MORE
+    python -m itm_jax.search remove --index=gallery --ids=0012.jpg,0013.jpg
+
+The index is a LanceDB database (extra `search`): a folder, or an address such as s3://bucket/gallery. It holds the
+encodings of the images, thumbnails, and the columns of --metadata, a CSV file with the column id. An interrupted
+`build` or `add` is continued by the same command. A model of one vector per image is searched exactly. For a model of
+fragments LanceDB makes a shortlist, and the model scores it again.
+"""
+
+import dataclasses
+import json
+import pathlib
+import sys
+from typing import Any
+
+from absl import flags
+
+from itm_jax.cli import commands
+from itm_jax.errors import InputError
+from itm_jax.terminal import say
+
+WORDS = ("build", "add", "remove", "query")
+FLAGS = flags.FlagValues()
+_INDEX = flags.DEFINE_string("index", None, "folder or address of the index", flag_values=FLAGS)
+_MODEL = flags.DEFINE_string(
+    "model", None, "run, exported folder or hub name; later: where the model of the index lies now", flag_values=FLAGS
+)
+_IMAGES = flags.DEFINE_string("images", None, "build, add: folder of images", flag_values=FLAGS)
+_DATA = flags.DEFINE_string("data", None, "build, add: directory of a data set, in place of images", flag_values=FLAGS)
+_SPLIT = flags.DEFINE_string("split", "test", "build, add: split of --data", flag_values=FLAGS)
+_THUMBNAILS = flags.DEFINE_integer(
+    "thumbnails", 256, "build: longer side of a thumbnail in pixels; 0: none", lower_bound=0, flag_values=FLAGS
+)
+_DTYPE = flags.DEFINE_enum(
+    "dtype", "float16", ["float16", "float32"], "build: type of the stored vectors", flag_values=FLAGS
+)
+_METADATA = flags.DEFINE_string("metadata", None, "build, add: CSV file with values for filters", flag_values=FLAGS)
+_IDS = flags.DEFINE_list("ids", [], "remove: ids of images", flag_values=FLAGS)
+_TEXT = flags.DEFINE_string("text", None, "query: a caption", flag_values=FLAGS)
+_IMAGE = flags.DEFINE_string("image", None, "query: an image file", flag_values=FLAGS)
+_LIKE = flags.DEFINE_string("like", None, "query: the id of an image of the gallery", flag_values=FLAGS)
+_QUERIES = flags.DEFINE_string("queries", None, "query: file with a caption in each line", flag_values=FLAGS)
+_TOP = flags.DEFINE_integer("top", 10, "query: how many images", lower_bound=1, flag_values=FLAGS)
+_FILTER = flags.DEFINE_string("filter", None, "query: condition in SQL on the columns of metadata", flag_values=FLAGS)
+_SHORTLIST = flags.DEFINE_integer(
+    "shortlist", 200, "query: images that a model of fragments scores again", lower_bound=1, flag_values=FLAGS
+)
+_JSON = flags.DEFINE_bool("json", False, "query: print a JSON object for each query", flag_values=FLAGS)
+
+
+def main(word: str) -> None:
+    """Flags -> one change of an index, or the answers to queries."""
+    place = commands.required(_INDEX, "DIR", "the index")
+    if word == "query":
+        return _query(place)
+    if word == "remove":
+        from itm_jax.search.build import remove
+
+        if not _IDS.value:
+            raise InputError("--ids: missing; pass the ids of the images to remove")
+        return say(f"removed: {remove(place, _IDS.value):,} images")
+    from itm_jax.search.build import add, build, read_metadata
+    from itm_jax.search.table import open_table
+
+    metadata = read_metadata(pathlib.Path(_METADATA.value).expanduser()) if _METADATA.value else None
+    if word == "build":
+        model = _load(commands.required(_MODEL, "DIR", "the model"))
+        added = build(
+            model, _gallery(model), place, thumbnails=_THUMBNAILS.value, dtype=_DTYPE.value, metadata=metadata
+        )
+    else:
+        model = _load(_MODEL.value or open_table(place)[1].model)
+        added = add(model, _gallery(model), place, metadata=metadata)
+    say(f"{place}: {added:,} images added, {open_table(place)[0].count_rows():,} in all")
+
+
+def _load(name: str) -> Any:
+    from itm_jax.hub.load import load
+
+    return load(name)
+
+
+def _gallery(model: Any) -> Any:
+    from itm_jax.hub import gallery
+
+    if bool(_IMAGES.value) == bool(_DATA.value):
+        raise InputError("--images, --data: pass one of them, what the gallery holds")
+    if _IMAGES.value:
+        return gallery.of_images(model, commands.directory("images", _IMAGES.value))
+    return gallery.of_data(model, commands.directory("data", _DATA.value or ""), _SPLIT.value)
+
+
+def _query(place: str) -> None:
+    from itm_jax.hub.gallery import caption_lines
+    from itm_jax.search.index import open_index
+
+    given: list[tuple[str, dict[str, Any]]] = [
+        (str(value), {name: value})
+        for name, value in (("text", _TEXT.value), ("image", _IMAGE.value), ("like", _LIKE.value))
+        if value is not None
+    ]
+    if _QUERIES.value:
+        given += [(line, {"text": line}) for line in caption_lines(pathlib.Path(_QUERIES.value).expanduser())]
+    if not given:
+        raise InputError("--text, --image, --like, --queries: pass one of them, what to search for")
+    index = open_index(place, _MODEL.value)
+    for words, query in given:
+        hits = index.query(**query, top=_TOP.value, where=_FILTER.value, shortlist=_SHORTLIST.value)
+        if _JSON.value:
+            shown = [{k: v for k, v in dataclasses.asdict(hit).items() if k != "thumbnail"} for hit in hits]
+            print(json.dumps({"query": words, "hits": shown}, ensure_ascii=False), flush=True)
+            continue
+        print(f"{words}: {len(hits)} of {len(index):,} images", flush=True)
+        for rank, hit in enumerate(hits, 1):
+            more = "  ".join(f"{name} {value}" for name, value in hit.metadata.items())
+            print(f"{rank:4}  {hit.score:7.3f}  {hit.id}  {more}".rstrip(), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(commands.start(sys.modules[__name__], sys.argv))

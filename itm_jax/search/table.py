@@ -1,0 +1,146 @@
+"""The table of an index in LanceDB: a row for each image, with its vectors, a thumbnail, and columns of metadata.
+
+| column | content |
+|---|---|
+| `id` | the image: its path relative to the folder, or its id in the data set |
+| `vector` [d], or `vectors` [k d] | its encoding: one vector, or the valid ones of its regions |
+| `thumbnail` | a small JPEG; empty where there is none |
+| others | the columns of --metadata |
+
+The schema's metadata holds the record: format, fingerprint and place of the model, width, dtype of the vectors. An
+index is a folder, or an address such as `s3://bucket/index` that LanceDB opens.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from itm_jax.errors import InputError
+
+TABLE = "images"
+KEY = b"itm_jax_search"  # of the record in the schema's metadata
+FORMAT = 1
+OURS = ("id", "vector", "vectors", "thumbnail")  # names of columns that metadata cannot have
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What an index says about itself.
+
+    Attributes:
+        model: the run, exported folder or hub name whose encodings it holds.
+        fingerprint: of that model.
+        fragments: whether an image has several vectors.
+        width: of a vector.
+        dtype: of the stored vectors, `float16` or `float32`.
+        thumbnails: the longer side of a thumbnail in pixels; 0: none.
+        metadata: {column: its type: `string`, `int64` or `double`}.
+        format: of the index.
+    """
+
+    model: str
+    fingerprint: str
+    fragments: bool
+    width: int
+    dtype: str
+    thumbnails: int
+    metadata: Mapping[str, str]
+    format: int = FORMAT
+
+    @property
+    def column(self) -> str:
+        """The column of the vectors."""
+        return "vectors" if self.fragments else "vector"
+
+    def schema(self) -> Any:
+        """Returns the pyarrow schema of the table."""
+        import pyarrow as pa
+
+        kind = pa.float16() if self.dtype == "float16" else pa.float32()
+        vector = pa.list_(kind, self.width)
+        fields = [pa.field("id", pa.string()), pa.field(self.column, pa.list_(vector) if self.fragments else vector)]
+        fields += [pa.field("thumbnail", pa.binary())]
+        fields += [pa.field(name, pa.type_for_alias(kind)) for name, kind in self.metadata.items()]
+        return pa.schema(fields, metadata={KEY: json.dumps(dataclasses.asdict(self))})
+
+
+@contextlib.contextmanager
+def readable(place: str) -> Iterator[None]:
+    """Turns what LanceDB raises for a damaged or unreachable index into an InputError that names it."""
+    try:
+        yield
+    except (InputError, MemoryError, KeyboardInterrupt):
+        raise
+    except (OSError, RuntimeError, ValueError) as e:
+        raise InputError(f"{place}: the index cannot be read or written ({_short(e)})") from None
+
+
+def connect(place: str, *, new: bool = False) -> Any:
+    """Opens the database of an index.
+
+    Args:
+        place: a folder, or an address.
+        new: whether the folder may be missing.
+
+    Raises:
+        InputError: LanceDB is not installed, or there is no such folder.
+    """
+    os.environ.setdefault("LANCE_LOG", "error")
+    try:
+        import lancedb
+    except ImportError:
+        raise InputError("search needs LanceDB; pip install 'itm_jax[search]'") from None
+    if "://" not in place:
+        folder = pathlib.Path(place).expanduser()
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{place}: a file; an index is a folder")
+        if not new and not folder.is_dir():
+            raise InputError(f"{place}: no such folder; build the index first, with python -m itm_jax.search build")
+        place = str(folder)
+    with readable(place):
+        return lancedb.connect(place)
+
+
+def open_table(place: str) -> tuple[Any, Record]:
+    """Opens the table of an index with its record.
+
+    Raises:
+        InputError: there is none, it is damaged, or it is of a later version.
+    """
+    database = connect(place)
+    with readable(place):
+        if TABLE not in database.list_tables().tables:
+            raise InputError(f"{place}: holds no index; build it first, with python -m itm_jax.search build")
+        table = database.open_table(TABLE)
+        return table, record_of(table.schema.metadata or {}, place)
+
+
+def record_of(metadata: Mapping[bytes, bytes], place: str) -> Record:
+    """Returns the record in a schema's metadata.
+
+    Raises:
+        InputError: the table is not one of ours, or is of a later version.
+    """
+    try:
+        values = json.loads(metadata[KEY])
+        found = values.get("format")
+        if found == FORMAT:
+            return Record(**values)
+    except (KeyError, ValueError, TypeError, AttributeError):
+        raise InputError(
+            f"{place}: a table of something else, no index of itm_jax.search; pass another folder"
+        ) from None
+    raise InputError(f"{place}: of format {found!r}, this version of itm_jax reads {FORMAT}; build the index again")
+
+
+def quoted(text: str) -> str:
+    """Returns a text as a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
