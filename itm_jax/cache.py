@@ -1,4 +1,4 @@
-"""List or clear the cache: hidden states of frozen text encoders, and programs compiled for GPUs and TPUs.
+"""List or clear the cache: hidden states of frozen text encoders, and compiled programs.
 
     python -m itm_jax.cache list
     python -m itm_jax.cache clear --kind=states --days=30

@@ -17,8 +17,8 @@
 boxes: --box_dir). Captions and splits come from Karpathy's file, or from one of the other forms of itm_jax.extract.
 `karpathy` writes the captions and the names of the images of each split, without features.
 `gsmn_boxes` turns {split}_ims_bbx.npy of GSMN and CMCAN into our {split}_boxes.npy and {split}_img_sizes.npy.
-`checkpoint` makes a folder that itm_jax.load reads of a checkpoint of the authors of AFA (--kind=itmafa) or of VSE∞
-(--kind=vse_infty), with BERT. It needs PyTorch (extra `parity`), and nothing in the file is executed.
+`checkpoint` converts a checkpoint of the authors of AFA (--kind=itmafa) or of VSE∞ (--kind=vse_infty), with BERT, to a
+folder that itm_jax.load reads. It needs PyTorch (extra `parity`), and nothing in the file is executed.
 """
 
 import pathlib

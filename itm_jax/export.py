@@ -81,7 +81,7 @@ def main(word: str) -> None:
 
 def _embeddings() -> None:
     from itm_jax.hub import gallery
-    from itm_jax.hub.embeddings import write_embeddings
+    from itm_jax.hub.embeddings import check_file, write_embeddings
     from itm_jax.hub.load import load
 
     name = commands.required(_MODEL, "DIR", "a run, an exported folder or a hub name")
@@ -93,6 +93,7 @@ def _embeddings() -> None:
         raise InputError("--images, --data, --captions: pass one of them, what is to be encoded")
     if _DTYPE.value == "bfloat16":
         raise InputError("--dtype=bfloat16: is for models; embeddings take float32 or float16")
+    check_file(out)
     model = load(name)
     if _IMAGES.value:
         items = gallery.of_images(model, commands.directory("images", _IMAGES.value))

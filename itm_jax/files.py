@@ -48,9 +48,10 @@ def whole(path: pathlib.Path, *, shared: bool = False) -> Iterator[BinaryIO]:
             yield file
         temporary.replace(path)
     except OSError as e:
+        raise InputError(f"{path}: cannot be written ({e.strerror})") from None
+    finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({e.strerror})") from None
 
 
 def make_directory(path: pathlib.Path) -> None:

@@ -20,6 +20,7 @@ from itm_jax.bench.load import bench_load
 from itm_jax.config.default import default_config
 from itm_jax.config.model_fields import BERT_ARCHITECTURE
 from itm_jax.errors import InputError
+from itm_jax.hub.folder import checksums_of
 from itm_jax.structs import Regions
 
 CAPTIONS = ["a red square left of a green circle", "two dogs", "ein Hund, 🙂 文", "a blue star " * 30]
@@ -178,23 +179,38 @@ def test_the_time_to_the_first_score_is_measured(saved):
 def test_an_exported_model_is_saved_again(saved, tmp_path):
     """Saved twice, it is the same; files of the user in the folder stay, those of an earlier export do not."""
     model, folder = saved
-    (tmp_path / "results.json").write_text("{}")
-    (tmp_path / "vocab.txt").write_text("old")
+    model.save(tmp_path)
+    (tmp_path / "results.json").write_text("{}")  # of an earlier export
+    (tmp_path / "extractor.json").write_text("{}")
     (tmp_path / "notes.txt").write_text("mine")
     itm_jax.load(folder).save(tmp_path, license="apache-2.0", name="someone/scan")
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert not (tmp_path / "results.json").exists()
+    assert not (tmp_path / "extractor.json").exists()
     for path in folder.rglob("*"):
         if path.is_file():
             assert path.read_bytes() == (tmp_path / path.relative_to(folder)).read_bytes(), path.name
     assert itm_jax.load(tmp_path).fingerprint == model.fingerprint
 
 
-def test_a_run_is_not_overwritten(saved, tmp_path):
+def test_files_of_something_else_are_not_overwritten(saved, tmp_path):
+    """A run, a BERT's checkpoint, a data set with an extractor.json, a project with a README."""
     model, _ = saved
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(InputError, match="holds a run, or something else"):
-        model.save(tmp_path)
+    for name in (
+        "config.json",
+        "model.safetensors",
+        "extractor.json",
+        "vocab.txt",
+        "results.json",
+        "README.md",
+        "text",
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_text("mine")
+        with pytest.raises(InputError, match=f"has a {name} that is not of an export, and would be lost"):
+            model.save(tmp_path)
+        assert (tmp_path / name / name).read_text() == "mine"
+        shutil.rmtree(tmp_path / name)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file"):
         model.save(tmp_path / "file")
@@ -214,64 +230,91 @@ def cut(path, size=1000):
     path.write_bytes(path.read_bytes()[:size])
 
 
-DAMAGE = {
-    "no record": (lambda f: (f / "itm_jax.json").unlink(), r"has no itm_jax\.json"),
-    "no weights": (lambda f: (f / "model.safetensors").unlink(), r"has no model\.safetensors"),
+DAMAGE = {  # of a copy
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), r"has no model\.safetensors, so it is not complete"),
     "no config": (lambda f: (f / "config.json").unlink(), r"has no config\.json"),
     "no text side": (lambda f: (f / "text" / "text.json").unlink(), r"has no text/text\.json"),
-    "no vocabulary": (lambda f: (f / "vocab.txt").unlink(), r"vocab\.txt"),
-    "truncated weights": (lambda f: cut(f / "model.safetensors"), r"model\.safetensors: cannot be read as safetensors"),
-    "empty weights": (lambda f: cut(f / "model.safetensors", 0), r"model\.safetensors: cannot be read as safetensors"),
+    "truncated weights": (
+        lambda f: cut(f / "model.safetensors"),
+        r"model\.safetensors: not the file that was exported",
+    ),
+    "another vocabulary": (lambda f: (f / "vocab.txt").write_text("a\nb\n"), r"vocab\.txt: not the file that was"),
+    "config edited": (lambda f: edit_json(f / "config.json", seed=7), r"config\.json: not the file that was exported"),
+    "array changed": (
+        lambda f: edit_arrays(f, lambda a: a[min(a)].__setitem__(0, 7)),
+        r"model\.safetensors: not the file that was exported",
+    ),
     "record is no JSON": (lambda f: cut(f / "itm_jax.json", 20), r"itm_jax\.json: not JSON"),
     "record is a list": (lambda f: (f / "itm_jax.json").write_text("[]"), r"itm_jax\.json: has no valid format"),
     "record without sizes": (lambda f: edit_json(f / "itm_jax.json", regions="6"), "has no valid regions"),
+    "no regions": (lambda f: edit_json(f / "itm_jax.json", regions=0), "has no valid regions"),
+    "too many regions": (lambda f: edit_json(f / "itm_jax.json", regions=10**12), "has no valid regions"),
     "later format": (
         lambda f: edit_json(f / "itm_jax.json", format=7, itm_jax="9.1"),
         r"format 7, written by itm_jax 9\.1; this version .* reads format 1: take the version that wrote it",
     ),
+    "other width in the record": (lambda f: edit_json(f / "itm_jax.json", feature_width=7), r"not the arrays of its"),
+    "results of something else": (lambda f: (f / "results.json").write_text("[]"), r"results\.json: not what an eval"),
+}
+HOSTILE = {  # with checksums that fit
+    "no vocabulary": (lambda f: (f / "vocab.txt").unlink(), r"vocab\.txt"),
+    "truncated weights": (lambda f: cut(f / "model.safetensors"), r"model\.safetensors: cannot be read as safetensors"),
+    "empty weights": (lambda f: cut(f / "model.safetensors", 0), r"model\.safetensors: cannot be read as safetensors"),
     "config of a later version": (
         lambda f: edit_json(f / "config.json", new=1),
         "field new is unknown to this version",
     ),
-    "other width in the record": (lambda f: edit_json(f / "itm_jax.json", feature_width=7), r"not the arrays of its"),
     "array missing": (lambda f: edit_arrays(f, lambda a: a.pop(min(a))), r"not the arrays of its config \(missing "),
     "array too many": (
         lambda f: edit_arrays(f, lambda a: a.update({"other/x": np.zeros(2, np.float32)})),
         r"not the arrays of its config \(unexpected other/x\)",
     ),
-    "array changed": (
-        lambda f: edit_arrays(f, lambda a: a[min(a)].__setitem__(0, 7)),
-        "its fingerprint is .*a file was changed",
+    "an array in an array": (
+        lambda f: edit_arrays(f, lambda a: a.update({f"{min(a)}/x": np.zeros(2, np.float32)})),
+        "its files hold values that cannot be used|not the arrays",
     ),
     "integers": (
         lambda f: edit_arrays(f, lambda a: a.update({min(a): a[min(a)].astype(np.int32)})),
         "is int32.*not float32",
     ),
-    "another vocabulary": (
-        lambda f: (f / "vocab.txt").write_text("\n".join(reversed((f / "vocab.txt").read_text().splitlines()))),
-        "vocab",
-    ),
+    "another text side": (lambda f: edit_json(f / "text" / "text.json", source="x"), "not the text side of config"),
+    "wrong types": (lambda f: edit_json(f / "text" / "text.json", fingerprints=3), "damaged|cannot be used"),
     "code of its author": (
         lambda f: edit_json(f / "config.json", model={"name": "evil.module:Model"}),
         r"config\.model\.name=evil\.module:Model is Python code of its author, which is not imported",
     ),
 }
+CASES = [(kind, *case, False) for kind, case in DAMAGE.items()] + [(k, *case, True) for k, case in HOSTILE.items()]
 
 
-@pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_folder_is_named(saved, tmp_path, kind):
-    change, message = DAMAGE[kind]
+@pytest.mark.parametrize(("kind", "change", "message", "seal"), CASES, ids=[f"{c[0]}-{c[3]}" for c in CASES])
+def test_a_damaged_folder_is_named(saved, tmp_path, kind, change, message, seal):
+    del kind
     shutil.copytree(saved[1], tmp_path / "copy")
     change(tmp_path / "copy")
+    if seal:
+        edit_json(tmp_path / "copy" / "itm_jax.json", sha256=checksums_of(tmp_path / "copy"))
     with pytest.raises(InputError, match=message) as error:
         itm_jax.load(tmp_path / "copy")
     assert str(tmp_path / "copy") in str(error.value)
     assert "\n" not in str(error.value)
 
 
+def test_a_folder_of_others_decides_no_place(saved, tmp_path):
+    """Nothing is written or read where its config says."""
+    shutil.copytree(saved[1], tmp_path / "copy")
+    values = json.loads((tmp_path / "copy" / "config.json").read_text())
+    values["data"] |= {"cache_dir": str(tmp_path / "theirs"), "dir": str(tmp_path / "theirs")}
+    values["init_from"] = str(tmp_path / "theirs")
+    (tmp_path / "copy" / "config.json").write_text(json.dumps(values))
+    edit_json(tmp_path / "copy" / "itm_jax.json", sha256=checksums_of(tmp_path / "copy"))
+    config = itm_jax.load(tmp_path / "copy").config
+    assert (config.data.cache_dir, config.data.dir, config.init_from) == (None, ".", None)
+
+
 def test_an_interrupted_export_is_no_model(saved, tmp_path, monkeypatch):
     """Killed before the last file, it is no model; the same call then writes a whole one."""
-    from itm_jax.hub import folder as module
+    from itm_jax.hub import write as module
 
     model, _ = saved
     model.save(tmp_path / "saved")
@@ -286,7 +329,7 @@ def test_an_interrupted_export_is_no_model(saved, tmp_path, monkeypatch):
         patch.setattr(module, "write_whole", killed)
         with pytest.raises(KeyboardInterrupt):
             model.save(tmp_path / "saved")
-    with pytest.raises(InputError, match=r"has no itm_jax\.json, and is no whole exported model"):
+    with pytest.raises(InputError, match="its export was interrupted"):
         itm_jax.load(tmp_path / "saved")
     model.save(tmp_path / "saved")
     assert itm_jax.load(tmp_path / "saved").fingerprint == model.fingerprint
@@ -350,7 +393,7 @@ def test_pushed_to_the_hub_and_loaded_from_there(saved, tmp_path):
         (["--run=nowhere", "--out=x"], "nowhere"),
         (["--run=RUN", "--out=x", "--dtype=float16"], "is for embeddings"),
         (["--run=RUN", "--out=x", "--push=name"], "must be USER/NAME"),
-        (["--run=RUN", "--out=RUN"], "holds a run"),
+        (["--run=RUN", "--out=RUN"], "that is not of an export, and would be lost"),
         (["models", "--run=RUN"], "say one of model, embeddings"),
     ],
 )

@@ -67,6 +67,10 @@ def test_regions_in_place_of_images(extracted, models):
         model.encode_images(dataclasses.replace(regions, features=batch.features[..., :3]))
     with pytest.raises(InputError, match=r"boxes of shape \[5, 4\]; expected \[5, 5, 4\]"):
         model.encode_images(dataclasses.replace(regions, boxes=[[0, 0, 1, 1]] * 5))
+    broken = np.array(batch.features, np.float32)
+    broken[1, 0, 0] = np.nan
+    with pytest.raises(InputError, match="a feature is not a finite number"):
+        model.encode_images(dataclasses.replace(regions, features=broken))
     with pytest.raises(InputError, match="boxes are missing"):
         model.encode_images(dataclasses.replace(regions, boxes=None))
 
@@ -107,6 +111,8 @@ def test_a_model_explains_a_pair_and_tells_its_recipe(extracted, models):
         ("a red square", "expected a list"),
         (["red", "  "], "caption 1: empty"),
         ([None], "caption 0: a NoneType, expected text"),
+        (None, "expected a list"),
+        (["half \ud800"], "caption 0: has half a character"),
         (["x" * 50_000_000], "caption 0: 50,000,000 characters"),
     ],
 )
@@ -120,6 +126,8 @@ def test_captions_that_cannot_be_encoded_are_named(models, captions, message):
     [
         ([], "at least one"),
         ("000.png", "expected a list"),
+        (pathlib.Path("000.png"), "expected a list"),
+        (None, "expected a list"),
         (["nowhere.png"], "nowhere.png: no such file"),
         ([pathlib.Path("/")], "a directory, expected an image"),
         ([3], "image 0: a int; expected a path, a PIL image or a uint8 array"),
@@ -191,8 +199,13 @@ def test_the_model_card_says_the_results(models, tmp_path):
     assert f"| {full['rsum']:.1f} |" in text
     assert f"| training data | `mine`, {SPLITS['train']} images |" in text
     assert 'itm_jax.load("someone/small-cpfean")' in text
-    itm_jax.load(tmp_path / "saved").save(tmp_path / "again")
-    assert "has not stated a licence" in (tmp_path / "again" / "README.md").read_text()
+    model.save(tmp_path / "without")
+    assert "has not stated a licence" in (tmp_path / "without" / "README.md").read_text()
+    itm_jax.load(tmp_path / "saved").save(tmp_path / "again", dtype="bfloat16")
+    itm_jax.load(tmp_path / "again").save(tmp_path / "third")  # what the first said is still true
+    third = (tmp_path / "third" / "README.md").read_text()
+    assert "apache-2.0" in third
+    assert "before the weights were rounded to bfloat16" in third
 
 
 @pytest.mark.parametrize("name", ["cpfean", "afa"])
@@ -214,7 +227,7 @@ def test_embeddings_are_the_encodings(extracted, models, tmp_path, name):
     assert json.loads(table.schema.metadata[b"itm_jax"])["fingerprint"] == model.fingerprint
     ids = table["id"].to_pylist()
     assert ids == sorted(path.name for path in images.iterdir() if path.suffix == ".png")
-    about = json.loads((tmp_path / "b.json").read_text())
+    about = json.loads((tmp_path / "b.ids.json").read_text())
     assert about["fingerprint"] == model.fingerprint
     assert [f"{x}" for x in about["ids"]] == list(itm_jax.open_run(model.config, root / name).data.split.ids)
     [(_, rows)] = model.encode_images([images / x for x in ids]).parts
@@ -238,7 +251,8 @@ def test_embeddings_are_the_encodings(extracted, models, tmp_path, name):
         ({"out": "x.csv", "images": "IMAGES"}, r"x\.csv: must end in \.parquet or \.npy"),
         ({"out": "x.npy"}, "pass one of them"),
         ({"out": "x.npy", "images": "IMAGES", "captions": "c.txt"}, "pass one of them"),
-        ({"out": "x.npy", "images": "nowhere"}, "nowhere"),
+        ({"out": "x.npy", "images": "nowhere"}, "nowhere: no such directory"),
+        ({"out": "x.npy", "captions": "BLANK"}, "line 2 is empty"),
         ({"out": "x.npy", "images": "EMPTY"}, "no image files"),
         ({"out": "x.npy", "data": "OUT", "split": "val"}, "val"),
         ({"out": "x.npy", "captions": "nowhere.txt"}, r"nowhere\.txt: cannot be read as text"),
@@ -250,7 +264,8 @@ def test_embeddings_are_the_encodings(extracted, models, tmp_path, name):
 def test_what_cannot_be_encoded_is_named(extracted, tmp_path, flags, message):
     root, images = extracted
     (tmp_path / "empty").mkdir()
-    places = {"IMAGES": images, "EMPTY": tmp_path / "empty", "OUT": root / "out"}
+    (root / "blank.txt").write_text("red\n \nblue\n")
+    places = {"IMAGES": images, "EMPTY": tmp_path / "empty", "OUT": root / "out", "BLANK": root / "blank.txt"}
     given = [f"--{k}={places.get(v, v)}" for k, v in flags.items()]
     code, _, err = command("embeddings", f"--model={root / 'afa'}", *given, module="itm_jax.export", cwd=tmp_path)
     assert code == 2
@@ -288,3 +303,18 @@ def test_a_database_reads_the_embeddings(extracted, models, tmp_path, name, code
         assert set(found) <= set(names)
         if name.endswith("single"):
             np.testing.assert_allclose([column[names.index(x)] for x in found], np.sort(column)[::-1][:5], atol=1e-5)
+
+
+def test_no_path_of_the_machine_is_exported(models, tmp_path):
+    """Boxes of a file: the model takes regions alone, its card says so, and the file's folder stays private."""
+    extractor = models["afa"].extractor
+    record = json.loads(json.dumps(extractor.record))
+    record["source"] = {"backbone": "vit:/home/me/secret/vit", "boxes": "/home/me/secret/boxes.jsonl"}
+    model = dataclasses.replace(models["afa"], extractor=dataclasses.replace(extractor, record=record))
+    model.save(tmp_path / "saved")
+    for path in (tmp_path / "saved").rglob("*"):
+        assert not path.is_file() or b"secret" not in path.read_bytes(), path
+    said = json.loads((tmp_path / "saved" / "extractor.json").read_text())["source"]
+    assert said == {"backbone": "vit:vit", "boxes": "boxes.jsonl"}
+    assert "regions only (the boxes of its training come from a file" in repr(model)
+    assert "a.jpg" not in (tmp_path / "saved" / "README.md").read_text()

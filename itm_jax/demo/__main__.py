@@ -3,9 +3,9 @@
     python -m itm_jax.demo --model=runs/mine
     python -m itm_jax.demo --model=someone/their-model --port=7861
 
-The model is a run, an exported folder, or a name on the Hugging Face hub; its features were made by python -m
-itm_jax.extract. The page is at http://127.0.0.1:7860, for
-this machine alone, and works without network. It needs Gradio: pip install 'itm_jax[demo]'. Ctrl-C ends it.
+The model is a run, an exported folder, or a name on the Hugging Face hub. The features of its training must come from
+python -m itm_jax.extract. The page is at http://127.0.0.1:7860, for this machine alone, and works without network. It
+needs Gradio: pip install 'itm_jax[demo]'. Ctrl-C ends it.
 """
 
 import importlib.util

@@ -41,10 +41,10 @@ def device_memory(device: Any) -> int | None:
         return int(limit)
     if device.platform != "cpu":
         return None
-    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     group = pathlib.Path("/sys/fs/cgroup/memory.max")  # the limit of a container
     limit = group.read_text().strip() if group.exists() else ""
-    return min(machine, int(limit) if limit.isdecimal() else machine) // jax.local_device_count()
+    return min(memory, int(limit) if limit.isdecimal() else memory) // jax.local_device_count()
 
 
 def memory_of(compiled: Any) -> tuple[int, int] | None:

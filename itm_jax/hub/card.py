@@ -19,7 +19,7 @@ SYSTEMS = {
 }
 DIRECTIONS = {"i2t": "image to text", "t2i": "text to image"}
 UNKNOWN_LICENSE = (
-    "Its author has not stated a licence. Ask before you use the model for more than a look. The images and captions "
+    "Its author has not stated a licence. Ask before you use the model. The images and captions "
     "of its training may have licences of their own."
 )
 
@@ -31,10 +31,10 @@ def model_card(
     shape: tuple[int, int],
     params: int,
     extractor: Mapping[str, Any] | None,
+    pixels: bool,
     results: Mapping[str, Any],
     dtype: str,
-    license_name: str | None,
-    origin: str = "",
+    about: Mapping[str, Any],
 ) -> str:
     """Returns the text of a model card.
 
@@ -44,11 +44,14 @@ def model_card(
         shape: regions of an image and width of a feature.
         params: number of parameters.
         extractor: the content of extractor.json; None where nothing says what extracted the features.
+        pixels: whether the model reads image files.
         results: the content of results.json; empty for a model that was not evaluated.
         dtype: in which the arrays are stored.
-        license_name: an identifier of a licence as the hub knows it, such as `apache-2.0`; None: not stated.
-        origin: where its weights come from, in place of a training by itm_jax.
+        about: `license`, an identifier of a licence as the hub knows it, such as `apache-2.0`; `origin`, where its
+            weights come from in place of a training by itm_jax; `rounded`, the narrowest type that they ever had;
+            `alone`, whether the results were measured with embeddings that depend on their batch.
     """
+    license_name, origin = about.get("license"), about.get("origin")
     system, paper, number = SYSTEMS.get(config.model.name, (config.model.name, "", ""))
     metadata = ModelCardData(
         license=license_name,
@@ -65,10 +68,10 @@ def model_card(
         f"# {name}",
         f"This is a model of the system {system}{source}. It gives a score to an image and a caption: the better they "
         f"match, the higher is the score. {origin or trained}",
-        _use(name, extractor),
-        _results(results, dtype),
+        _use(name, pixels=pixels),
+        _results(results, about),
         _facts(config, shape, params, extractor, results, dtype, training=not origin),
-        _limits(config, shape, extractor),
+        _limits(config, shape, pixels=pixels, measured=bool(results)),
         f"## Licence\n\n{f'`{license_name}`' if license_name else UNKNOWN_LICENSE}",
     ]
     return "\n\n".join(sections) + "\n"
@@ -93,18 +96,18 @@ def _evaluations(results: Mapping[str, Any]) -> list[EvalResult]:
     ]
 
 
-def _use(name: str, extractor: Mapping[str, Any] | None) -> str:
+def _use(name: str, *, pixels: bool) -> str:
     images = (
         'model.score(["a.jpg", "b.jpg"], ["two dogs play in the snow"])  # [2 1], higher is better\n'
         'model.explain("a.jpg", "two dogs play in the snow")  # what decided'
-        if extractor
+        if pixels
         else "# regions: itm_jax.structs.Regions with features of the extractor of its training\n"
         'model.score(regions, ["two dogs play in the snow"])'
     )
     return f'## Use\n\n```python\nimport itm_jax\n\nmodel = itm_jax.load("{name}")\n{images}\n```'
 
 
-def _results(results: Mapping[str, Any], dtype: str) -> str:
+def _results(results: Mapping[str, Any], about: Mapping[str, Any]) -> str:
     protocols = {k: v for k, v in results.get("protocols", {}).items() if "rsum" in v}
     if not protocols:
         return "## Results\n\nThis model was not evaluated."
@@ -123,8 +126,14 @@ def _results(results: Mapping[str, Any], dtype: str) -> str:
     for protocol, m in protocols.items():
         values = [f"{m[f'{d}_r{k}']:.1f}" for d in DIRECTIONS for k in (1, 5, 10)]
         lines.append(f"| {protocol} | {' | '.join(values)} | {m['rsum']:.1f} |")
-    if dtype != "float32":
-        lines += ["", f"These numbers were measured in float32, before the weights were rounded to {dtype}."]
+    if about.get("rounded") == "bfloat16":
+        lines += ["", "These numbers were measured in float32, before the weights were rounded to bfloat16."]
+    if about.get("alone"):
+        lines += [
+            "",
+            "These numbers were measured with embeddings that depend on the other items of their batch, as in the "
+            "authors' code. This model encodes each item as in a batch of its own.",
+        ]
     return "\n".join(lines)
 
 
@@ -164,19 +173,18 @@ def _facts(
     )
 
 
-def _limits(config: Any, shape: tuple[int, int], extractor: Mapping[str, Any] | None) -> str:
+def _limits(config: Any, shape: tuple[int, int], *, pixels: bool, measured: bool) -> str:
     reads = (
         "Images must go through the extractor that `extractor.json` names; `itm_jax.load` does that."
-        if extractor
-        else f"It reads features of {shape[1]} numbers for each region. Nothing records what extracted those of its "
-        "training, so it cannot read image files."
+        if pixels
+        else f"It reads features of {shape[1]} numbers for each region, and no image files."
     )
     points = [
         reads,
         f"A caption is cut after {config.data.max_tokens} tokens.",
-        f"It was measured on data like that of its training (`{config.data.name}`) alone. On other images, other "
-        "languages or other kinds of captions it may be much weaker.",
-        "Scores order pairs. They are no probabilities, and scores of two models cannot be compared.",
+        (f"It was measured on data like that of its training (`{config.data.name}`) alone. " if measured else "")
+        + "On images, languages or kinds of captions that are not those of its training it may be much weaker.",
+        "Scores order pairs. They are not probabilities, and you cannot compare scores of two models.",
         "It has the biases of the data that it, its text encoder and its extractor were trained on. Do not use it to "
         "decide about people.",
     ]

@@ -3,6 +3,8 @@
 Both carry the fingerprint of the model, so that vectors of two models are not mixed.
 """
 
+import contextlib
+import importlib.util
 import json
 import pathlib
 from typing import Any
@@ -18,13 +20,23 @@ METADATA = "itm_jax"  # key of the metadata of a Parquet file
 FORMS = (".parquet", ".npy")
 
 
+def check_file(out: pathlib.Path) -> None:
+    """Raises InputError where embeddings cannot be written to a file, by its name."""
+    if out.suffix not in FORMS:
+        raise InputError(f"{out}: must end in {' or '.join(FORMS)}")
+    if not out.absolute().parent.is_dir():
+        raise InputError(f"{out.absolute().parent}: no such directory; make it first")
+    if out.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise InputError(f"{out}: needs pyarrow; pip install pyarrow, or take a file that ends in .npy")
+
+
 def write_embeddings(model: Matcher, gallery: Gallery, out: pathlib.Path, dtype: str = "float32") -> None:
     """Encodes a gallery, part by part, and writes its vectors.
 
     A Parquet file has the columns `id`, for captions `text`, and `vector` [d]. A model that keeps several vectors of
     an item has `vectors` instead: a list of the valid ones [k d], and for its captions `weights` [k] where it weighs
-    words. An .npy file holds [n d]; or [n k d], with the valid vectors marked in FILE.mask.npy [n k]. FILE.json has
-    the ids.
+    words. An .npy file holds [n d]; or [n k d], with the valid vectors marked in NAME.mask.npy [n k], and the weights
+    of words in NAME.weights.npy. NAME.ids.json has the ids.
 
     Args:
         model: the model of the gallery.
@@ -35,10 +47,7 @@ def write_embeddings(model: Matcher, gallery: Gallery, out: pathlib.Path, dtype:
     Raises:
         InputError: the ending is another one, pyarrow is missing, or the file cannot be written.
     """
-    if out.suffix not in FORMS:
-        raise InputError(f"{out}: must end in {' or '.join(FORMS)}")
-    if not out.absolute().parent.is_dir():
-        raise InputError(f"{out.absolute().parent}: no such directory; make it first")
+    check_file(out)
     about = {
         "fingerprint": model.fingerprint,
         "model": model.config.model.name,
@@ -49,14 +58,10 @@ def write_embeddings(model: Matcher, gallery: Gallery, out: pathlib.Path, dtype:
 
 
 def _write_parquet(gallery: Gallery, out: pathlib.Path, dtype: np.dtype, about: dict[str, Any]) -> None:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise InputError(
-            f"{out}: Parquet needs pyarrow; pip install pyarrow, or take a file that ends in .npy"
-        ) from None
-    with whole(out) as file:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with whole(out) as file, contextlib.ExitStack() as stack:
         writer = None
         for items, rows, mask, weight in gallery.parts():
             columns: dict[str, Any] = {"id": pa.array(list(gallery.ids[items]), pa.string())}
@@ -72,10 +77,8 @@ def _write_parquet(gallery: Gallery, out: pathlib.Path, dtype: np.dtype, about: 
                 if weight is not None:
                     columns["weights"] = pa.ListArray.from_arrays(offsets, pa.array(weight[mask].astype(np.float32)))
             table = pa.table(columns).replace_schema_metadata({METADATA: json.dumps(about)})
-            writer = writer or pq.ParquetWriter(file, table.schema)
+            writer = writer or stack.enter_context(pq.ParquetWriter(file, table.schema))
             writer.write_table(table)
-        assert writer is not None  # a gallery has at least one item
-        writer.close()
 
 
 def _write_arrays(gallery: Gallery, out: pathlib.Path, dtype: np.dtype, about: dict[str, Any]) -> None:
@@ -86,15 +89,20 @@ def _write_arrays(gallery: Gallery, out: pathlib.Path, dtype: np.dtype, about: d
     def joined(arrays: list[np.ndarray]) -> np.ndarray:
         return np.concatenate([np.pad(x, ((0, 0), (0, most - x.shape[1]), *[(0, 0)] * (x.ndim - 2))) for x in arrays])
 
+    def write(kind: str, array: np.ndarray) -> str:
+        path = out if not kind else out.with_name(f"{out.stem}.{kind}.npy")
+        with whole(path) as file:
+            np.save(file, array)
+        return path.name
+
     single = parts[0][2] is None
     rows = [rows.astype(dtype) for _, rows, _, _ in parts]
-    with whole(out) as file:
-        np.save(file, np.concatenate(rows) if single else joined(rows))
+    write("", np.concatenate(rows) if single else joined(rows))
     about |= {"ids": list(gallery.ids)}
     if gallery.texts is not None:
         about |= {"texts": list(gallery.texts)}
     if not single:
-        about |= {"mask": f"{out.stem}.mask.npy"}
-        with whole(out.with_name(f"{out.stem}.mask.npy")) as file:
-            np.save(file, joined([mask for _, _, mask, _ in parts if mask is not None]))
-    write_whole(out.with_suffix(".json"), json.dumps(about, ensure_ascii=False) + "\n")
+        about |= {"mask": write("mask", joined([mask for _, _, mask, _ in parts if mask is not None]))}
+    if parts[0][3] is not None:
+        about |= {"weights": write("weights", joined([weight for *_, weight in parts if weight is not None]))}
+    write_whole(out.with_name(f"{out.stem}.ids.json"), json.dumps(about, ensure_ascii=False) + "\n")

@@ -11,12 +11,14 @@ import numpy as np
 from itm_jax.config.fields import mutable_copy
 from itm_jax.data.splits import read_unaltered
 from itm_jax.errors import InputError
+from itm_jax.hub.inputs import LONGEST, check_captions
 from itm_jax.hub.matcher import Encodings, Matcher
 from itm_jax.structs import Split
 from itm_jax.terminal import Bar, say
+from itm_jax.vision.items import is_text
 
 PART = 256  # items that are encoded at a time
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,10 +79,14 @@ def images_in(directory: pathlib.Path) -> list[str]:
     Raises:
         InputError: there are none.
     """
+    if not directory.is_dir():
+        raise InputError(f"{directory}: no such directory; pass the folder of the images")
     files = [path for path in sorted(directory.rglob("*")) if path.is_file()]
     names = [path.relative_to(directory).as_posix() for path in files if path.suffix.lower() in SUFFIXES]
     if not names:
         raise InputError(f"{directory}: no image files ({', '.join(SUFFIXES)}); pass the folder of the images")
+    if unreadable := [name for name in names if not is_text(name)]:
+        raise InputError(f"{directory}: {unreadable[0]!r}: a file name that is not UTF-8; rename it")
     if len(names) < len(files):
         say(f"{directory}: {len(files) - len(names):,} files are no images by their names, and are left out")
     return names
@@ -125,6 +131,7 @@ def of_captions(model: Matcher, path: pathlib.Path) -> Gallery:
         InputError: the file cannot be read as text, or a line is empty.
     """
     texts = caption_lines(path)
+    check_captions(texts, model.config, str(path))
     ids = [str(k) for k in range(1, len(texts) + 1)]
     return Gallery("captions", ids, lambda rows: model.encode_captions([texts[k] for k in rows]), texts)
 
@@ -136,15 +143,16 @@ def caption_lines(path: pathlib.Path) -> list[str]:
         InputError: the file cannot be read as text, or a line is empty.
     """
     try:
-        texts = path.read_text(encoding="utf-8").split("\n")
+        texts = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as e:
         raise InputError(f"{path}: cannot be read as text in UTF-8 ({e})") from None
     texts = [text.removesuffix("\r") for text in (texts if texts[-1] else texts[:-1])]
     if not texts:
         raise InputError(f"{path}: empty; write a caption in each line")
     for number, line in enumerate(texts, 1):
-        if not line.strip():
-            raise InputError(f"{path}: line {number} is empty; write a caption, or take the line out")
+        if not line.strip() or len(line) > LONGEST:
+            what = "empty" if not line.strip() else f"longer than {LONGEST:,} characters"
+            raise InputError(f"{path}: line {number} is {what}; write a caption, or take the line out")
     return texts
 
 

@@ -5,8 +5,9 @@ import pathlib
 from itm_jax.data.text.text_input import make_text_input
 from itm_jax.hub.alone import alone
 from itm_jax.hub.card import model_card
-from itm_jax.hub.folder import rounded, without_places, write_folder
+from itm_jax.hub.folder import rounded
 from itm_jax.hub.matcher import fingerprint_of
+from itm_jax.hub.write import shareable, write_folder
 from itm_jax.models.variables import count_params
 from itm_jax.pretrained.authors import AuthorsModel, read_authors
 
@@ -30,7 +31,7 @@ def import_checkpoint(
         InputError: the file cannot be read as such a checkpoint, or the folder cannot be written.
     """
     read = read_authors(path, kind, text=text)
-    config = without_places(alone(read.config))
+    config = shareable(alone(read.config))
     config.data.max_tokens = min(config.data.max_tokens, read.bert.max_positions)
     words = make_text_input(config, read.tokenizer, {}, bert=read.bert)
     stored = rounded(read.variables, "float32")
@@ -41,16 +42,17 @@ def import_checkpoint(
         f"([{CODE[kind]}](https://github.com/{CODE[kind]}))"
         + (f"; the file says of itself: {', '.join(said)} (not measured here)." if said else ".")
     )
+    about = {"origin": origin, "license": license_name, "rounded": "float32"}
     card = model_card(
         name=out.resolve().name,
         config=config,
         shape=shape,
         params=count_params(stored["params"]),
         extractor=None,
+        pixels=False,
         results={},
         dtype="float32",
-        license_name=license_name,
-        origin=origin,
+        about=about,
     )
     write_folder(
         out,
@@ -63,5 +65,6 @@ def import_checkpoint(
         results={},
         card=card,
         dtype="float32",
+        about=about,
     )
     return read

@@ -1,5 +1,6 @@
 """Images and captions of your own in the form that a trained model reads, checked."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from itm_jax.data.text.tokens import tokenize
 from itm_jax.errors import InputError
 from itm_jax.structs import CONSTANTS, LABEL_BANK, Extractor, Regions, Split
 from itm_jax.vision.identity import difference
+from itm_jax.vision.items import is_text
 
 LONGEST = 100_000  # characters of a caption; a longer text is likely a whole file
 
@@ -61,13 +63,15 @@ def blank_split(config: Any, shape: tuple[int, int], names: tuple[str, ...]) -> 
 
 def check_captions(captions: Sequence[Any], config: Any, source: str) -> None:
     """Raises InputError where captions cannot be encoded by the model of `source`."""
-    if isinstance(captions, str) or not len(captions):
+    if not isinstance(captions, list | tuple) or not captions:
         raise InputError("captions: expected a list of texts, with at least one")
     for k, caption in enumerate(captions):
         if not isinstance(caption, str):
             raise InputError(f"caption {k}: a {type(caption).__name__}, expected text")
         if not caption.strip():
             raise InputError(f"caption {k}: empty; write at least one word")
+        if not is_text(caption):
+            raise InputError(f"caption {k}: has half a character (a lone surrogate); write it again")
         if len(caption) > LONGEST:
             raise InputError(f"caption {k}: {len(caption):,} characters; a caption has at most {LONGEST:,}")
     if uses_edges(config.model):
@@ -135,6 +139,10 @@ def check_regions(
     if np.ndim(regions.features) != 3 or not len(regions.features):
         raise InputError(f"regions: features of shape {list(np.shape(regions.features))}; expected [n r f], n above 0")
     n, r, _ = np.shape(regions.features)
+    if not np.all(np.isfinite(np.asarray(regions.features, np.float32))):
+        raise InputError("regions: a feature is not a finite number; look at how they were extracted")
+    if regions.mask is None:
+        regions = dataclasses.replace(regions, mask=np.ones((n, r), bool))
     for field, shape in (("mask", (n, r)), ("boxes", (n, r, 4)), ("labels", (n, r))):
         value = getattr(regions, field)
         if value is not None and np.shape(value) != shape:

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from itm_jax.config.fields import read_json
+from itm_jax.config.model_fields import depends_on_batch
 from itm_jax.data.labels import label_bank, label_indices
 from itm_jax.data.pipeline import TextSplit, usable_buckets
 from itm_jax.data.prepare import Prepared, prepare
@@ -19,13 +20,15 @@ from itm_jax.evaluation.encode import make_encoders
 from itm_jax.evaluation.open_run import build_for_evaluation
 from itm_jax.files import read_json as read_values
 from itm_jax.hub.alone import alone
-from itm_jax.hub.folder import FILES, WEIGHTS, Exported, encoder_of, is_exported, read_folder, variables_of
+from itm_jax.hub.folder import AGAIN, FILES, WEIGHTS, Exported, encoder_of, is_exported, read_folder, variables_of
 from itm_jax.hub.inputs import blank_split
 from itm_jax.hub.matcher import Matcher, fingerprint_of
 from itm_jax.pretrained.directory import checkpoint_dir, revision_of
 from itm_jax.runs.restore import restore_variables
 from itm_jax.runs.workdir import read_data
 from itm_jax.vision.identity import read as read_extractor
+
+UNUSABLE = (TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError, MemoryError)
 
 
 def load(name: str | pathlib.Path, *, backbone: str | None = None, own_code: bool = False) -> Matcher:
@@ -37,8 +40,8 @@ def load(name: str | pathlib.Path, *, backbone: str | None = None, own_code: boo
             downloaded once is read from the hub's cache.
         backbone: the name of the backbone of its extractor, `vit:DIR` for example, where its weights lie in another
             place than in its training.
-        own_code: whether Python code that the config of an exported folder names may be imported. A run is your own,
-            and is not asked.
+        own_code: whether Python code that the config of an exported folder names may be imported. The code that a run
+            names is always imported: a run is your own. Do not load the run of somebody whom you do not trust.
 
     Raises:
         InputError: there is no model, or a file of it is missing or damaged.
@@ -55,15 +58,17 @@ def load(name: str | pathlib.Path, *, backbone: str | None = None, own_code: boo
     source = f"{name} (commit {commit[:12]})" if (commit := revision_of(folder)) else str(name)
     if is_exported(folder):
         model = _load_exported(folder, source, own_code=own_code)
-    elif (folder / "config.json").is_file():
+    elif (folder / "config.json").is_file() and not commit:  # what comes from the hub is never taken for a run
         model = _load_run(folder, source)
     else:
-        raise InputError(f"{folder}: no config.json; pass the directory of a run, or an exported folder")
+        what = "no itm_jax.json" if commit else "no config.json"
+        raise InputError(f"{folder}: {what}; pass the directory of a run, or an exported model")
     return dataclasses.replace(model, backbone=backbone)
 
 
 def _load_run(run: pathlib.Path, name: str) -> Matcher:
-    trained = alone(read_json(run / "config.json"))
+    before = read_json(run / "config.json")
+    trained = alone(before)
     use_cache(trained, small=True)
     prepared = prepare(trained, (), workdir=run, trained=trained, has_checkpoint=True)
 
@@ -72,10 +77,21 @@ def _load_run(run: pathlib.Path, name: str) -> Matcher:
         assert restored is not None  # it is restored, or an error is raised
         return restored[0]
 
-    return _assemble(name, run, prepared, _shape(run), restore)
+    model = _assemble(name, run, prepared, _shape(run), restore)
+    return dataclasses.replace(model, alone=depends_on_batch(before.model))
 
 
 def _load_exported(folder: pathlib.Path, name: str, *, own_code: bool) -> Matcher:
+    try:
+        return _read_exported(folder, name, own_code=own_code)
+    except InputError:
+        raise
+    except UNUSABLE as e:  # values that no export writes
+        reason = " ".join(f"{type(e).__name__}: {e}".split())[:160]
+        raise InputError(f"{folder}: its files hold values that cannot be used ({reason}); {AGAIN}") from None
+
+
+def _read_exported(folder: pathlib.Path, name: str, *, own_code: bool) -> Matcher:
     exported: Exported = read_folder(folder, own_code=own_code)
     config = alone(exported.config)
     use_cache(config, small=True)
@@ -83,12 +99,9 @@ def _load_exported(folder: pathlib.Path, name: str, *, own_code: bool) -> Matche
     prepared = prepare(config, (), workdir=folder, trained=config, has_checkpoint=True, text_params=params)
     shape = (exported.record["regions"], exported.record["feature_width"])
     model = _assemble(name, folder, prepared, shape, lambda like: variables_of(exported, like, str(folder)))
-    if model.fingerprint != exported.record["fingerprint"]:
-        raise InputError(
-            f"{folder}: its fingerprint is {model.fingerprint}, but the model that was exported has "
-            f"{exported.record['fingerprint']}; a file was changed, copy or download the folder again"
-        )
-    return model
+    # The fingerprint of the export: a later version may have further fields, and would compute another one.
+    fingerprint, about = exported.record["fingerprint"], exported.record["about"]
+    return dataclasses.replace(model, fingerprint=fingerprint, about=about)
 
 
 def _assemble(name: str, folder: pathlib.Path, prepared: Prepared, shape: tuple[int, int], restore: Any) -> Matcher:
@@ -132,4 +145,10 @@ def _shape(run: pathlib.Path) -> tuple[int, int]:
 
 def _results(folder: pathlib.Path) -> dict[str, Any]:
     path = folder / "results.json"
-    return read_values(path) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    values = read_values(path)
+    full = values.get("protocols", {}).get("full") if isinstance(values, dict) else None
+    if not isinstance(full, dict) or not {"dataset", "split", "counts", "selected_on"} <= values.keys():
+        raise InputError(f"{path}: not what an evaluation writes; evaluate the run again, or remove the file")
+    return values

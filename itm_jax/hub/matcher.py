@@ -5,7 +5,7 @@ import functools
 import hashlib
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,12 +20,12 @@ from itm_jax.evaluation.encode import Encoded, Encoders, encode_items
 from itm_jax.evaluation.open_run import OpenModel
 from itm_jax.evaluation.rank import scores_of
 from itm_jax.hub.inputs import batch_of, blank_split, check_captions, check_regions, check_split, filled, with_text
-from itm_jax.hub.pixels import PixelReader, load_reader
+from itm_jax.hub.pixels import PixelReader, load_reader, reads_pixels
 from itm_jax.structs import Extractor, Regions, Split
 from itm_jax.viz.explain import Matching, Shares, explain
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Encodings:
     """Encoded images, or encoded captions, of one model.
 
@@ -51,7 +51,7 @@ class Encodings:
         return f"<{len(self)} {self.kind}, encoded by {self.source} ({self.model})>"
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class Matcher:
     """A trained model: `itm_jax.load` returns one.
 
@@ -68,6 +68,8 @@ class Matcher:
         extractor: what extracted its training features; None where nothing says that.
         results: the content of results.json; empty where the model was not evaluated.
         backbone: the name of the extractor's backbone, where its weights lie in another place than in its training.
+        about: what an exported model says of itself for the next model card: origin, licence, rounding.
+        alone: whether it was trained with embeddings that depend on their batch; here they do not (`hub.alone`).
     """
 
     source: str
@@ -82,6 +84,8 @@ class Matcher:
     extractor: Extractor | None = None
     results: dict[str, Any] = dataclasses.field(default_factory=dict)
     backbone: str | None = None
+    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    alone: bool = False
 
     def __repr__(self) -> str:
         """Returns the recipe of the model, in a few lines."""
@@ -100,6 +104,8 @@ class Matcher:
     def _images_from(self) -> str:
         if self.extractor is None:
             return "regions only (no extractor.json: nothing says how its features were extracted)"
+        if not reads_pixels(self.extractor):
+            return "regions only (the boxes of its training come from a file, which new images are not in)"
         return f"pixels by {self.extractor.record['source']['backbone']}, or regions"
 
     @functools.cached_property
@@ -136,7 +142,7 @@ class Matcher:
             return self._encoded("images", read, np.arange(len(regions.features)), constants)
         if isinstance(images, Split):
             check_split(images, self.shape[1], self.extractor, self.source)
-        elif isinstance(images, str) or not len(images):
+        elif not isinstance(images, list | tuple) or not images:  # a single path would be read letter by letter
             raise InputError("encode_images: expected a list of images, with at least one")
         else:
             images = self.reader.split(images)

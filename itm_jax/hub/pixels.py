@@ -80,6 +80,12 @@ class PixelReader:
         )
 
 
+def reads_pixels(extractor: Extractor) -> bool:
+    """Returns whether new images can go through an extractor: boxes of a file are known for its own images alone."""
+    source = str(extractor.record.get("source", {}).get("boxes"))
+    return source == "layout" or source.startswith("detector:")
+
+
 def load_reader(extractor: Extractor, backbone_name: str | None = None) -> PixelReader:
     """Loads the extractor that a model's features come from.
 
@@ -93,8 +99,11 @@ def load_reader(extractor: Extractor, backbone_name: str | None = None) -> Pixel
     """
     identity, source = extractor.record["identity"], extractor.record.get("source", {})
     name = backbone_name or str(source.get("backbone"))
+    sizes = identity.get("preprocessing", {}).get("sizes")
+    if not isinstance(sizes, list) or not isinstance(identity.get("regions"), int):
+        raise InputError(f"{name}: extractor.json does not say its sizes and regions; extract the features again")
     try:
-        backbone = load_backbone(name, tuple(identity["preprocessing"]["sizes"]))
+        backbone = load_backbone(name, tuple(sizes))
     except InputError as e:
         hint = 'if its weights lie in another place, pass itm_jax.load(..., backbone="KIND:DIR")'
         raise InputError(f"{e}; {hint}" if ":" in name else str(e)) from None

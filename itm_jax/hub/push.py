@@ -7,7 +7,7 @@ import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from itm_jax.errors import InputError
-from itm_jax.hub.folder import RECORD
+from itm_jax.hub.folder import FILES, RECORD
 
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
 UNAUTHORISED = (401, 403)
@@ -40,12 +40,17 @@ def push(folder: pathlib.Path, name: str, *, private: bool = False) -> str:
     """
     check_push(name)
     if not (folder / RECORD).is_file():
-        raise InputError(f"{folder}: has no {RECORD}, and is no whole exported model; export the run again")
+        raise InputError(f"{folder}: has no {RECORD}, so it is no exported model; export the run first")
     api = huggingface_hub.HfApi()
     try:
         api.create_repo(name, private=private, exist_ok=True)
         message = "Export a model of itm_jax"
-        return str(api.upload_folder(repo_id=name, folder_path=folder, commit_message=message).commit_url)
+        # What the folder holds besides stays here; what an earlier export left on the hub goes.
+        files = list(FILES)
+        info = api.upload_folder(
+            repo_id=name, folder_path=folder, commit_message=message, allow_patterns=files, delete_patterns=files
+        )
+        return str(info.commit_url)
     except HFValidationError as e:
         raise InputError(f"--push={name}: {_first_line(e)}") from None
     except HfHubHTTPError as e:
@@ -55,7 +60,7 @@ def push(folder: pathlib.Path, name: str, *, private: bool = False) -> str:
                 "may write"
             ) from None
         raise InputError(f"--push={name}: {_first_line(e)}; the folder {folder} is whole, push it again") from None
-    except OSError as e:  # no connection
+    except Exception as e:  # no connection: the hub's client raises many kinds
         raise InputError(
             f"--push={name}: the hub cannot be reached ({_first_line(e)}); the folder {folder} is whole, push it again"
         ) from None

@@ -11,9 +11,11 @@ from itm_jax.data.text.fingerprints import of_weights
 from itm_jax.data.text.text_input import TextInput, with_weights
 from itm_jax.errors import InputError
 from itm_jax.hub.card import model_card
-from itm_jax.hub.folder import DTYPES, rounded, without_images, without_places, write_folder
+from itm_jax.hub.folder import rounded
 from itm_jax.hub.inputs import blank_split
 from itm_jax.hub.matcher import Matcher, fingerprint_of
+from itm_jax.hub.pixels import reads_pixels
+from itm_jax.hub.write import DTYPES, shareable, without_images, write_folder
 from itm_jax.models.variables import count_params
 from itm_jax.terminal import say
 
@@ -22,7 +24,14 @@ def save(model: Matcher, folder: pathlib.Path, *, dtype: str, license_name: str 
     """Writes a model to a folder. `Matcher.save` says what the arguments are."""
     if dtype not in DTYPES:
         raise InputError(f"dtype={dtype!r}: must be {' or '.join(DTYPES)}")
-    config, text = without_places(model.config), with_all_labels(model)
+    config, text = shareable(model.config), with_all_labels(model)
+    rounding = "bfloat16" if "bfloat16" in (dtype, model.about.get("rounded")) else dtype
+    about = {
+        "origin": model.about.get("origin", ""),
+        "license": license_name or model.about.get("license"),
+        "rounded": rounding,
+        "alone": bool(model.about.get("alone") or model.alone),
+    }
     extractor = without_images(model.extractor) if model.extractor else None
     if not config.model.text.trainable:
         params = rounded(rounded(with_weights(model.config, text).params, dtype), "float32")
@@ -36,9 +45,10 @@ def save(model: Matcher, folder: pathlib.Path, *, dtype: str, license_name: str 
         shape=model.shape,
         params=count_params(stored["params"]),
         extractor=extractor,
+        pixels=model.extractor is not None and reads_pixels(model.extractor),
         results=model.results,
         dtype=dtype,
-        license_name=license_name,
+        about=about,
     )
     write_folder(
         folder,
@@ -51,6 +61,7 @@ def save(model: Matcher, folder: pathlib.Path, *, dtype: str, license_name: str 
         results=model.results,
         card=card,
         dtype=dtype,
+        about=about,
     )
 
 

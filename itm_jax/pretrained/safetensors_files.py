@@ -26,16 +26,21 @@ def read_safetensors(directory: pathlib.Path) -> dict[str, np.ndarray]:
     """
     out: dict[str, np.ndarray] = {}
     for path in _files(directory):
-        if is_lfs_pointer(path):
-            raise InputError(f"{path}: {LFS_HINT}")
-        try:
-            found = _tensors(path)
-        except (SafetensorError, OSError, TypeError, ValueError) as e:
-            raise InputError(f"{path}: cannot be read as safetensors ({e})") from None
-        if twice := sorted(out.keys() & found.keys()):
+        tensors = read_file(path)
+        if twice := sorted(out.keys() & tensors.keys()):
             raise InputError(f"{path}: {twice[0]}: in another file too; keep one of them")
-        out |= found
+        out |= tensors
     return out
+
+
+def read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Returns all tensors of a safetensors file, by name. Raises InputError where it cannot be read."""
+    if is_lfs_pointer(path):
+        raise InputError(f"{path}: {LFS_HINT}")
+    try:
+        return _tensors(path)
+    except (SafetensorError, OSError, TypeError, ValueError) as e:
+        raise InputError(f"{path}: cannot be read as safetensors ({e})") from None
 
 
 def _tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
