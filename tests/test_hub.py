@@ -111,7 +111,6 @@ def test_a_model_explains_a_pair_and_tells_its_recipe(extracted, models):
         ("a red square", "expected a list"),
         (["red", "  "], "caption 1: empty"),
         ([None], "caption 0: a NoneType, expected text"),
-        (None, "expected a list"),
         (["half \ud800"], "caption 0: has half a character"),
         (["x" * 50_000_000], "caption 0: 50,000,000 characters"),
     ],
@@ -126,8 +125,6 @@ def test_captions_that_cannot_be_encoded_are_named(models, captions, message):
     [
         ([], "at least one"),
         ("000.png", "expected a list"),
-        (pathlib.Path("000.png"), "expected a list"),
-        (None, "expected a list"),
         (["nowhere.png"], "nowhere.png: no such file"),
         ([pathlib.Path("/")], "a directory, expected an image"),
         ([3], "image 0: a int; expected a path, a PIL image or a uint8 array"),
