@@ -17,6 +17,7 @@ from support.paths import ROOT
 
 import itm_jax
 from itm_jax.errors import InputError
+from itm_jax.hub import pixels
 from itm_jax.hub.matcher import Encodings
 from itm_jax.structs import Regions
 
@@ -149,6 +150,24 @@ def test_another_extractor_is_refused(extracted, tmp_path):
     (tmp_path / "run" / "extractor.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match="not the extractor of the features that the model was trained on"):
         itm_jax.load(tmp_path / "run").encode_images([images / "000.png"])
+
+
+def test_a_backbone_of_the_hub_is_that_of_the_training(models, monkeypatch):
+    """The revision that extractor.json recorded, unless another place is passed."""
+    asked = []
+
+    def load_backbone(name, sizes):
+        asked.append((name, sizes))
+        raise InputError("not here")
+
+    monkeypatch.setattr(pixels, "load_backbone", load_backbone)
+    extractor = models["afa"].extractor
+    record = {**extractor.record, "source": {"backbone": "vit:user/vit", "boxes": "layout", "revision": "0" * 40}}
+    for given in (None, "vit:mine"):
+        with pytest.raises(InputError, match="not here; if its weights lie in another place"):
+            pixels.load_reader(dataclasses.replace(extractor, record=record), given)
+    sizes = tuple(record["identity"]["preprocessing"]["sizes"])
+    assert asked == [(f"vit:user/vit@{'0' * 40}", sizes), ("vit:mine", sizes)]
 
 
 def test_what_is_no_run_is_named(tmp_path):

@@ -59,21 +59,21 @@ class PixelReader:
         devices = jax.local_device_count()
         batch = -(-(FEW if len(images) <= FEW else self.backbone.batch * devices) // devices) * devices
         work = Extraction(self.backbone, self.boxes, self._compute, batch)
-        found = []
+        parts = []
         with concurrent.futures.ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
             for start in range(0, len(images), batch):
-                part = slice(start, start + batch)
-                pixels = list(pool.map(lambda x, name: _pixels(x, sizes, name), images[part], names[part]))
-                found.append(work.begin([{"pixels": p, "error": ""} for p in pixels], names[part]).finish())
-        labels = np.concatenate([x.labels for x in found])
+                items = slice(start, start + batch)
+                pixels = list(pool.map(lambda x, name: _pixels(x, sizes, name), images[items], names[items]))
+                parts.append(work.begin([{"pixels": p, "error": ""} for p in pixels], names[items]).finish())
+        labels = np.concatenate([x.labels for x in parts])
         label_names, index = np.unique(labels, return_inverse=True)
         return Split(
             name="images",
-            features=np.concatenate([x.features for x in found]),
+            features=np.concatenate([x.features for x in parts]),
             captions=[],
             captions_per_image=0,
             ids=names,
-            boxes=np.concatenate([x.boxes for x in found]),
+            boxes=np.concatenate([x.boxes for x in parts]),
             labels=index.reshape(labels.shape).astype(np.int32) if labels.size else None,
             label_names=tuple(label_names.tolist()),
             source="the images",
@@ -99,6 +99,8 @@ def load_reader(extractor: Extractor, backbone_name: str | None = None) -> Pixel
     """
     identity, source = extractor.record["identity"], extractor.record.get("source", {})
     name = backbone_name or str(source.get("backbone"))
+    if not backbone_name and source.get("revision") and "@" not in name:  # of the hub, as it was for the training
+        name = f"{name}@{source['revision']}"
     sizes = identity.get("preprocessing", {}).get("sizes")
     if not isinstance(sizes, list) or not isinstance(identity.get("regions"), int):
         raise InputError(f"{name}: extractor.json does not say its sizes and regions; extract the features again")

@@ -87,40 +87,38 @@ class Index:
         if text is not None:
             captions = self.model.encode_captions([text])
             rows, mask, _ = vectors(captions)
-            return self._found(rows[0] if mask is None else rows[0][mask[0]], top, where, shortlist, captions)
+            return self._hits(rows[0] if mask is None else rows[0][mask[0]], top, where, shortlist, captions)
         if image is not None:
             rows, mask, _ = vectors(self.model.encode_images([image]))
-            return self._found(rows[0] if mask is None else rows[0][mask[0]], top, where, shortlist, None)
+            return self._hits(rows[0] if mask is None else rows[0][mask[0]], top, where, shortlist, None)
         assert like is not None
-        hits = self._found(self._stored(like), top + 1, where, shortlist, None)
+        hits = self._hits(self._stored(like), top + 1, where, shortlist, None)
         return [hit for hit in hits if hit.id != like][:top]
 
     def _stored(self, name: str) -> np.ndarray:
         with readable(self.place):
-            found = self.table.search().where(f"id = {quoted(name)}").select([self.record.column]).to_arrow()
-        if not len(found):
+            rows = self.table.search().where(f"id = {quoted(name)}").select([self.record.column]).to_arrow()
+        if not len(rows):
             raise InputError(f"{self.place}: has no image {name}")
-        return np.array(found[self.record.column][0].as_py(), np.float32)
+        return np.array(rows[self.record.column][0].as_py(), np.float32)
 
-    def _found(
+    def _hits(
         self, query: np.ndarray, top: int, where: str | None, shortlist: int, captions: Encodings | None
     ) -> list[Hit]:
         again = self.record.fragments and captions is not None
-        found = self._nearest(query, max(shortlist, top) if again else top, where)
-        if not len(found):
+        nearest = self._nearest(query, max(shortlist, top) if again else top, where)
+        if not len(nearest):
             return []
         if again:
             assert captions is not None
-            scores = self.model.score(self._encodings(found), captions)[:, 0]
+            scores = self.model.score(self._encodings(nearest), captions)[:, 0]
         else:
-            scores = 1 - np.array(found["_distance"].to_pylist(), np.float32)
-            if (
-                self.record.fragments
-            ):  # LanceDB's distance is the number of the query's vectors, less their similarities
+            scores = 1 - np.array(nearest["_distance"].to_pylist(), np.float32)
+            if self.record.fragments:  # the distance is summed over the vectors of the query
                 scores = (scores - 1) / len(query) + 1
         order = np.argsort(-scores, kind="stable")[:top]
-        columns = [name for name in found.column_names if name not in (*OURS, "_distance")]
-        rows = found.take(order).to_pylist()
+        columns = [name for name in nearest.column_names if name not in (*OURS, "_distance")]
+        rows = nearest.take(order).to_pylist()
         return [
             Hit(row["id"], float(scores[k]), {name: row[name] for name in columns}, row.get("thumbnail"))
             for k, row in zip(order, rows, strict=True)
@@ -143,9 +141,9 @@ class Index:
             reason = " ".join(str(e).split())[:120]
             raise InputError(f"{where!r}: no condition on the columns {columns} ({reason})") from None
 
-    def _encodings(self, found: Any) -> Encodings:
+    def _encodings(self, rows_of_table: Any) -> Encodings:
         """Returns the stored vectors of images as the model's encodings."""
-        lists = found["vectors"].combine_chunks()
+        lists = rows_of_table["vectors"].combine_chunks()
         counts = np.diff(lists.offsets.to_numpy())
         flat = (
             lists.flatten().flatten().to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, self.record.width)
