@@ -387,7 +387,7 @@ def test_data_and_text_encoder_are_looked_at_once_before_the_first_run(tmp_path,
     ):
         inputs.check_inputs(plan.make_plan(table, "f8k", (0,), {"data.dir": str(tmp_path / "none")}, tmp_path))
 
-    def refuse(self, name, timeout):
+    def refuse(self, name, **_):
         asked.append(name)
         raise OSError("no network " + "x" * 900)
 
