@@ -14,24 +14,20 @@ import tempfile
 import urllib.request
 import zlib
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
 from support.commands import command
-from support.images import checkpoint, folder
+from support.images import extracted_runs
 from support.page import asked, installed_browser, served
 from support.paths import ROOT
-from support.runs import shrunk
 
 import itm_jax
 from itm_jax.demo.answers import answers_of, without_paths
 from itm_jax.demo.gate import refusal
 from itm_jax.demo.limits import MOST_BODY
 from itm_jax.demo.uploads import kept, shown_name
-from itm_jax.devices.mesh import make_mesh
 from itm_jax.errors import InputError
-from itm_jax.training import build
 
 pytest.importorskip("gradio", reason="pip install -e '.[demo]'")
 NAMES = ("cpfean", "afa", "vsepp")
@@ -41,22 +37,7 @@ NAMES = ("cpfean", "afa", "vsepp")
 def root(tmp_path_factory):
     """A directory with a folder of images, their features by a small ViT, and small runs on them."""
     root = tmp_path_factory.mktemp("demo")
-    checkpoint(root / "vit", np.random.default_rng(0))
-    images, captions = folder(root / "data", {"train": 8, "dev": 2, "test": 2})
-    flags = {"images": images, "captions": captions, "backbone": f"vit:{root / 'vit'}", "regions": 5}
-    code, _, err = command(*[f"--{k}={v}" for k, v in flags.items()], f"--out={root / 'out'}", module="itm_jax.extract")
-    assert code == 0, err
-    for name in NAMES:
-        config = shrunk(
-            data__name="mine", data__source="precomp", data__dir=str(root / "out"), data__batch_size=4,
-            data__max_tokens=24, model__name=name, model__text__encoder="gru", train__epochs=1.0,
-            optim__decay_epochs=(),
-        )  # fmt: skip
-        if name == "cpfean":
-            config.model.graph.heads = 2
-        with pytest.MonkeyPatch.context() as patch:  # one device: the step compiles faster
-            patch.setattr(build, "make_mesh", lambda batch_size: make_mesh(batch_size, jax.devices()[:1]))
-            itm_jax.train(config, root / name)
+    extracted_runs(root, {"train": 8, "dev": 2, "test": 2}, NAMES, evaluated=False)
     return root
 
 
