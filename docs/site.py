@@ -25,6 +25,9 @@ PUBLIC = (
     "training",
     "testing",
     "viz",
+    "pretrained",
+    "hub",
+    "search",
 )
 
 
@@ -69,7 +72,7 @@ def _reference(part: str) -> str:
     modules = [f"itm_jax.{part}"]
     if place.is_dir():
         inside = sorted(p.relative_to(ROOT).with_suffix("") for p in place.rglob("*.py"))
-        modules = [".".join(p.parts) for p in inside if p.name != "__init__"]
+        modules = [".".join(p.parts) for p in inside if p.name not in ("__init__", "__main__")]
         package = (place / "__init__.py").read_text(encoding="utf-8")
         modules = [f"itm_jax.{part}"] * ("def " in package) + modules
     parts = [f"# {part}\n", *(f"## {name}\n\n::: {name}\n    options:\n      heading_level: 3\n" for name in modules)]

@@ -148,7 +148,7 @@ def _boxes() -> None:
 
 
 def _checkpoint() -> None:
-    from itm_jax.hub.imported import import_checkpoint
+    from itm_jax.hub.from_authors import import_checkpoint
 
     kind = commands.required(_KIND, "itmafa|vse_infty", "whose code wrote the file")
     path = pathlib.Path(commands.required(_FILE, "FILE", "the checkpoint")).expanduser()

@@ -13,8 +13,10 @@ from support.images import checkpoint
 from support.paths import ROOT
 from support.runs import load, shrunk
 
+import itm_jax
 from itm_jax.bench import flops, measure
 from itm_jax.bench.growth import bench_growth
+from itm_jax.bench.load import bench_load
 from itm_jax.bench.random_data import random_data
 from itm_jax.bench.shortlist import bench_shortlist, two_stage
 from itm_jax.bench.train import StepOnRandomBatch, bench_train
@@ -223,3 +225,15 @@ def test_the_stages_of_an_extraction_are_measured(tmp_path, rng):
     code, _, err = command(*flags, "--against=torch", module="itm_jax.bench.__main__")
     assert code == 2
     assert "efficientnet-lite0" in err[-1]
+
+
+@pytest.mark.slow
+def test_the_time_to_the_first_score_is_measured(tmp_path):
+    itm_jax.train(shrunk(train__epochs=1.0, optim__decay_epochs=()), tmp_path / "run")
+    figures = bench_load(str(tmp_path / "run"), repeats=1)
+    for part in ("first", "later"):
+        steps = [figures[part][step] for step in ("import", "load", "image", "caption", "score")]
+        assert min(steps) > 0
+        assert figures[part]["total"] == pytest.approx(sum(steps))
+    with pytest.raises(InputError, match="nowhere: no such directory"):
+        bench_load("nowhere", repeats=1)

@@ -12,11 +12,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from support.checkpoint import write_checkpoint
 from support.commands import command
-from support.hub import Hub
 from support.runs import shrunk
 
 import itm_jax
-from itm_jax.bench.load import bench_load
 from itm_jax.config.default import default_config
 from itm_jax.config.model_fields import BERT_ARCHITECTURE
 from itm_jax.errors import InputError
@@ -164,16 +162,6 @@ def test_half_the_size_in_bfloat16(saved, tmp_path, rng):
         half.score(model.encode_images(regions), CAPTIONS)
     with pytest.raises(InputError, match="dtype='int8': must be float32 or bfloat16"):
         model.save(tmp_path / "half", dtype="int8")
-
-
-def test_the_time_to_the_first_score_is_measured(saved):
-    figures = bench_load(str(saved[1]), repeats=1)
-    for part in ("first", "later"):
-        steps = [figures[part][step] for step in ("import", "load", "image", "caption", "score")]
-        assert min(steps) > 0
-        assert figures[part]["total"] == pytest.approx(sum(steps))
-    with pytest.raises(InputError, match="nowhere: no such directory"):
-        bench_load("nowhere", repeats=1)
 
 
 def test_an_exported_model_is_saved_again(saved, tmp_path):
@@ -333,56 +321,6 @@ def test_an_interrupted_export_is_no_model(saved, tmp_path, monkeypatch):
         itm_jax.load(tmp_path / "saved")
     model.save(tmp_path / "saved")
     assert itm_jax.load(tmp_path / "saved").fingerprint == model.fingerprint
-
-
-def lines_of(done):
-    return done.stderr.strip().splitlines()
-
-
-LOAD = """
-import itm_jax
-for name in {names!r}:
-    model = itm_jax.load(name)
-    print(model.fingerprint, repr(model).splitlines()[0])
-"""
-
-
-@pytest.mark.slow
-def test_pushed_to_the_hub_and_loaded_from_there(saved, tmp_path):
-    """Against the stand-in for the hub: uploaded by the command, fetched once, pinned, then read without it."""
-    model, folder = saved
-    run = folder.parent / "scan-gru"
-    flags = [f"--run={run}", f"--out={tmp_path / 'out'}", "--push=user/scan"]
-    with Hub(tmp_path / "hub") as hub:
-        refused = hub.python(tmp_path, "-m", "itm_jax.export", *flags)
-        assert refused.returncode == 2
-        assert "no token of the Hugging Face hub; set HF_TOKEN" in lines_of(refused)[-1]
-        assert not (tmp_path / "out").exists()
-        refused = hub.python(tmp_path, "-m", "itm_jax.export", *flags, HF_TOKEN="hf_read")
-        assert refused.returncode == 2
-        assert "the hub does not accept the token" in lines_of(refused)[-1]
-        done = hub.python(tmp_path, "-m", "itm_jax.export", *flags, HF_TOKEN="hf_write")
-        assert done.returncode == 0, done.stderr
-        assert f"uploaded: {hub.url}/user/scan/commit/" in done.stderr + done.stdout
-        commit = hub.keep("user/scan", "v1")
-        hub.forget()
-        names = ["user/scan", "user/scan@v1", f"user/scan@{commit}"]
-        online = hub.python(tmp_path, LOAD.format(names=names))
-        assert online.returncode == 0, online.stderr
-        assert sorted(set(hub.fetched("user/scan"))) == sorted(
-            str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()
-        )
-        assert len(hub.fetched("user/scan")) == len(set(hub.fetched("user/scan")))
-        unknown = hub.python(tmp_path, LOAD.format(names=["user/scan@v2"]))
-        assert "user/scan has no revision v2" in lines_of(unknown)[-1]
-        hub.stop()
-        offline = hub.python(tmp_path, LOAD.format(names=names), HF_HUB_OFFLINE="1")
-    assert offline.returncode == 0, offline.stderr
-    assert offline.stdout == online.stdout
-    for name, line in zip(names, online.stdout.splitlines(), strict=True):
-        assert line == f"{model.fingerprint} scan of {name} (commit {commit[:12]}) ({model.fingerprint})"
-    card = (tmp_path / "out" / "README.md").read_text()
-    assert 'itm_jax.load("user/scan")' in card
 
 
 @pytest.mark.parametrize(

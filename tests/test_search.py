@@ -1,5 +1,6 @@
 """Search: the index finds what the model finds; it is changed, continued, and refuses what it cannot use."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -11,11 +12,12 @@ from support.commands import command
 from support.images import extracted_runs
 
 import itm_jax
+from itm_jax.data.splits import read_unaltered
 from itm_jax.errors import InputError
 from itm_jax.hub import gallery as galleries
 from itm_jax.search import build as building
-from itm_jax.search.build import add, build, read_metadata, remove
-from itm_jax.search.index import ids_of
+from itm_jax.search.build import add, build, remove
+from itm_jax.search.metadata import read_metadata, types_of
 from itm_jax.search.table import open_table
 
 pytest.importorskip("lancedb", reason="pip install -e '.[search]'")
@@ -34,6 +36,10 @@ def made(tmp_path_factory):
     for name, model in models.items():
         assert build(model, galleries.of_images(model, images), places[name], dtype="float32") == sum(SPLITS.values())
     return root, images, models, places
+
+
+def ids_of(hits):
+    return [hit.id for hit in hits]
 
 
 def best(model, images, text, top):
@@ -57,6 +63,8 @@ def test_a_text_finds_what_the_model_finds(made, name, shortlist):
             np.testing.assert_allclose([hit.score for hit in hits], scores, atol=1e-4)
             assert ids_of(hits)[0] == ids[0] or scores[0] - scores[1] < 1e-4
         assert len(hits) == 4
+        alone = models[name].score([images / hit.id for hit in hits], [text])[:, 0]  # with any shortlist
+        np.testing.assert_allclose([hit.score for hit in hits], alone, atol=1e-4)
         assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
         thumbnail = hits[0].thumbnail
         assert thumbnail is not None
@@ -115,18 +123,18 @@ def test_a_killed_build_is_continued(made, tmp_path, monkeypatch):
     """The rows that were written stay; the same call writes the others, and the index opens in between."""
     _, images, models, places = made
     model, place = models["afa"], str(tmp_path / "index")
-    monkeypatch.setattr(building, "ROWS", 4)
-    monkeypatch.setattr(building, "PART", 2)
-    calls, rows_of = [], building._rows
+    monkeypatch.setattr(building, "PARTS", 2)
+    monkeypatch.setattr(galleries, "PART", 2)
+    calls, as_table = [], building._as_table
 
     def killed(*arguments):
         calls.append(1)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return rows_of(*arguments)
+        return as_table(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(building, "_rows", killed)
+        patch.setattr(building, "_as_table", killed)
         with pytest.raises(KeyboardInterrupt):
             build(model, galleries.of_images(model, images), place, dtype="float32")
     assert len(itm_jax.search.open(place, model)) == 4
@@ -167,6 +175,7 @@ def test_filters_by_metadata(made, tmp_path):
         ("id,a b\na,1\n", "a column cannot have the name 'a b'"),
         ("id,year\na\n", "line 2: has another number of values"),
         ("id,year\na,1,2\n", "line 2: has another number of values"),
+        ("id,year\na,1\nb,2\na,3\n", "the id a has two lines"),
     ],
 )
 def test_metadata_that_cannot_be_used_is_named(tmp_path, text, message):
@@ -175,6 +184,42 @@ def test_metadata_that_cannot_be_used_is_named(tmp_path, text, message):
         read_metadata(tmp_path / "x.csv")
     with pytest.raises(InputError, match="cannot be read as CSV"):
         read_metadata(tmp_path / "nothing.csv")
+
+
+def test_a_refused_build_leaves_nothing_behind(made, tmp_path):
+    """The corrected command finds no settings of the refused one."""
+    _, images, models, _ = made
+    model, place = models["afa"], str(tmp_path / "index")
+    items = galleries.of_images(model, images)
+    with pytest.raises(InputError, match=r"no line in --metadata; 21 images have none"):
+        build(model, items, place, metadata={"other": {"year": 1}})
+    with pytest.raises(InputError, match=r"a\.png: two images with this id"):
+        build(model, dataclasses.replace(items, ids=["a.png", "b.png", "a.png"]), place)
+    assert build(model, items, place) == sum(SPLITS.values())
+
+
+def test_numbers_beyond_64_bits_are_no_integers(tmp_path):
+    (tmp_path / "x.csv").write_text(f"id,large,small\na,{2**70},1\nb,3,{-(2**63)}\n")
+    values = read_metadata(tmp_path / "x.csv")
+    assert types_of(values) == {"large": "double", "small": "int64"}
+
+
+def test_images_with_more_regions_than_the_training_had(made, tmp_path):
+    """A data set may have more regions; the model scores all of them."""
+    root, _, models, _ = made
+    model = models["cpfean"]
+    split = read_unaltered(model.config, "test")
+    more = dataclasses.replace(
+        split,
+        features=np.concatenate([split.features, split.features[:, :3] * 2], axis=1),
+        boxes=np.concatenate([split.boxes, split.boxes[:, :3]], axis=1),
+        labels=None if split.labels is None else np.concatenate([split.labels, split.labels[:, :3]], axis=1),
+    )
+    items = galleries.Gallery("images", split.ids, lambda rows: model.encode_images(galleries.part_of(more, rows)))
+    build(model, items, str(tmp_path / "index"), dtype="float32")
+    hits = itm_jax.search.open(tmp_path / "index", model).query("a red square", top=5)
+    scores = model.score(model.encode_images(galleries.part_of(more, np.arange(5))), ["a red square"])[:, 0]
+    np.testing.assert_allclose([hit.score for hit in hits], np.sort(scores)[::-1], atol=1e-4)
 
 
 def test_what_is_no_index_of_this_model_is_refused(made, tmp_path):
@@ -192,6 +237,10 @@ def test_what_is_no_index_of_this_model_is_refused(made, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no index; build it first"):
         itm_jax.search.open(tmp_path / "empty")
+    schema = dataclasses.replace(open_table(places["afa"])[1], format=2).schema()
+    lancedb.connect(str(tmp_path / "later")).create_table("images", schema=schema)
+    with pytest.raises(InputError, match="of format 2, this version of itm_jax reads 1"):
+        itm_jax.search.open(tmp_path / "later")
     lancedb.connect(str(tmp_path / "other")).create_table("images", [{"id": "a", "vector": [0.0, 1.0]}])
     with pytest.raises(InputError, match="a table of something else"):
         itm_jax.search.open(tmp_path / "other")
@@ -232,7 +281,7 @@ def test_the_commands(made, tmp_path):
     code, _, err = search("add", f"--data={root / 'out'}", "--split=test")
     assert code == 0, err
     for flags, message in {
-        ("query",): "pass one of them, what to search for",
+        ("query",): "pass at least one of them, what to search for",
         ("remove",): "--ids: missing",
         ("remove", "--ids=nothing"): "has no image nothing",
         ("build", f"--model={root / 'cpfean'}"): "--images, --data: pass one of them",

@@ -17,13 +17,13 @@ from itm_jax.demo.limits import MOST_CHARACTERS, MOST_ITEMS
 from itm_jax.demo.uploads import Upload, kept
 from itm_jax.errors import InputError
 from itm_jax.hub.matcher import Matcher
+from itm_jax.hub.pixels import FEW
 from itm_jax.viz import page
 from itm_jax.viz.alignment import draw_matching
 from itm_jax.viz.describe import explanations, pair_table
 from itm_jax.viz.explain import Matching, Shares
 
 THUMBNAIL = 220  # pixels
-FEW = 4  # images that are encoded at a time
 ONE_VECTOR = (
     "This model makes one vector of the image and one of the caption. It does not keep which word goes with which "
     "region, so there is no picture to show."
@@ -83,15 +83,15 @@ class Answers:
             if not self.explains:
                 score = float(self.model.score([image.path], [caption])[0, 0])
                 return _score(score, before) + page.note(ONE_VECTOR) + _thumbnail(image), score
-            seen = self.model.explain(image.path, caption)
-            return _score(seen.score, before) + self._explained(image, caption, seen), seen.score
+            regions = self.model.reader.split([image.path])
+            seen = self.model.explain(regions, caption)
+            assert regions.boxes is not None  # an extractor has boxes
+            return _score(seen.score, before) + self._explained(image, regions.boxes[0], caption, seen), seen.score
 
-    def _explained(self, image: Upload, caption: str, seen: Matching | Shares) -> str:
-        boxes = self.model.reader.split([image.path]).boxes
-        assert boxes is not None  # an extractor has boxes
+    def _explained(self, image: Upload, boxes: np.ndarray, caption: str, seen: Matching | Shares) -> str:
         with tempfile.TemporaryDirectory(prefix="itm_jax_demo_") as folder:
             file = pathlib.Path(folder) / "pair.png"
-            draw_matching(file, image.pixels, boxes[0], caption, seen)
+            draw_matching(file, image.pixels, boxes, caption, seen)
             words = "; ".join(f"{row[0]} in region {row[1]}" for row in pair_table(seen).rows)
             picture = page.drawing(file, f"the words and their regions: {words}")
         said = "".join(page.note(sentence) for sentence in explanations([seen]))

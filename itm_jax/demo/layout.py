@@ -15,9 +15,10 @@ from itm_jax.demo.limits import (
     MOST_PIXELS,
     WAITING,
 )
+from itm_jax.vision.items import SUFFIXES
 from itm_jax.viz import page
 
-KINDS = ".jpg,.jpeg,.png,.webp,.bmp,.gif,.tif,.tiff,.ppm"  # what the dialog of the browser offers
+KINDS = ",".join(SUFFIXES)  # what the dialog of the browser offers
 FIELD = """
 <label class="choose">{{label}}<input type="file" accept="{{kinds}}" {{#if several}}multiple{{/if}}></label>
 <p class="error" role="alert">{{problem}}</p>

@@ -15,8 +15,8 @@ SECONDS = 0.1  # of compiling, from which on a small program is kept
 def use_cache(config, *, small: bool = False) -> None:
     """Keeps compiled programs between processes in `data.cache_dir`/xla, on accelerators.
 
-    JAX_COMPILATION_CACHE_DIR takes precedence. On a CPU nothing is kept, but for small programs: a program compiled on
-    one kind of CPU may not run on another, so each kind has a folder.
+    It holds for the whole process. JAX_COMPILATION_CACHE_DIR takes precedence. On a CPU only small programs are kept: a
+    program compiled on one kind of CPU may not run on another, so each kind has a folder.
 
     Args:
         config: any config.
@@ -24,12 +24,12 @@ def use_cache(config, *, small: bool = False) -> None:
     """
     configured = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]  # no option is in JAX's stubs
     cpu = jax.default_backend() == "cpu"
+    if small:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", SECONDS)
     if configured or (cpu and not small):
         return
     folder = cache_dir(config.data.cache_dir) / PROGRAMS
     jax.config.update("jax_compilation_cache_dir", str(folder / machine() if cpu else folder))
-    if small:
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", SECONDS)
 
 
 def device_memory(device: Any) -> int | None:

@@ -120,8 +120,8 @@ def encode_split(encoders: Encoders, variables: Any, data: TextSplit, *, config,
             bar.update(done)
 
     every = np.arange(data.split.num_images)
-    batch_size = min(batch_size, max(len(every), len(order)))
+    images_size, captions_size = min(batch_size, len(every)), min(batch_size, len(order))
     with bar or contextlib.nullcontext():
-        [(_, images)] = encode_items(encoders.images, variables, data.regions, every, batch_size, mesh, encoded_items)
-        captions = encode_items(encoders.captions, variables, data.tokens, order, batch_size, mesh, encoded_items)
+        [(_, images)] = encode_items(encoders.images, variables, data.regions, every, images_size, mesh, encoded_items)
+        captions = encode_items(encoders.captions, variables, data.tokens, order, captions_size, mesh, encoded_items)
     return Encoded(images, captions)

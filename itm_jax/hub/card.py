@@ -49,7 +49,7 @@ def model_card(
         dtype: in which the arrays are stored.
         about: `license`, an identifier of a licence as the hub knows it, such as `apache-2.0`; `origin`, where its
             weights come from in place of a training by itm_jax; `rounded`, the narrowest type that they ever had;
-            `alone`, whether the results were measured with embeddings that depend on their batch.
+            `batch_dependent_results`, whether they were measured with embeddings that depend on their batch.
     """
     license_name, origin = about.get("license"), about.get("origin")
     system, paper, number = SYSTEMS.get(config.model.name, (config.model.name, "", ""))
@@ -66,8 +66,8 @@ def model_card(
     sections = [
         f"---\n{metadata.to_yaml()}\n---",
         f"# {name}",
-        f"This is a model of the system {system}{source}. It gives a score to an image and a caption: the better they "
-        f"match, the higher is the score. {origin or trained}",
+        f"This is a model of the system {system}{source}. It gives a score to an image and a caption; a higher score "
+        f"means a better match. {origin or trained}",
         _use(name, pixels=pixels),
         _results(results, about),
         _facts(config, shape, params, extractor, results, dtype, training=not origin),
@@ -128,7 +128,7 @@ def _results(results: Mapping[str, Any], about: Mapping[str, Any]) -> str:
         lines.append(f"| {protocol} | {' | '.join(values)} | {m['rsum']:.1f} |")
     if about.get("rounded") == "bfloat16":
         lines += ["", "These numbers were measured in float32, before the weights were rounded to bfloat16."]
-    if about.get("alone"):
+    if about.get("batch_dependent_results"):
         lines += [
             "",
             "These numbers were measured with embeddings that depend on the other items of their batch, as in the "
@@ -155,7 +155,7 @@ def _facts(
     data = f"`{config.data.name}`" + (f", {train['images']:,} images" if "images" in train else "")
     facts = {
         "model": f"`{c.name}`" + (f", variant `{c.variant}`" if c.variant != "paper" else ""),
-        "parameters": f"{params:,}" + ("" if text.trainable else ", and the frozen text encoder"),
+        "parameters": f"{params:,}" + ("" if text.trainable else ", without the frozen text encoder"),
         "joint width": c.width,
         "regions of an image": f"{shape[0]}, features {shape[1]} wide",
         "features": f"{source.get('backbone')}, boxes: {source.get('boxes')}" if source else "not recorded",

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from itm_jax.errors import InputError
-from itm_jax.files import whole, write_whole
+from itm_jax.files import whole, write_array, write_whole
 from itm_jax.hub.gallery import Gallery
 from itm_jax.hub.matcher import Matcher
+from itm_jax.hub.vectors import list_column, padded, vector_column
 
 METADATA = "itm_jax"  # key of the metadata of a Parquet file
 FORMS = (".parquet", ".npy")
@@ -36,7 +37,7 @@ def write_embeddings(model: Matcher, gallery: Gallery, out: pathlib.Path, dtype:
     A Parquet file has the columns `id`, for captions `text`, and `vector` [d]. A model that keeps several vectors of
     an item has `vectors` instead: a list of the valid ones [k d], and for its captions `weights` [k] where it weighs
     words. An .npy file holds [n d]; or [n k d], with the valid vectors marked in NAME.mask.npy [n k], and the weights
-    of words in NAME.weights.npy. NAME.ids.json has the ids.
+    of words in NAME.weight.npy. NAME.ids.json has the ids.
 
     Args:
         model: the model of the gallery.
@@ -54,55 +55,40 @@ def write_embeddings(model: Matcher, gallery: Gallery, out: pathlib.Path, dtype:
         "kind": gallery.kind,
         "width": int(model.config.model.width),
     }
-    (_write_parquet if out.suffix == ".parquet" else _write_arrays)(gallery, out, np.dtype(dtype), about)
+    (_write_parquet if out.suffix == ".parquet" else _write_arrays)(gallery, out, dtype, about)
 
 
-def _write_parquet(gallery: Gallery, out: pathlib.Path, dtype: np.dtype, about: dict[str, Any]) -> None:
+def _write_parquet(gallery: Gallery, out: pathlib.Path, dtype: str, about: dict[str, Any]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     with whole(out) as file, contextlib.ExitStack() as stack:
         writer = None
-        for items, rows, mask, weight in gallery.parts():
-            columns: dict[str, Any] = {"id": pa.array(list(gallery.ids[items]), pa.string())}
+        for rows, vectors in gallery.parts():
+            columns: dict[str, Any] = {"id": pa.array([gallery.ids[k] for k in rows], pa.string())}
             if gallery.texts is not None:
-                columns["text"] = pa.array(list(gallery.texts[items]), pa.string())
-            flat = pa.array((rows if mask is None else rows[mask]).astype(dtype).reshape(-1))
-            vectors = pa.FixedSizeListArray.from_arrays(flat, rows.shape[-1])
-            if mask is None:
-                columns["vector"] = vectors
-            else:
-                offsets = pa.array(np.concatenate([[0], np.cumsum(mask.sum(1))]).astype(np.int32))
-                columns["vectors"] = pa.ListArray.from_arrays(offsets, vectors)
-                if weight is not None:
-                    columns["weights"] = pa.ListArray.from_arrays(offsets, pa.array(weight[mask].astype(np.float32)))
+                columns["text"] = pa.array([gallery.texts[k] for k in rows], pa.string())
+            columns["vector" if vectors.mask is None else "vectors"] = vector_column(vectors, dtype)
+            if vectors.mask is not None and vectors.weight is not None:
+                weights = pa.array(vectors.weight[vectors.mask].astype(np.float32))
+                columns["weights"] = list_column(weights, vectors.mask)
             table = pa.table(columns).replace_schema_metadata({METADATA: json.dumps(about)})
             writer = writer or stack.enter_context(pq.ParquetWriter(file, table.schema))
             writer.write_table(table)
 
 
-def _write_arrays(gallery: Gallery, out: pathlib.Path, dtype: np.dtype, about: dict[str, Any]) -> None:
+def _write_arrays(gallery: Gallery, out: pathlib.Path, dtype: str, about: dict[str, Any]) -> None:
     """Writes .npy files. Items with different numbers of vectors are filled up, so all are held in memory."""
-    parts = list(gallery.parts())
-    most = max(rows.shape[1] for _, rows, _, _ in parts)
-
-    def joined(arrays: list[np.ndarray]) -> np.ndarray:
-        return np.concatenate([np.pad(x, ((0, 0), (0, most - x.shape[1]), *[(0, 0)] * (x.ndim - 2))) for x in arrays])
-
-    def write(kind: str, array: np.ndarray) -> str:
-        path = out if not kind else out.with_name(f"{out.stem}.{kind}.npy")
-        with whole(path) as file:
-            np.save(file, array)
-        return path.name
-
-    single = parts[0][2] is None
-    rows = [rows.astype(dtype) for _, rows, _, _ in parts]
-    write("", np.concatenate(rows) if single else joined(rows))
+    parts = [vectors for _, vectors in gallery.parts()]
+    single = parts[0].mask is None
+    rows = [part.rows.astype(dtype) for part in parts]
+    write_array(out, np.concatenate(rows) if single else padded(rows))
     about |= {"ids": list(gallery.ids)}
     if gallery.texts is not None:
         about |= {"texts": list(gallery.texts)}
-    if not single:
-        about |= {"mask": write("mask", joined([mask for _, _, mask, _ in parts if mask is not None]))}
-    if parts[0][3] is not None:
-        about |= {"weights": write("weights", joined([weight for *_, weight in parts if weight is not None]))}
+    for name in ("mask", "weight"):
+        if (arrays := [x for part in parts if (x := getattr(part, name)) is not None]) and not single:
+            path = out.with_name(f"{out.stem}.{name}.npy")
+            write_array(path, padded(arrays))
+            about |= {name: path.name}
     write_whole(out.with_name(f"{out.stem}.ids.json"), json.dumps(about, ensure_ascii=False) + "\n")

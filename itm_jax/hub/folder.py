@@ -22,9 +22,9 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 
 import itm_jax
-from itm_jax.config.fields import flatten, mutable_copy, read_json, set_field
+from itm_jax.config.fields import mutable_copy, read_json, set_field
 from itm_jax.config.plugins import is_own
-from itm_jax.data.text.kept import LABELS, read_kept
+from itm_jax.data.text.kept import LABELS, Kept, read_kept
 from itm_jax.data.text.text_input import source_of
 from itm_jax.data.text.vocabulary import VOCAB
 from itm_jax.errors import InputError
@@ -54,11 +54,13 @@ class Exported(NamedTuple):
         config: the completed config.
         arrays: all arrays, by name.
         record: the content of itm_jax.json.
+        kept: the text side.
     """
 
     config: Any
     arrays: Mapping[str, np.ndarray]
     record: Mapping[str, Any]
+    kept: Kept
 
 
 def is_exported(folder: pathlib.Path) -> bool:
@@ -70,7 +72,8 @@ def rounded(tree: Any, dtype: str) -> Any:
     """Returns the arrays of a tree on the host; those of floats are in `dtype`."""
 
     def one(x: Any) -> np.ndarray:
-        return np.asarray(x).astype(jnp.dtype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x.dtype)
+        kind = jnp.dtype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x.dtype
+        return np.asarray(x).astype(kind, copy=False)
 
     return jax.tree.map(one, tree)
 
@@ -123,13 +126,13 @@ def read_folder(folder: pathlib.Path, *, own_code: bool = False) -> Exported:
     kept = read_kept(folder)
     if kept is None or kept.source != source_of(config.model.text):
         raise InputError(f"{folder}/text/text.json: not the text side of config.json; {AGAIN}")
-    for name in ("model.name", "loss.function"):
-        if is_own(flatten(config)[name]) and not own_code:
+    for name, value in (("model.name", config.model.name), ("loss.function", config.loss.function)):
+        if is_own(value) and not own_code:
             raise InputError(
-                f"{folder}: config.{name}={flatten(config)[name]} is Python code of its author, which is not imported "
+                f"{folder}: config.{name}={value} is Python code of its author, which is not imported "
                 "unasked; if you trust it, pass own_code=True with the module on the Python path"
             )
-    return Exported(config, read_file(folder / WEIGHTS), record)
+    return Exported(config, read_file(folder / WEIGHTS), record, kept)
 
 
 def checksums_of(folder: pathlib.Path) -> dict[str, str]:
@@ -158,11 +161,10 @@ def encoder_of(exported: Exported, folder: pathlib.Path) -> Any:
     Raises:
         InputError: an array is missing, unexpected, or of another shape; the message names it.
     """
-    kept = read_kept(folder)
-    if kept is None or kept.bert is None:
+    if exported.kept.bert is None:
         raise InputError(f"{folder}/text/text.json: names no frozen text encoder, but the config has one; {AGAIN}")
     params = restored(exported.arrays, TEXT_ENCODER)
-    like = {"/".join(path): f"float32{list(shape)}" for path, shape, _ in expected_tensors(kept.bert).values()}
+    like = {"/".join(path): f"float32{list(shape)}" for path, shape, _ in expected_tensors(exported.kept.bert).values()}
     if problems := array_differences(describe(params), like):
         raise InputError(f"{folder}/{WEIGHTS}: not the arrays of its text encoder ({'; '.join(problems[:3])}); {AGAIN}")
     return params

@@ -3,22 +3,20 @@
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
-import jax
 import numpy as np
 
 from itm_jax.config.fields import mutable_copy
 from itm_jax.data.splits import read_unaltered
 from itm_jax.errors import InputError
-from itm_jax.hub.inputs import LONGEST, check_captions
+from itm_jax.hub.inputs import LONGEST
 from itm_jax.hub.matcher import Encodings, Matcher
+from itm_jax.hub.vectors import Vectors, vectors_of
 from itm_jax.structs import Split
 from itm_jax.terminal import Bar, say
-from itm_jax.vision.items import is_text
+from itm_jax.vision.items import SUFFIXES, is_text
 
 PART = 256  # items that are encoded at a time
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,38 +37,21 @@ class Gallery:
     texts: Sequence[str] | None = None
     folder: pathlib.Path | None = None
 
-    def parts(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray | None, np.ndarray | None]]:
-        """Encodes all items, and shows the progress.
+    def parts(self, rows: Sequence[int] | None = None) -> Iterator[tuple[list[int], Vectors]]:
+        """Encodes items part by part, and shows the progress.
+
+        Args:
+            rows: which items; None: all.
 
         Yields:
-            (slice, rows, mask, weight) of each part: rows [n d], with None and None; or rows [n k d] with a mask [n k]
-            of the valid ones, and with the weight [n k] of each word where the model has one.
+            (rows, their vectors) of each part.
         """
-        with Bar(f"{self.kind} encoded", len(self.ids)) as bar:
-            for start in range(0, len(self.ids), PART):
-                items = slice(start, min(start + PART, len(self.ids)))
-                yield (items, *vectors(self.encode(np.arange(items.start, items.stop))))
-                bar.update(items.stop)
-
-
-def vectors(encodings: Encodings) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Returns the vectors of encodings in the order of their items: (rows, mask, weight), as in `Gallery.parts`."""
-    parts = encodings.parts
-    if isinstance(parts[0][1], np.ndarray | jax.Array):
-        return _in_order([np.asarray(rows) for _, rows in parts], parts), None, None
-    most = max(part.rows.shape[1] for _, part in parts)
-
-    def joined(field: str) -> np.ndarray:
-        arrays = [np.asarray(getattr(part, field)) for _, part in parts]
-        widths = [((0, 0), (0, most - x.shape[1]), *[(0, 0)] * (x.ndim - 2)) for x in arrays]
-        return _in_order([np.pad(x, width) for x, width in zip(arrays, widths, strict=True)], parts)
-
-    weighted = parts[0][1].weight is not None
-    return joined("rows"), joined("mask"), joined("weight") if weighted else None
-
-
-def _in_order(arrays: Sequence[np.ndarray], parts: Sequence[tuple[np.ndarray, Any]]) -> np.ndarray:
-    return np.concatenate(arrays)[np.argsort(np.concatenate([index for index, _ in parts]))]
+        every = list(range(len(self.ids)) if rows is None else rows)
+        with Bar(f"{self.kind} encoded", len(every)) as bar:
+            for start in range(0, len(every), PART):
+                part = every[start : start + PART]
+                yield part, vectors_of(self.encode(np.array(part)))
+                bar.update(start + len(part))
 
 
 def images_in(directory: pathlib.Path) -> list[str]:
@@ -131,7 +112,6 @@ def of_captions(model: Matcher, path: pathlib.Path) -> Gallery:
         InputError: the file cannot be read as text, or a line is empty.
     """
     texts = caption_lines(path)
-    check_captions(texts, model.config, str(path))
     ids = [str(k) for k in range(1, len(texts) + 1)]
     return Gallery("captions", ids, lambda rows: model.encode_captions([texts[k] for k in rows]), texts)
 

@@ -23,7 +23,7 @@ LONGEST = 100_000  # characters of a caption; a longer text is likely a whole fi
 
 
 def batch_of(count: int, most: int) -> int:
-    """Returns a power of two that holds so many items, so that few numbers of items need a program of their own."""
+    """Returns a batch size for some items: the next power of two, at most `most`. So few programs are compiled."""
     return min(most, 1 << (count - 1).bit_length())
 
 
@@ -84,7 +84,7 @@ def check_captions(captions: Sequence[Any], config: Any, source: str) -> None:
 def with_text(config: Any, text: TextInput, split: Split) -> TextSplit:
     """Returns a split with its captions as tokens and, for a frozen encoder, as hidden states.
 
-    Other than `data.prepare.with_text` it keeps no hidden states in the cache: these captions may never come again.
+    Unlike `data.prepare.with_text` it keeps no hidden states in the cache: these captions may never come again.
     """
     check_priors(config, split)
     table = tokenize(split.captions, text.tokenizer)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -19,11 +20,13 @@ from itm_jax.errors import InputError
 from itm_jax.evaluation.encode import make_encoders
 from itm_jax.evaluation.open_run import build_for_evaluation
 from itm_jax.files import read_json as read_values
-from itm_jax.hub.alone import alone
+from itm_jax.hub.batch_independent import batch_independent
+from itm_jax.hub.fingerprint import fingerprint_of
 from itm_jax.hub.folder import AGAIN, FILES, WEIGHTS, Exported, encoder_of, is_exported, read_folder, variables_of
 from itm_jax.hub.inputs import blank_split
-from itm_jax.hub.matcher import Matcher, fingerprint_of
+from itm_jax.hub.matcher import Matcher
 from itm_jax.pretrained.directory import checkpoint_dir, revision_of
+from itm_jax.pretrained.hub_names import split_revision
 from itm_jax.runs.restore import restore_variables
 from itm_jax.runs.workdir import read_data
 from itm_jax.vision.identity import read as read_extractor
@@ -55,7 +58,8 @@ def load(name: str | pathlib.Path, *, backbone: str | None = None, own_code: boo
     if "/" not in str(name) and not pathlib.Path(name).is_dir():  # no name of the hub either
         raise InputError(f"{name}: no such directory; pass a run, an exported folder, or USER/NAME of the hub")
     folder = checkpoint_dir(str(name), flag="the name of the model", files=FILES, weights=(WEIGHTS,))
-    source = f"{name} (commit {commit[:12]})" if (commit := revision_of(folder)) else str(name)
+    commit = revision_of(folder)
+    source = f"{split_revision(str(name))[0]}@{commit}" if commit else str(name)
     if is_exported(folder):
         model = _load_exported(folder, source, own_code=own_code)
     elif (folder / "config.json").is_file() and not commit:  # what comes from the hub is never taken for a run
@@ -67,8 +71,8 @@ def load(name: str | pathlib.Path, *, backbone: str | None = None, own_code: boo
 
 
 def _load_run(run: pathlib.Path, name: str) -> Matcher:
-    before = read_json(run / "config.json")
-    trained = alone(before)
+    as_trained = read_json(run / "config.json")
+    trained = batch_independent(as_trained)
     use_cache(trained, small=True)
     prepared = prepare(trained, (), workdir=run, trained=trained, has_checkpoint=True)
 
@@ -77,8 +81,8 @@ def _load_run(run: pathlib.Path, name: str) -> Matcher:
         assert restored is not None  # it is restored, or an error is raised
         return restored[0]
 
-    model = _assemble(name, run, prepared, _shape(run), restore)
-    return dataclasses.replace(model, alone=depends_on_batch(before.model))
+    about = {"batch_dependent_results": True} if depends_on_batch(as_trained.model) else {}
+    return _assemble(name, run, prepared, _shape(run), restore, about=about)
 
 
 def _load_exported(folder: pathlib.Path, name: str, *, own_code: bool) -> Matcher:
@@ -93,18 +97,33 @@ def _load_exported(folder: pathlib.Path, name: str, *, own_code: bool) -> Matche
 
 def _read_exported(folder: pathlib.Path, name: str, *, own_code: bool) -> Matcher:
     exported: Exported = read_folder(folder, own_code=own_code)
-    config = alone(exported.config)
+    config = batch_independent(exported.config)
     use_cache(config, small=True)
     params = None if config.model.text.trainable else encoder_of(exported, folder)
     prepared = prepare(config, (), workdir=folder, trained=config, has_checkpoint=True, text_params=params)
     shape = (exported.record["regions"], exported.record["feature_width"])
-    model = _assemble(name, folder, prepared, shape, lambda like: variables_of(exported, like, str(folder)))
-    # The fingerprint of the export: a later version may have further fields, and would compute another one.
-    fingerprint, about = exported.record["fingerprint"], exported.record["about"]
-    return dataclasses.replace(model, fingerprint=fingerprint, about=about)
+    return _assemble(
+        name,
+        folder,
+        prepared,
+        shape,
+        lambda like: variables_of(exported, like, str(folder)),
+        about=exported.record["about"],
+        # That of the export: a later version may have further fields, and would compute another one.
+        fingerprint=exported.record["fingerprint"],
+    )
 
 
-def _assemble(name: str, folder: pathlib.Path, prepared: Prepared, shape: tuple[int, int], restore: Any) -> Matcher:
+def _assemble(
+    name: str,
+    folder: pathlib.Path,
+    prepared: Prepared,
+    shape: tuple[int, int],
+    restore: Callable[[Any], Any],
+    *,
+    about: Mapping[str, Any],
+    fingerprint: str | None = None,
+) -> Matcher:
     """Builds a model; `restore` takes the shapes of its variables and returns them."""
     config, text, bert = prepared.config, prepared.text, prepared.text.bert
     split = blank_split(config, shape, tuple(text.labels) or tuple(config.model.regions.label_names or ()))
@@ -127,9 +146,10 @@ def _assemble(name: str, folder: pathlib.Path, prepared: Prepared, shape: tuple[
         encoders=make_encoders(model, mesh),
         variables=variables,
         shape=shape,
-        fingerprint=fingerprint_of(config, text, variables),
+        fingerprint=fingerprint or fingerprint_of(config, text, variables),
         extractor=read_extractor(folder),
         results=_results(folder),
+        about=about,
     )
 
 

@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +10,6 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from itm_jax.config.fields import PLACES, flatten
 from itm_jax.data.pipeline import TextSplit
 from itm_jax.data.text.text_input import TextInput
 from itm_jax.errors import InputError
@@ -68,8 +65,7 @@ class Matcher:
         extractor: what extracted its training features; None where nothing says that.
         results: the content of results.json; empty where the model was not evaluated.
         backbone: the name of the extractor's backbone, where its weights lie in another place than in its training.
-        about: what an exported model says of itself for the next model card: origin, licence, rounding.
-        alone: whether it was trained with embeddings that depend on their batch; here they do not (`hub.alone`).
+        about: what a model card says besides: `origin`, `license`, `rounded`, `batch_dependent_results` (`hub.card`).
     """
 
     source: str
@@ -85,7 +81,6 @@ class Matcher:
     results: dict[str, Any] = dataclasses.field(default_factory=dict)
     backbone: str | None = None
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    alone: bool = False
 
     def __repr__(self) -> str:
         """Returns the recipe of the model, in a few lines."""
@@ -194,11 +189,16 @@ class Matcher:
     def explain(self, image: Any, caption: str) -> Matching | Shares:
         """Returns what the model sees in an image and a caption: words, their regions, and weights.
 
+        Args:
+            image: a path, a PIL image or a [h w 3] uint8 array; or its regions, from `reader.split([image])`.
+            caption: any text.
+
         Raises:
             InputError: the image or the caption cannot be used, or the model keeps one vector per item.
         """
         check_captions([caption], self.config, self.source)
-        split = dataclasses.replace(self.reader.split([image]), captions_per_image=1)
+        split = image if isinstance(image, Split) else self.reader.split([image])
+        split = dataclasses.replace(split, captions_per_image=1)
         data = self._with_text(split, [caption])
         opened = OpenModel(self.config, data, self.mesh, self.encoders, self.variables, self.text, self.model)
         return explain(opened, np.array([0]))[0]
@@ -236,17 +236,3 @@ class Matcher:
 
     def _with_text(self, split: Split, captions: Sequence[str] = ()) -> TextSplit:
         return with_text(self.config, self.text, dataclasses.replace(split, captions=list(captions)))
-
-
-def fingerprint_of(config: Any, text: TextInput, variables: Any) -> str:
-    """Returns a hash of what a model's scores depend on: its config, its text side and its variables.
-
-    Where the text encoder lies does not count; the fingerprints of the text side stand for it.
-    """
-    fields = {k: v for k, v in flatten(config).items() if k.startswith("model.") and k not in PLACES}
-    about = [fields, config.data.max_tokens, dict(text.fingerprints)]
-    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
-        digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()[:16]

@@ -17,7 +17,7 @@ from itm_jax.errors import InputError
 from itm_jax.structs import Extractor, Split
 from itm_jax.vision.backbones import Backbone, load_backbone
 from itm_jax.vision.box_sources import BoxSource, LayoutBoxes
-from itm_jax.vision.extraction import Compute, Extraction, make_compute
+from itm_jax.vision.extraction import Begun, Compute, Extraction, make_compute
 from itm_jax.vision.identity import difference
 from itm_jax.vision.images import read_pixels, squares, to_rgb
 
@@ -60,11 +60,16 @@ class PixelReader:
         batch = -(-(FEW if len(images) <= FEW else self.backbone.batch * devices) // devices) * devices
         work = Extraction(self.backbone, self.boxes, self._compute, batch)
         parts = []
+        under_way: Begun | None = None  # decoding overlaps with the devices
         with concurrent.futures.ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
             for start in range(0, len(images), batch):
                 items = slice(start, start + batch)
                 pixels = list(pool.map(lambda x, name: _pixels(x, sizes, name), images[items], names[items]))
-                parts.append(work.begin([{"pixels": p, "error": ""} for p in pixels], names[items]).finish())
+                if under_way:
+                    parts.append(under_way.finish())
+                under_way = work.begin([{"pixels": p, "error": ""} for p in pixels], names[items])
+        assert under_way is not None  # there is an image
+        parts.append(under_way.finish())
         labels = np.concatenate([x.labels for x in parts])
         label_names, index = np.unique(labels, return_inverse=True)
         return Split(

@@ -59,10 +59,10 @@ def push(folder: pathlib.Path, name: str, *, private: bool = False) -> str:
                 f"--push={name}: the hub does not accept the token ({_first_line(e)}); take a token of this user that "
                 "may write"
             ) from None
-        raise InputError(f"--push={name}: {_first_line(e)}; the folder {folder} is whole, push it again") from None
+        raise InputError(f"--push={name}: {_first_line(e)}; {folder} is intact, run the same command again") from None
     except Exception as e:  # no connection: the hub's client raises many kinds
         raise InputError(
-            f"--push={name}: the hub cannot be reached ({_first_line(e)}); the folder {folder} is whole, push it again"
+            f"--push={name}: the hub cannot be reached ({_first_line(e)}); {folder} is intact, run the same command again"
         ) from None
 
 

@@ -7,16 +7,11 @@ from typing import Any
 import numpy as np
 
 from itm_jax.data.labels import label_bank, uses_bank
-from itm_jax.data.text.fingerprints import of_weights
 from itm_jax.data.text.text_input import TextInput, with_weights
 from itm_jax.errors import InputError
-from itm_jax.hub.card import model_card
-from itm_jax.hub.folder import rounded
 from itm_jax.hub.inputs import blank_split
-from itm_jax.hub.matcher import Matcher, fingerprint_of
-from itm_jax.hub.pixels import reads_pixels
-from itm_jax.hub.write import DTYPES, shareable, without_images, write_folder
-from itm_jax.models.variables import count_params
+from itm_jax.hub.matcher import Matcher
+from itm_jax.hub.write import DTYPES, Contents, write_folder
 from itm_jax.terminal import say
 
 
@@ -24,45 +19,24 @@ def save(model: Matcher, folder: pathlib.Path, *, dtype: str, license_name: str 
     """Writes a model to a folder. `Matcher.save` says what the arguments are."""
     if dtype not in DTYPES:
         raise InputError(f"dtype={dtype!r}: must be {' or '.join(DTYPES)}")
-    config, text = shareable(model.config), with_all_labels(model)
-    rounding = "bfloat16" if "bfloat16" in (dtype, model.about.get("rounded")) else dtype
     about = {
-        "origin": model.about.get("origin", ""),
+        **model.about,
         "license": license_name or model.about.get("license"),
-        "rounded": rounding,
-        "alone": bool(model.about.get("alone") or model.alone),
+        "rounded": "bfloat16" if "bfloat16" in (dtype, model.about.get("rounded")) else dtype,
     }
-    extractor = without_images(model.extractor) if model.extractor else None
-    if not config.model.text.trainable:
-        params = rounded(rounded(with_weights(model.config, text).params, dtype), "float32")
-        text = dataclasses.replace(
-            text, params=params, fingerprints={**text.fingerprints, "weights": of_weights(params)}
-        )
-    stored = rounded(rounded(dict(model.variables), dtype), "float32")
-    card = model_card(
-        name=name or folder.resolve().name,
-        config=config,
-        shape=model.shape,
-        params=count_params(stored["params"]),
-        extractor=extractor,
-        pixels=model.extractor is not None and reads_pixels(model.extractor),
-        results=model.results,
-        dtype=dtype,
-        about=about,
-    )
-    write_folder(
-        folder,
-        config=config,
+    text = with_all_labels(model)
+    if not model.config.model.text.trainable:
+        text = with_weights(model.config, text)
+    contents = Contents(
+        config=model.config,
         text=text,
-        variables=stored,
+        variables=model.variables,
         shape=model.shape,
-        fingerprint=fingerprint_of(config, text, stored),
-        extractor=extractor,
+        extractor=model.extractor,
         results=model.results,
-        card=card,
-        dtype=dtype,
         about=about,
     )
+    write_folder(folder, contents, name=name, dtype=dtype)
 
 
 def with_all_labels(model: Matcher) -> TextInput:

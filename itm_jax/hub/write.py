@@ -1,5 +1,6 @@
 """Writes an exported model (`hub.folder` says what is in it)."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -7,10 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import jax.numpy as jnp
-import numpy as np
 from flax.traverse_util import flatten_dict
-from safetensors.flax import save_file
+from safetensors.numpy import save
 
 import itm_jax
 from itm_jax.config.fields import PLACES, flatten, set_field, to_json
@@ -19,7 +18,9 @@ from itm_jax.data.text.kept import write_kept
 from itm_jax.data.text.text_input import TextInput, source_of
 from itm_jax.data.text.vocabulary import VOCAB, to_text
 from itm_jax.errors import InputError
-from itm_jax.files import check_space, make_directory, umask, write_whole
+from itm_jax.files import check_space, make_directory, write_whole
+from itm_jax.hub.card import model_card
+from itm_jax.hub.fingerprint import fingerprint_of
 from itm_jax.hub.folder import (
     CARD,
     EXTRACTOR,
@@ -32,10 +33,11 @@ from itm_jax.hub.folder import (
     WEIGHTS,
     checksums_of,
     is_exported,
-    restored,
     rounded,
     without_places,
 )
+from itm_jax.hub.pixels import reads_pixels
+from itm_jax.models.variables import count_params
 from itm_jax.pretrained.directory import PACKAGE
 from itm_jax.structs import Extractor
 from itm_jax.vision.identity import text as identity_text
@@ -44,34 +46,37 @@ DTYPES = ("float32", "bfloat16")
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?(@[\w./-]+)?")
 
 
-def write_folder(
-    folder: pathlib.Path,
-    *,
-    config: Any,
-    text: TextInput,
-    variables: Mapping[str, Any],
-    shape: tuple[int, int],
-    fingerprint: str,
-    extractor: Mapping[str, Any] | None,
-    results: Mapping[str, Any],
-    card: str,
-    dtype: str,
-    about: Mapping[str, Any],
-) -> None:
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What is exported.
+
+    Attributes:
+        config: the completed config.
+        text: the text side; with the weights of a frozen encoder.
+        variables: `{"params", "batch_stats"}`.
+        shape: regions of an image and width of a feature.
+        extractor: what extracted the training features; None where nothing says that.
+        results: the content of results.json; empty for none.
+        about: what the model card says besides (`hub.card`).
+    """
+
+    config: Any
+    text: TextInput
+    variables: Mapping[str, Any]
+    shape: tuple[int, int]
+    extractor: Extractor | None
+    results: Mapping[str, Any]
+    about: Mapping[str, Any]
+
+
+def write_folder(folder: pathlib.Path, contents: Contents, *, name: str | None, dtype: str) -> None:
     """Writes an exported model. The folder may hold other files, or an earlier export, which is replaced.
 
     Args:
         folder: where it is written.
-        config: the completed config (`shareable`).
-        text: the text side; with the weights of a frozen encoder.
-        variables: `{"params", "batch_stats"}`.
-        shape: regions of an image and width of a feature.
-        fingerprint: of the model as it is stored.
-        extractor: the content of extractor.json (`without_images`).
-        results: the content of results.json; empty for none.
-        card: the text of README.md.
+        contents: what is written.
+        name: by which the model card loads the model; None: the name of the folder.
         dtype: of the arrays, one of DTYPES.
-        about: what a later export must know to write a true model card.
 
     Raises:
         InputError: the folder has files of something else, or cannot be written.
@@ -79,55 +84,56 @@ def write_folder(
     if not is_exported(folder) and (taken := [name for name in (*NAMES, "text") if (folder / name).exists()]):
         raise InputError(f"{folder}: has a {taken[0]} that is not of an export, and would be lost; take another folder")
     make_directory(folder)
-    arrays = flatten_dict(dict(variables), sep="/")
-    if not config.model.text.trainable:
-        arrays |= flatten_dict({TEXT_ENCODER: dict(text.params)}, sep="/")
-    arrays = rounded(arrays, dtype)
+    config, text = shareable(contents.config), contents.text
+    frozen = None if config.model.text.trainable else rounded(text.params, dtype)
+    variables = rounded(dict(contents.variables), dtype)
+    arrays = flatten_dict(variables | ({} if frozen is None else {TEXT_ENCODER: frozen}), sep="/")
     check_space(folder, sum(x.nbytes for x in arrays.values()) + (1 << 22))
+    if frozen is not None:
+        weights = of_weights(rounded(frozen, "float32"))
+        text = dataclasses.replace(text, fingerprints={**text.fingerprints, "weights": weights})
     write_whole(folder / RECORD, json.dumps({"format": FORMAT, "unfinished": True}) + "\n")
-    for name in OPTIONAL:
-        (folder / name).unlink(missing_ok=True)
-    _write_arrays(folder / WEIGHTS, arrays)
+    for file in OPTIONAL:
+        (folder / file).unlink(missing_ok=True)
+    write_whole(folder / WEIGHTS, save(arrays, {"format": "flax"}))
     write_whole(folder / "config.json", to_json(config))
     if text.words:
         write_whole(folder / VOCAB, to_text(text.words))
-    prints = dict(text.fingerprints)
-    if not config.model.text.trainable:
-        prints["weights"] = of_weights(restored(arrays, TEXT_ENCODER))
     write_kept(
         folder,
         source=source_of(config.model.text),
-        fingerprints=prints,
+        fingerprints=text.fingerprints,
         bert=text.bert,
         tokenizer=text.tokenizer,
         labels=text.labels,
     )
+    extractor = without_images(contents.extractor) if contents.extractor else None
     if extractor:
         write_whole(folder / EXTRACTOR, identity_text(extractor))
-    if results:
-        write_whole(folder / RESULTS, json.dumps(results, indent=2) + "\n")
+    if contents.results:
+        write_whole(folder / RESULTS, json.dumps(contents.results, indent=2) + "\n")
+    card = model_card(
+        name=name or folder.resolve().name,
+        config=config,
+        shape=contents.shape,
+        params=count_params(variables["params"]),
+        extractor=extractor,
+        pixels=contents.extractor is not None and reads_pixels(contents.extractor),
+        results=contents.results,
+        dtype=dtype,
+        about=contents.about,
+    )
     write_whole(folder / CARD, card)
     record = {
         "format": FORMAT,
-        "fingerprint": fingerprint,
-        "regions": shape[0],
-        "feature_width": shape[1],
+        "fingerprint": fingerprint_of(config, text, rounded(variables, "float32")),
+        "regions": contents.shape[0],
+        "feature_width": contents.shape[1],
         "itm_jax": itm_jax.__version__,
-        "about": dict(about),
+        "about": dict(contents.about),
         "sha256": checksums_of(folder),
     }
     write_whole(folder / RECORD, json.dumps(record, indent=2) + "\n")
-
-
-def _write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    try:
-        save_file({name: jnp.asarray(x) for name, x in arrays.items()}, temporary, {"format": "flax"})
-        temporary.chmod(0o666 & ~umask())  # safetensors writes files that nobody else may read
-        temporary.replace(path)
-    except OSError as e:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({e})") from None
 
 
 def shareable(config: Any) -> Any:

@@ -18,11 +18,11 @@ from itm_jax.config.default import default_config
 from itm_jax.config.derived import complete
 from itm_jax.errors import InputError
 from itm_jax.modules.bert import BertConfig
-from itm_jax.pretrained.authors_tables import UNUSED, image_table, split_gates, text_table
+from itm_jax.pretrained.authors_tensors import UNUSED, image_table, split_gates, text_table
 from itm_jax.pretrained.directory import checkpoint_dir
 from itm_jax.pretrained.huggingface import check_vocabulary, load_tokenizer, read_config
 from itm_jax.pretrained.pytorch_files import read_pytorch
-from itm_jax.pretrained.tables import fit, in_a_line
+from itm_jax.pretrained.tensor_maps import fit, in_a_line
 
 KINDS = {"itmafa": "afa", "vse_infty": "vseinf"}  # the name of our model
 OPTIONS = ("embed_size", "img_dim", "precomp_enc_type", "no_imgnorm", "no_txtnorm", "data_name", "batch_size")

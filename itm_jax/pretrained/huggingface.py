@@ -15,7 +15,7 @@ from itm_jax.files import LFS_HINT, is_lfs_pointer, read_json
 from itm_jax.modules.bert import ACTIVATIONS, BertConfig
 from itm_jax.pretrained.directory import cache_hint, checkpoint_dir
 from itm_jax.pretrained.safetensors_files import read_safetensors
-from itm_jax.pretrained.tables import Table, fit, in_a_line
+from itm_jax.pretrained.tensor_maps import Table, fit, in_a_line
 
 # Parts of a checkpoint that are not the encoder: pretraining and task heads, the pooler, the stored position index.
 NOT_ENCODER = re.compile(r"^(cls|pooler|classifier|qa_outputs|lm_head|dropout)\.|^embeddings\.position_ids$")

@@ -10,7 +10,6 @@ from itm_jax.errors import InputError
 from itm_jax.files import LFS_HINT, is_lfs_pointer, read_json
 
 INDEX = "model.safetensors.index.json"
-PLAIN = ("F32", "F16", "F64", "I64", "I32", "BOOL")  # types that NumPy has
 SHARD = re.compile(r"model-\d{5}-of-(\d{5})\.safetensors")
 
 
@@ -38,19 +37,10 @@ def read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
     if is_lfs_pointer(path):
         raise InputError(f"{path}: {LFS_HINT}")
     try:
-        return _tensors(path)
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, TypeError, ValueError) as e:
         raise InputError(f"{path}: cannot be read as safetensors ({e})") from None
-
-
-def _tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Returns the tensors of a file. NumPy alone does not know bfloat16; through JAX it takes longer."""
-    out: dict[str, np.ndarray] = {}
-    with safe_open(path, framework="numpy") as file, safe_open(path, framework="flax") as through_jax:
-        for name in file.keys():  # noqa: SIM118 (not a dict)
-            plain = file.get_slice(name).get_dtype() in PLAIN
-            out[name] = np.asarray((file if plain else through_jax).get_tensor(name))
-    return out
 
 
 def _files(directory: pathlib.Path) -> list[pathlib.Path]:

@@ -66,7 +66,8 @@ def main(word: str) -> None:
         if not _IDS.value:
             raise InputError("--ids: missing; pass the ids of the images to remove")
         return say(f"removed: {remove(place, _IDS.value):,} images")
-    from itm_jax.search.build import add, build, read_metadata
+    from itm_jax.search.build import add, build
+    from itm_jax.search.metadata import read_metadata
     from itm_jax.search.table import open_table
 
     metadata = read_metadata(pathlib.Path(_METADATA.value).expanduser()) if _METADATA.value else None
@@ -109,7 +110,7 @@ def _query(place: str) -> None:
     if _QUERIES.value:
         given += [(line, {"text": line}) for line in caption_lines(pathlib.Path(_QUERIES.value).expanduser())]
     if not given:
-        raise InputError("--text, --image, --like, --queries: pass one of them, what to search for")
+        raise InputError("--text, --image, --like, --queries: pass at least one of them, what to search for")
     index = open_index(place, _MODEL.value)
     for words, query in given:
         hits = index.query(**query, top=_TOP.value, where=_FILTER.value, shortlist=_SHORTLIST.value)

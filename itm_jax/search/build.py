@@ -4,23 +4,26 @@ Each part is one transaction of LanceDB: a reader sees a part whole or not at al
 interrupted one, because images whose id is in the table are left out.
 """
 
-import csv
+import collections
+import concurrent.futures
 import io
+import itertools
+import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
+from itm_jax.config.model_fields import fields_of
 from itm_jax.errors import InputError
-from itm_jax.hub.gallery import Gallery, vectors
+from itm_jax.hub.gallery import Gallery
 from itm_jax.hub.matcher import Matcher
-from itm_jax.search.table import OURS, TABLE, Record, connect, open_table, quoted, readable
-from itm_jax.terminal import Bar, say
+from itm_jax.hub.vectors import Vectors, vector_column
+from itm_jax.search.metadata import Metadata, columns_text, types_of
+from itm_jax.search.table import TABLE, Record, check_model, connect, open_table, quoted, readable
+from itm_jax.terminal import say
 
-ROWS = 2048  # images of a transaction
-PART = 256  # images that are encoded at a time
-Metadata = Mapping[str, Mapping[str, Any]]  # {id: {column: value}}
+PARTS = 8  # of the gallery, encoded and written in one transaction
+DELETED = 2048  # images that are removed in one transaction
 
 
 def build(
@@ -46,12 +49,19 @@ def build(
         InputError: an id occurs twice, the folder holds an index of another model or with other settings, or it cannot
             be written.
     """
-    types = _types(metadata or {})
+    types = types_of(metadata or {})
     if len(gallery.ids) == 0:
         raise InputError(f"{place}: a gallery without images; pass some")
-    fragments = not isinstance(model.encode_captions(["a"]).parts[0][1], np.ndarray)
-    width = int(model.config.model.width)
-    record = Record(model.source, model.fingerprint, fragments, width, dtype, thumbnails, types)
+    record = Record(
+        model=_lasting(model.source),
+        fingerprint=model.fingerprint,
+        fragments=not fields_of(model.config.model.name).single_vector,
+        width=int(model.config.model.width),
+        dtype=dtype,
+        thumbnails=thumbnails,
+        metadata=types,
+    )
+    _check_ids(gallery, range(len(gallery.ids)), metadata)  # before there is a table
     database = connect(place, new=True)
     with readable(place):
         if TABLE in database.list_tables().tables:
@@ -59,7 +69,7 @@ def build(
             _check_same(record, before, place)
         else:
             table = database.create_table(TABLE, schema=record.schema())
-    return _add(table, record, gallery, metadata or {}, place)
+    return _add(table, record, gallery, metadata, place)
 
 
 def add(model: Matcher, gallery: Gallery, place: str, *, metadata: Metadata | None = None) -> int:
@@ -70,13 +80,13 @@ def add(model: Matcher, gallery: Gallery, place: str, *, metadata: Metadata | No
     """
     table, record = open_table(place)
     check_model(model, record, place)
-    types = _types(metadata or {})
+    types = types_of(metadata or {})
     if types != dict(record.metadata):
         raise InputError(
-            f"{place}: its columns of metadata are {_columns(record.metadata)}, but those of --metadata are "
-            f"{_columns(types)}; pass a file with the same columns"
+            f"{place}: its columns of metadata are {columns_text(record.metadata)}, but those of --metadata are "
+            f"{columns_text(types)}; pass a file with the same columns"
         )
-    return _add(table, record, gallery, metadata or {}, place)
+    return _add(table, record, gallery, metadata, place)
 
 
 def remove(place: str, ids: Sequence[str]) -> int:
@@ -90,18 +100,9 @@ def remove(place: str, ids: Sequence[str]) -> int:
         known = _ids(table)
         if missing := [name for name in ids if name not in known]:
             raise InputError(f"{place}: has no image {missing[0]}; {len(missing):,} of {len(ids):,} ids are unknown")
-        for start in range(0, len(ids), ROWS):
-            table.delete(f"id IN ({', '.join(quoted(name) for name in ids[start : start + ROWS])})")
+        for start in range(0, len(ids), DELETED):
+            table.delete(f"id IN ({', '.join(quoted(name) for name in ids[start : start + DELETED])})")
     return len(set(ids))
-
-
-def check_model(model: Matcher, record: Record, place: str) -> None:
-    """Raises InputError where an index holds the encodings of another model."""
-    if model.fingerprint != record.fingerprint:
-        raise InputError(
-            f"{place}: built with {record.model} ({record.fingerprint}), but the model is {model.source} "
-            f"({model.fingerprint}); pass that model, or build the index again"
-        )
 
 
 def _check_same(record: Record, before: Record, place: str) -> None:
@@ -118,58 +119,71 @@ def _check_same(record: Record, before: Record, place: str) -> None:
             )
 
 
-def _add(table: Any, record: Record, gallery: Gallery, metadata: Metadata, place: str) -> int:
-    """Encodes the images that the table does not have, and writes them."""
+def _lasting(source: str) -> str:
+    """Returns the place of a model as any other directory can read it; a hub name stays."""
+    path = pathlib.Path(source).expanduser()
+    return str(path.absolute()) if path.exists() else source
+
+
+def _check_ids(gallery: Gallery, rows: Sequence[int], metadata: Metadata | None) -> None:
+    """Raises InputError where an id occurs twice, or an image of `rows` has no metadata."""
     if len(set(gallery.ids)) < len(gallery.ids):
-        twice = next(name for k, name in enumerate(gallery.ids) if name in set(gallery.ids[:k]))
+        twice = collections.Counter(gallery.ids).most_common(1)[0][0]
         raise InputError(f"{twice}: two images with this id; every image needs its own")
+    if without := [gallery.ids[k] for k in rows if metadata is not None and gallery.ids[k] not in metadata]:
+        raise InputError(f"{without[0]}: no line in --metadata; {len(without):,} images have none")
+
+
+def _add(table: Any, record: Record, gallery: Gallery, metadata: Metadata | None, place: str) -> int:
+    """Encodes the images that the table does not have, and writes them."""
     with readable(place):
         known = _ids(table)
     missing = [k for k, name in enumerate(gallery.ids) if name not in known]
     if len(missing) < len(gallery.ids):
         say(f"already in the index: {len(gallery.ids) - len(missing):,} of {len(gallery.ids):,} images")
-    if without := [gallery.ids[k] for k in missing if record.metadata and gallery.ids[k] not in metadata]:
-        raise InputError(f"{without[0]}: no line in --metadata; {len(without):,} images have none")
-    with Bar("images", len(missing)) as bar:
-        for start in range(0, len(missing), ROWS):
-            parts = []
-            for first in range(start, min(start + ROWS, len(missing)), PART):
-                rows = missing[first : min(first + PART, start + ROWS)]
-                parts.append(_rows(record, gallery, rows, metadata))
-                bar.update(min(first + len(rows), len(missing)))
+    _check_ids(gallery, missing, metadata)
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        parts = (_as_table(record, gallery, rows, vectors, metadata, pool) for rows, vectors in gallery.parts(missing))
+        while group := list(itertools.islice(parts, PARTS)):
             with readable(place):
-                table.add(_joined(parts, record))
+                table.add(_concatenated(group))
     with readable(place):
         table.optimize()
     return len(missing)
 
 
-def _rows(record: Record, gallery: Gallery, rows: Sequence[int], metadata: Metadata) -> Any:
-    """Returns images as rows of the table."""
+def _concatenated(tables: Sequence[Any]) -> Any:
+    """Returns Arrow tables of one schema as one."""
+    import pyarrow as pa
+
+    return pa.concat_tables(tables)
+
+
+def _as_table(
+    record: Record,
+    gallery: Gallery,
+    rows: Sequence[int],
+    vectors: Vectors,
+    metadata: Metadata | None,
+    pool: concurrent.futures.Executor,
+) -> Any:
+    """Returns images as an Arrow table."""
     import pyarrow as pa
 
     names = [gallery.ids[k] for k in rows]
-    encoded, mask, _ = vectors(gallery.encode(np.array(rows)))
-    values = (encoded if mask is None else encoded[mask]).astype(record.dtype).reshape(-1)
-    column = pa.FixedSizeListArray.from_arrays(pa.array(values), record.width)
-    if mask is not None:
-        offsets = np.concatenate([[0], np.cumsum(mask.sum(axis=1))]).astype(np.int32)
-        column = pa.ListArray.from_arrays(pa.array(offsets), column)
-    small = [_thumbnail(gallery, k, record.thumbnails) for k in rows]
-    columns = {"id": names, record.column: column, "thumbnail": pa.array(small, pa.binary())}
-    columns |= {name: [metadata[x][name] for x in names] for name in record.metadata}
+    small = list(pool.map(lambda name: _thumbnail(gallery, name, record.thumbnails), names))
+    columns = {
+        "id": names,
+        record.column: vector_column(vectors, record.dtype),
+        "thumbnail": pa.array(small, pa.binary()),
+    }
+    columns |= {name: [(metadata or {})[x][name] for x in names] for name in record.metadata}
     return pa.table(columns, schema=record.schema())
 
 
-def _joined(parts: Sequence[Any], record: Record) -> Any:
-    import pyarrow as pa
-
-    return pa.concat_tables(parts).replace_schema_metadata(record.schema().metadata)
-
-
-def _thumbnail(gallery: Gallery, k: int, side: int) -> bytes | None:
+def _thumbnail(gallery: Gallery, name: str, side: int) -> bytes | None:
     """Returns a small JPEG of an image; None without thumbnails, or where there are no pixels."""
-    path = gallery.folder / gallery.ids[k] if side and gallery.folder else None
+    path = gallery.folder / name if side and gallery.folder else None
     if path is None or not path.is_file():
         return None
     from itm_jax.vision.images import open_rgb
@@ -183,51 +197,3 @@ def _thumbnail(gallery: Gallery, k: int, side: int) -> bytes | None:
 
 def _ids(table: Any) -> set[str]:
     return set(table.search().select(["id"]).limit(table.count_rows()).to_arrow()["id"].to_pylist())
-
-
-def read_metadata(path: pathlib.Path) -> dict[str, dict[str, Any]]:
-    """Reads a CSV file with the column `id`, and others for filters; numbers become numbers.
-
-    Raises:
-        InputError: the file cannot be read, has no `id`, or a column has a name of ours.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as e:
-        raise InputError(f"{path}: cannot be read as CSV ({e})") from None
-    names = [name for name in reader.fieldnames or () if name != "id"]
-    if "id" not in (reader.fieldnames or ()):
-        raise InputError(f"{path}: has no column id; its first line has the names of the columns")
-    if taken := [name for name in names if name in OURS or not name.isidentifier()]:
-        raise InputError(
-            f"{path}: a column cannot have the name {taken[0]!r}; take letters, digits and _, and not {OURS}"
-        )
-    for line, row in enumerate(rows, 2):
-        if None in row or None in row.values():
-            raise InputError(f"{path}: line {line}: has another number of values than the first line")
-    kinds = {name: _kind([row[name] for row in rows]) for name in names}
-    return {row["id"]: {name: kinds[name](row[name]) for name in names} for row in rows}
-
-
-def _kind(values: Sequence[str]) -> Any:
-    """Returns the narrowest of int, float and str that all values of a column have."""
-    for kind in (int, float):
-        try:
-            for value in values:
-                kind(value)
-            return kind
-        except ValueError:
-            continue
-    return str
-
-
-def _types(metadata: Metadata) -> dict[str, str]:
-    names = {int: "int64", float: "double", str: "string"}
-    first = next(iter(metadata.values()), {})
-    return {name: names[type(value)] for name, value in first.items()}
-
-
-def _columns(types: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} ({kind})" for name, kind in types.items()) or "none"

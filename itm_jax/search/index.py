@@ -2,17 +2,16 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from itm_jax.errors import InputError
-from itm_jax.hub.gallery import vectors
 from itm_jax.hub.load import load
 from itm_jax.hub.matcher import Encodings, Matcher
-from itm_jax.search.build import check_model
-from itm_jax.search.table import OURS, Record, open_table, quoted, readable
+from itm_jax.hub.vectors import Vectors, vectors_of
+from itm_jax.search.table import OURS, Record, check_model, open_table, quoted, readable
 from itm_jax.structs import Fragments
 
 SHORTLIST = 200  # images that a model of fragments scores again
@@ -86,11 +85,10 @@ class Index:
             raise InputError("query: pass one of text, image and like")
         if text is not None:
             captions = self.model.encode_captions([text])
-            rows, mask, _ = vectors(captions)
-            return self._hits(rows[0] if mask is None else rows[0][mask[0]], top, where, shortlist, captions)
+            return self._hits(_first(vectors_of(captions)), top, where, shortlist, captions)
         if image is not None:
-            rows, mask, _ = vectors(self.model.encode_images([image]))
-            return self._hits(rows[0] if mask is None else rows[0][mask[0]], top, where, shortlist, None)
+            encoded = self.model.encode_images([image])
+            return self._hits(_first(vectors_of(encoded)), top, where, shortlist, None)
         assert like is not None
         hits = self._hits(self._stored(like), top + 1, where, shortlist, None)
         return [hit for hit in hits if hit.id != like][:top]
@@ -113,12 +111,12 @@ class Index:
             assert captions is not None
             scores = self.model.score(self._encodings(nearest), captions)[:, 0]
         else:
-            scores = 1 - np.array(nearest["_distance"].to_pylist(), np.float32)
-            if self.record.fragments:  # the distance is summed over the vectors of the query
-                scores = (scores - 1) / len(query) + 1
+            # LanceDB sums the distances over the vectors of the query.
+            each = len(query) if self.record.fragments else 1
+            scores = 1 - np.array(nearest["_distance"].to_pylist(), np.float32) / each
         order = np.argsort(-scores, kind="stable")[:top]
         columns = [name for name in nearest.column_names if name not in (*OURS, "_distance")]
-        rows = nearest.take(order).to_pylist()
+        rows = nearest.drop_columns([self.record.column]).take(order).to_pylist()
         return [
             Hit(row["id"], float(scores[k]), {name: row[name] for name in columns}, row.get("thumbnail"))
             for k, row in zip(order, rows, strict=True)
@@ -148,10 +146,10 @@ class Index:
         flat = (
             lists.flatten().flatten().to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, self.record.width)
         )
-        most = self.model.shape[0]
+        most = max(self.model.shape[0], int(counts.max()))  # a data set may have more regions than the training had
         mask = np.arange(most)[None] < counts[:, None]
         rows = np.zeros((len(counts), most, self.record.width), np.float32)
-        rows[mask] = flat.astype(np.float32).reshape(-1, self.record.width)
+        rows[mask] = flat
         images = Fragments(rows, mask)
         return Encodings("images", [(np.arange(len(counts)), images)], self.model.fingerprint, self.place)
 
@@ -172,6 +170,6 @@ def open_index(place: str | pathlib.Path, model: Matcher | str | None = None) ->
     return Index(str(place), table, record, loaded)
 
 
-def ids_of(hits: Sequence[Hit]) -> list[str]:
-    """Returns the ids of hits, in order."""
-    return [hit.id for hit in hits]
+def _first(vectors: Vectors) -> np.ndarray:
+    """Returns the vector of the first item, [d]; or its valid ones, [k d]."""
+    return vectors.rows[0] if vectors.mask is None else vectors.rows[0][vectors.mask[0]]

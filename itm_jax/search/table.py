@@ -137,6 +137,15 @@ def record_of(metadata: Mapping[bytes, bytes], place: str) -> Record:
     raise InputError(f"{place}: of format {found!r}, this version of itm_jax reads {FORMAT}; build the index again")
 
 
+def check_model(model: Any, record: Record, place: str) -> None:
+    """Raises InputError where an index holds the encodings of another model."""
+    if model.fingerprint != record.fingerprint:
+        raise InputError(
+            f"{place}: built with {record.model} ({record.fingerprint}), but the model is {model.source} "
+            f"({model.fingerprint}); pass that model, or build the index again"
+        )
+
+
 def quoted(text: str) -> str:
     """Returns a text as a literal of SQL."""
     return "'" + text.replace("'", "''") + "'"

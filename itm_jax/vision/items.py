@@ -6,6 +6,8 @@ import re
 
 from itm_jax.errors import InputError
 
+# How the names of image files end.
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
 # How a line of Flickr's token files begins, NAME.jpg#0 and a tab, and a line of a CSV with an image and a caption.
 IMAGE_FILE = re.compile(r"\S+\.(?:jpe?g|png|gif|bmp|webp)(?:#\d+)?[\s,|;]", re.IGNORECASE)
 # Lines that are more than a caption: how they begin, their kind, and what stands there.

@@ -11,7 +11,7 @@ import numpy as np
 
 from itm_jax.modules.bert import BertConfig
 from itm_jax.pretrained.huggingface import expected_tensors
-from itm_jax.pretrained.tables import Table
+from itm_jax.pretrained.tensor_maps import Table
 
 BERT = "bert."
 GPO_WIDTH = 32  # of the codes of positions and of the hidden states, in their code and in `modules.selection.GPO`
