@@ -50,6 +50,13 @@ _SPLIT = flags.DEFINE_string("split", "test", "embeddings: split of --data", fla
 _CAPTIONS = flags.DEFINE_string("captions", None, "embeddings: file with a caption in each line", flag_values=FLAGS)
 
 
+_BACKBONE = flags.DEFINE_string(
+    "backbone", None, "embeddings: where the backbone of the extractor lies now, KIND:DIR", flag_values=FLAGS
+)
+OF_A_MODEL, OF_EMBEDDINGS = ("run", "license", "push", "private"), ("model", "images", "data", "split", "captions")
+READ_BY = dict.fromkeys(OF_A_MODEL, ("model",)) | dict.fromkeys((*OF_EMBEDDINGS, "backbone"), ("embeddings",))
+
+
 def arguments(argv: list[str]) -> list[str]:
     """Puts the word `model` before the flags where no word stands."""
     first = argv[1] if len(argv) > 1 else ""
@@ -58,12 +65,15 @@ def arguments(argv: list[str]) -> list[str]:
 
 def main(word: str) -> None:
     """Flags -> one exported model, or one file of embeddings."""
+    commands.only_for(FLAGS, word, READ_BY)
     if word == "embeddings":
         return _embeddings()
     run = commands.required(_RUN, "DIR", "the workdir of the run")
     out = commands.directory("out", commands.required(_OUT, "DIR", "the folder to write to"))
     if _DTYPE.value == "float16":
         raise InputError("--dtype=float16: is for embeddings; a model takes float32 or bfloat16")
+    if _PRIVATE.value and not _PUSH.value:
+        raise InputError("--private: has no effect without --push=USER/NAME; leave it out")
     if _PUSH.value:
         from itm_jax.hub.push import check_push
 
@@ -94,7 +104,7 @@ def _embeddings() -> None:
     if _DTYPE.value == "bfloat16":
         raise InputError("--dtype=bfloat16: is for models; embeddings take float32 or float16")
     check_file(out)
-    model = load(name)
+    model = load(name, backbone=_BACKBONE.value)
     if _IMAGES.value:
         items = gallery.of_images(model, commands.directory("images", _IMAGES.value))
     elif _DATA.value:

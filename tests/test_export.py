@@ -105,7 +105,7 @@ def test_scores_are_the_same_in_another_place(tmp_path, rng, pairs):
             with pytest.raises(
                 InputError, match=f"labels from .* to 999, but the model knows {len(model.label_names)} n"
             ):
-                model.encode_images(dataclasses.replace(regions, labels=regions.labels + 999 - regions.labels.max()))
+                model.encode_images(dataclasses.replace(regions, labels=np.full_like(regions.labels, 999)))
         shutil.rmtree(tmp_path / "bert")
         shutil.rmtree(tmp_path / f"{name}-{kind}")
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": os.path.dirname(os.path.dirname(itm_jax.__file__))}
@@ -242,9 +242,10 @@ DAMAGE = {  # of a copy
         r"format 7, written by itm_jax 9\.1; this version .* reads format 1: take the version that wrote it",
     ),
     "other width in the record": (lambda f: edit_json(f / "itm_jax.json", feature_width=7), r"not the arrays of its"),
-    "results of something else": (lambda f: (f / "results.json").write_text("[]"), r"results\.json: not what an eval"),
+    "results written later": (lambda f: (f / "results.json").write_text("{}"), r"results\.json: not the file that was"),
 }
 HOSTILE = {  # with checksums that fit
+    "results of something else": (lambda f: (f / "results.json").write_text("[]"), r"results\.json: not what an eval"),
     "no vocabulary": (lambda f: (f / "vocab.txt").unlink(), r"vocab\.txt"),
     "truncated weights": (lambda f: cut(f / "model.safetensors"), r"model\.safetensors: cannot be read as safetensors"),
     "empty weights": (lambda f: cut(f / "model.safetensors", 0), r"model\.safetensors: cannot be read as safetensors"),
@@ -333,6 +334,9 @@ def test_an_interrupted_export_is_no_model(saved, tmp_path, monkeypatch):
         (["--run=RUN", "--out=x", "--push=name"], "must be USER/NAME"),
         (["--run=RUN", "--out=RUN"], "that is not of an export, and would be lost"),
         (["models", "--run=RUN"], "say one of model, embeddings"),
+        (["--run=RUN", "--out=x", "--split=dev"], "--split: has no effect on model"),
+        (["embeddings", "--model=RUN", "--out=x.npy", "--push=a/b"], "--push: has no effect on embeddings"),
+        (["--run=RUN", "--out=x", "--private"], "--private: has no effect without --push"),
     ],
 )
 def test_a_wrong_command_is_refused(saved, tmp_path, flags, message):

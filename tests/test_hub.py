@@ -62,6 +62,9 @@ def test_regions_in_place_of_images(extracted, models):
         model.encode_images(dataclasses.replace(regions, features=batch.features[..., :3]))
     with pytest.raises(InputError, match=r"boxes of shape \[5, 4\]; expected \[5, 5, 4\]"):
         model.encode_images(dataclasses.replace(regions, boxes=[[0, 0, 1, 1]] * 5))
+    for boxes in (np.asarray(batch.boxes) * 500, np.full_like(batch.boxes, np.nan)):
+        with pytest.raises(InputError, match=r"boxes must be \(x1, y1, x2, y2\) from 0 to 1"):
+            model.encode_images(dataclasses.replace(regions, boxes=boxes))
     broken = np.array(batch.features, np.float32)
     broken[1, 0, 0] = np.nan
     with pytest.raises(InputError, match="a feature is not a finite number"):
@@ -158,7 +161,7 @@ def test_a_backbone_of_the_hub_is_that_of_the_training(models, monkeypatch):
     extractor = models["afa"].extractor
     record = {**extractor.record, "source": {"backbone": "vit:user/vit", "boxes": "layout", "revision": "0" * 40}}
     for given in (None, "vit:mine"):
-        with pytest.raises(InputError, match="not here; if its weights lie in another place"):
+        with pytest.raises(InputError, match="not here; if its weights lie elsewhere"):
             pixels.load_reader(dataclasses.replace(extractor, record=record), given)
     sizes = tuple(record["identity"]["preprocessing"]["sizes"])
     assert asked == [(f"vit:user/vit@{'0' * 40}", sizes), ("vit:mine", sizes)]
@@ -187,7 +190,7 @@ def test_a_saved_model_reads_images(extracted, models, tmp_path):
         assert copy.results == model.results
         for path in (tmp_path / name).rglob("*"):
             assert not path.is_file() or str(root).encode() not in path.read_bytes(), path
-        with pytest.raises(InputError, match=r'vit: .*if its weights lie in another place, pass .*backbone="KIND:DIR"'):
+        with pytest.raises(InputError, match=r'vit: .*if its weights lie elsewhere, pass .*backbone="KIND:DIR"'):
             itm_jax.load(tmp_path / name).encode_images(paths)
 
 

@@ -18,7 +18,7 @@ from itm_jax.hub import gallery as galleries
 from itm_jax.search import build as building
 from itm_jax.search.build import add, build, remove
 from itm_jax.search.metadata import read_metadata, types_of
-from itm_jax.search.table import open_table
+from itm_jax.search.table import TABLE, open_table
 
 pytest.importorskip("lancedb", reason="pip install -e '.[search]'")
 SPLITS = {"train": 12, "dev": 4, "test": 5}
@@ -84,6 +84,8 @@ def test_an_image_finds_itself_and_like_does_not(made, name):
     assert len(hits) == 5
     with pytest.raises(InputError, match="has no image nothing"):
         index.query(like="nothing")
+    with pytest.raises(InputError, match="top=0, shortlist=200: must be at least 1"):
+        index.query("red", top=0)
     with pytest.raises(InputError, match="pass one of text, image and like"):
         index.query("red", like=file)
 
@@ -160,7 +162,7 @@ def test_filters_by_metadata(made, tmp_path):
     assert sorted(ids_of(hits)) == [name for k, name in enumerate(names) if k >= 10 and k % 2]
     assert all(hit.metadata["year"] >= 2010 and hit.metadata["size"] >= 5 for hit in hits)
     assert index.query("red", where="year > 3000") == []
-    for wrong in ("yeer > 3", "year >", "drop table images", ""):
+    for wrong in ("yeer > 3", "year >", "drop table images", "year > 3; drop table images", ""):
         with pytest.raises(InputError, match="no condition on the columns id, year, place, size"):
             index.query("red", where=wrong)
     with pytest.raises(InputError, match=r"its columns of metadata are year \(int64\), .*those of --metadata are none"):
@@ -173,6 +175,9 @@ def test_filters_by_metadata(made, tmp_path):
         ("name,year\na,1\n", "has no column id"),
         ("id,vector\na,1\n", "a column cannot have the name 'vector'"),
         ("id,a b\na,1\n", "a column cannot have the name 'a b'"),
+        ("id,year,year\na,1,2\n", "two columns have the name 'year'"),
+        ("id,_distance\na,1\n", "a column cannot have the name '_distance'"),
+        ("id,year\n", "has no lines below"),
         ("id,year\na\n", "line 2: has another number of values"),
         ("id,year\na,1,2\n", "line 2: has another number of values"),
         ("id,year\na,1\nb,2\na,3\n", "the id a has two lines"),
@@ -198,15 +203,44 @@ def test_a_refused_build_leaves_nothing_behind(made, tmp_path):
     assert build(model, items, place) == sum(SPLITS.values())
 
 
-def test_numbers_beyond_64_bits_are_no_integers(tmp_path):
-    (tmp_path / "x.csv").write_text(f"id,large,small\na,{2**70},1\nb,3,{-(2**63)}\n")
+def test_columns_have_the_types_of_their_values(tmp_path):
+    """Codes stay text, an empty cell is no value, and numbers beyond 64 bits are no integers."""
+    header, lines = "id,large,small,code,gap,grouped", [f"a,{2**70},1,0150,,1_000", f"b,3,{-(2**63)},7,2.5,3"]
+    (tmp_path / "x.csv").write_text("\n".join([header, *lines]) + "\n")
     values = read_metadata(tmp_path / "x.csv")
-    assert types_of(values) == {"large": "double", "small": "int64"}
+    types = {"large": "double", "small": "int64", "code": "string", "gap": "double", "grouped": "string"}
+    assert types_of(values) == types
+    assert values["a"] == {"large": float(2**70), "small": 1, "code": "0150", "gap": None, "grouped": "1_000"}
+    (tmp_path / "more.csv").write_text("gap,id,code,grouped,small,large\n7,c,12,,3,4\n")
+    more = read_metadata(tmp_path / "more.csv", types)  # in the types of the index, and in any order
+    assert more["c"] == {"gap": 7.0, "code": "12", "grouped": None, "small": 3, "large": 4.0}
+    (tmp_path / "wrong.csv").write_text("gap,id,code,grouped,small,large\n7,c,12,,3,4\n7,d,12,,many,4\n")
+    with pytest.raises(InputError, match="line 3: small is no int64, as in the index"):
+        read_metadata(tmp_path / "wrong.csv", types)
+    with pytest.raises(InputError, match=r"its columns are large, small.*; the index has year \(int64\)"):
+        read_metadata(tmp_path / "x.csv", {"year": "int64"})
+
+
+def test_an_open_index_sees_what_is_written_and_an_id_stays_unique(made, tmp_path, monkeypatch):
+    """Also where two processes build the same index: the second finds an id that it did not know."""
+    _, images, models, _ = made
+    model, place = models["afa"], str(tmp_path / "index")
+    items = galleries.of_images(model, images)
+    first = dataclasses.replace(items, ids=items.ids[:6])
+    build(model, first, place, thumbnails=0)
+    index = itm_jax.search.open(place, model)
+    assert len(index.query("red", top=30)) == 6
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "_ids", lambda table: set())
+        build(model, items, place, thumbnails=0)
+    assert len(index) == sum(SPLITS.values())
+    found = ids_of(index.query("red", top=30))
+    assert sorted(found) == sorted(items.ids)
 
 
 def test_images_with_more_regions_than_the_training_had(made, tmp_path):
     """A data set may have more regions; the model scores all of them."""
-    root, _, models, _ = made
+    _, _, models, _ = made
     model = models["cpfean"]
     split = read_unaltered(model.config, "test")
     more = dataclasses.replace(
@@ -238,10 +272,10 @@ def test_what_is_no_index_of_this_model_is_refused(made, tmp_path):
     with pytest.raises(InputError, match="holds no index; build it first"):
         itm_jax.search.open(tmp_path / "empty")
     schema = dataclasses.replace(open_table(places["afa"])[1], format=2).schema()
-    lancedb.connect(str(tmp_path / "later")).create_table("images", schema=schema)
+    lancedb.connect(str(tmp_path / "later")).create_table(TABLE, schema=schema)
     with pytest.raises(InputError, match="of format 2, this version of itm_jax reads 1"):
         itm_jax.search.open(tmp_path / "later")
-    lancedb.connect(str(tmp_path / "other")).create_table("images", [{"id": "a", "vector": [0.0, 1.0]}])
+    lancedb.connect(str(tmp_path / "other")).create_table(TABLE, [{"id": "a", "vector": [0.0, 1.0]}])
     with pytest.raises(InputError, match="a table of something else"):
         itm_jax.search.open(tmp_path / "other")
     (tmp_path / "file").write_text("x")
@@ -287,6 +321,11 @@ def test_the_commands(made, tmp_path):
         ("build", f"--model={root / 'cpfean'}"): "--images, --data: pass one of them",
         ("query", "--text=red", "--filter=nothing > 1"): "no condition on the columns",
         ("query", "--text= "): "empty; write at least one word",
+        (
+            "query",
+            "--text=red",
+            "--thumbnails=3",
+        ): "--thumbnails: has no effect on query; leave it out (build takes it)",
         ("find",): "say one of build, add, remove, query",
     }.items():
         code, _, err = search(*flags)

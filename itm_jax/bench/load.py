@@ -56,5 +56,6 @@ def bench_load(model: str, *, repeats: int) -> dict:
 def _laps(model: str) -> dict[str, float]:
     done = subprocess.run([sys.executable, "-c", SCRIPT, model], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise InputError(done.stderr.strip().splitlines()[-1].removeprefix("itm_jax.errors.InputError: "))
+        last = (done.stderr.strip().splitlines() or [f"{model}: the process ended with {done.returncode}"])[-1]
+        raise InputError(last.removeprefix("itm_jax.errors.InputError: "))
     return json.loads(done.stdout.splitlines()[-1])

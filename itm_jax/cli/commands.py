@@ -9,7 +9,7 @@ import signal
 import sys
 import types
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import ml_collections
 from absl import flags
@@ -100,6 +100,19 @@ def required(flag: flags.FlagHolder, kind: str, what: str = "") -> str:
     if not flag.value:
         raise InputError(f"--{flag.name}: missing; pass --{flag.name}={kind}{f', {what}' if what else ''}")
     return flag.value
+
+
+def only_for(values: flags.FlagValues, word: str, words_of: Mapping[str, Sequence[str]]) -> None:
+    """Raises InputError where a flag is set that a word of the command does not read.
+
+    Args:
+        values: the flags of the command.
+        word: the word that was passed.
+        words_of: the words that read a flag, by its name; others are read by all.
+    """
+    for name, words in words_of.items():
+        if values[name].present and word not in words:
+            raise InputError(f"--{name}: has no effect on {word}; leave it out ({', '.join(words)} takes it)")
 
 
 def shard(value: str) -> tuple[int, int]:

@@ -21,6 +21,9 @@ from itm_jax.errors import InputError, TerminatedError
 
 FLAGS = flags.FlagValues()
 _MODEL = flags.DEFINE_string("model", None, "run, exported folder or hub name", flag_values=FLAGS)
+_BACKBONE = flags.DEFINE_string(
+    "backbone", None, "where the backbone of the model's extractor lies now, KIND:DIR", flag_values=FLAGS
+)
 _PORT = flags.DEFINE_integer(
     "port",
     7860,
@@ -48,7 +51,7 @@ def main() -> None:
     try:
         with listen(_PORT.value) as listening:
             say(f"loading {model}")
-            answers = answers_of(load(model))
+            answers = answers_of(load(model, backbone=_BACKBONE.value))
             say("\n".join(answers.facts))
             quiet_gradio()
             page = make_page(answers)

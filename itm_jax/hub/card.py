@@ -9,6 +9,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 import itm_jax
+from itm_jax.viz.explain import explains
 
 SYSTEMS = {
     "afa": ("AFA", "adaptive feature aggregation, arXiv 2401.09725", "2401.09725"),
@@ -68,7 +69,7 @@ def model_card(
         f"# {name}",
         f"This is a model of the system {system}{source}. It gives a score to an image and a caption; a higher score "
         f"means a better match. {origin or trained}",
-        _use(name, pixels=pixels),
+        _use(name, pixels=pixels, explained=explains(config.model)),
         _results(results, about),
         _facts(config, shape, params, extractor, results, dtype, training=not origin),
         _limits(config, shape, pixels=pixels, measured=bool(results)),
@@ -96,10 +97,10 @@ def _evaluations(results: Mapping[str, Any]) -> list[EvalResult]:
     ]
 
 
-def _use(name: str, *, pixels: bool) -> str:
+def _use(name: str, *, pixels: bool, explained: bool) -> str:
     images = (
-        'model.score(["a.jpg", "b.jpg"], ["two dogs play in the snow"])  # [2 1], higher is better\n'
-        'model.explain("a.jpg", "two dogs play in the snow")  # what decided'
+        'model.score(["a.jpg", "b.jpg"], ["two dogs play in the snow"])  # [2 1], higher is better'
+        + ('\nmodel.explain("a.jpg", "two dogs play in the snow")  # what decided' if explained else "")
         if pixels
         else "# regions: itm_jax.structs.Regions with features of the extractor of its training\n"
         'model.score(regions, ["two dogs play in the snow"])'

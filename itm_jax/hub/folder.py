@@ -24,7 +24,8 @@ from flax.traverse_util import unflatten_dict
 import itm_jax
 from itm_jax.config.fields import mutable_copy, read_json, set_field
 from itm_jax.config.plugins import is_own
-from itm_jax.data.text.kept import LABELS, Kept, read_kept
+from itm_jax.data.text.kept import LABELS, TOKENIZER, Kept, read_kept
+from itm_jax.data.text.kept import RECORD as TEXT
 from itm_jax.data.text.text_input import source_of
 from itm_jax.data.text.vocabulary import VOCAB
 from itm_jax.errors import InputError
@@ -40,6 +41,7 @@ TEXT_ENCODER = "text_encoder"  # how the names of a frozen encoder's arrays begi
 FILES = ("config.json", WEIGHTS, RECORD, RESULTS, CARD, EXTRACTOR, VOCAB, "text/*")  # what a folder may have
 NAMES = ("config.json", WEIGHTS, RESULTS, CARD, EXTRACTOR, VOCAB)
 NEEDED = ("config.json", WEIGHTS, "text/text.json")
+SUMMED = ("config.json", WEIGHTS, RESULTS, EXTRACTOR, VOCAB, f"text/{TEXT}", f"text/{TOKENIZER}", f"text/{LABELS}")
 LIMITS = {"regions": 10_000, "feature_width": 1_000_000}  # larger numbers in a record are no sizes of a model
 OPTIONAL = (EXTRACTOR, RESULTS, VOCAB, f"text/{LABELS}")
 # Fields of a run that say where things lie on its machine.
@@ -136,9 +138,8 @@ def read_folder(folder: pathlib.Path, *, own_code: bool = False) -> Exported:
 
 
 def checksums_of(folder: pathlib.Path) -> dict[str, str]:
-    """Returns the SHA-256 of the files that decide what a model computes."""
-    paths = [folder / name for name in ("config.json", WEIGHTS, EXTRACTOR, VOCAB)] + sorted((folder / "text").glob("*"))
-    return {p.relative_to(folder).as_posix(): _sha256(p) for p in paths if p.is_file()}
+    """Returns the SHA-256 of all files but the record and the model card, which people may edit."""
+    return {name: _sha256(folder / name) for name in SUMMED if (folder / name).is_file()}
 
 
 def _sha256(path: pathlib.Path) -> str:

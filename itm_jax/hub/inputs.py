@@ -19,6 +19,7 @@ from itm_jax.structs import CONSTANTS, LABEL_BANK, Extractor, Regions, Split
 from itm_jax.vision.identity import difference
 from itm_jax.vision.items import is_text
 
+LARGEST = 1.001  # coordinate of a box, as a share of the side of the image
 LONGEST = 100_000  # characters of a caption; a longer text is likely a whole file
 
 
@@ -63,7 +64,7 @@ def blank_split(config: Any, shape: tuple[int, int], names: tuple[str, ...]) -> 
 
 def check_captions(captions: Sequence[Any], config: Any, source: str) -> None:
     """Raises InputError where captions cannot be encoded by the model of `source`."""
-    if not isinstance(captions, list | tuple) or not captions:
+    if not isinstance(captions, list | tuple | np.ndarray) or not len(captions):
         raise InputError("captions: expected a list of texts, with at least one")
     for k, caption in enumerate(captions):
         if not isinstance(caption, str):
@@ -133,7 +134,7 @@ def check_regions(
         source: where the model comes from, for messages.
 
     Raises:
-        InputError: the features are of another width, boxes or labels are missing, or a label is out of range.
+        InputError: the features are of another width, boxes or labels are missing, or a value is out of range.
     """
     c = config.model.regions
     if np.ndim(regions.features) != 3 or not len(regions.features):
@@ -152,13 +153,22 @@ def check_regions(
     for field, read in (("boxes", reads_boxes(config)), ("labels", c.labels)):
         if read and getattr(regions, field) is None:
             raise InputError(f"regions: {field} are missing, but {source} was trained with them")
-    if regions.labels is not None and names:
-        low, high = int(np.min(regions.labels)), int(np.max(regions.labels))
-        if not 0 <= low <= high < len(names):
-            raise InputError(f"regions: labels from {low} to {high}, but the model knows {len(names)} names")
+    valid = np.asarray(regions.mask, bool)
+    if regions.boxes is not None:
+        boxes = np.asarray(regions.boxes)[valid]
+        if not np.all((boxes >= 0) & (boxes <= LARGEST)):  # NaN too
+            raise InputError("regions: boxes must be (x1, y1, x2, y2) from 0 to 1, shares of the width and the height")
     labels = regions.labels
-    if c.label_names and labels is not None:
-        labels = np.asarray(labels) + 1  # row 0 of the learned table is for unknown names
+    if labels is not None:
+        if not np.issubdtype(np.asarray(labels).dtype, np.integer):
+            raise InputError("regions: labels must be integers, indices into label_names of the model")
+        labels = np.where(valid, labels, 0).astype(np.int32)
+        if names and not 0 <= labels.min() <= labels.max() < len(names):
+            raise InputError(
+                f"regions: labels from {labels.min()} to {labels.max()}, but the model knows {len(names)} names"
+            )
+        if c.label_names:
+            labels = labels + 1  # row 0 of the learned table is for unknown names
     bank = np.stack(list(text.labels.values())) if text.labels else None
     constants = {} if bank is None else {CONSTANTS: {LABEL_BANK: bank}}
     return Regions(regions.features, regions.mask, regions.boxes, labels), constants

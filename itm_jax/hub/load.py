@@ -169,6 +169,11 @@ def _results(folder: pathlib.Path) -> dict[str, Any]:
         return {}
     values = read_values(path)
     full = values.get("protocols", {}).get("full") if isinstance(values, dict) else None
-    if not isinstance(full, dict) or not {"dataset", "split", "counts", "selected_on"} <= values.keys():
+    recalls = [f"{direction}_r{k}" for direction in ("i2t", "t2i") for k in (1, 5, 10)]
+    if (
+        not isinstance(full, dict)
+        or not {"dataset", "split", "counts", "selected_on", "seed", "devices"} <= values.keys()
+        or not all(isinstance(full.get(name), int | float) for name in (*recalls, "rsum"))
+    ):
         raise InputError(f"{path}: not what an evaluation writes; evaluate the run again, or remove the file")
     return values

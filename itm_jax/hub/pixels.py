@@ -112,7 +112,7 @@ def load_reader(extractor: Extractor, backbone_name: str | None = None) -> Pixel
     try:
         backbone = load_backbone(name, tuple(sizes))
     except InputError as e:
-        hint = 'if its weights lie in another place, pass itm_jax.load(..., backbone="KIND:DIR")'
+        hint = 'if its weights lie elsewhere, pass itm_jax.load(..., backbone="KIND:DIR"), or --backbone=KIND:DIR'
         raise InputError(f"{e}; {hint}" if ":" in name else str(e)) from None
     boxes = _boxes(identity, str(source.get("boxes")))
     labels = [kind for kind, used in (("boxes", boxes.labelled), ("classes", bool(backbone.classes))) if used]

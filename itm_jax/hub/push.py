@@ -62,7 +62,7 @@ def push(folder: pathlib.Path, name: str, *, private: bool = False) -> str:
         raise InputError(f"--push={name}: {_first_line(e)}; {folder} is intact, run the same command again") from None
     except Exception as e:  # no connection: the hub's client raises many kinds
         raise InputError(
-            f"--push={name}: the hub cannot be reached ({_first_line(e)}); {folder} is intact, run the same command again"
+            f"--push={name}: no answer of the hub ({_first_line(e)}); {folder} is intact, run the same command again"
         ) from None
 
 

@@ -150,8 +150,11 @@ def without_images(extractor: Extractor) -> dict[str, Any]:
     """Returns the record of an extractor without the place of the images, and without paths of its checkpoints."""
     source = {}
     for key, value in extractor.record.get("source", {}).items():
-        kind, colon, place = str(value).partition(":")
-        source[key] = f"{kind}:{_last_name(place)}" if colon and "/" not in kind else _last_name(str(value))
+        if not isinstance(value, str) or key.endswith("revision"):
+            source[key] = value
+            continue
+        kind, colon, place = value.partition(":")
+        source[key] = f"{kind}:{_last_name(place)}" if colon and "/" not in kind else _last_name(value)
     return {**extractor.record, "images": ".", "source": source}
 
 

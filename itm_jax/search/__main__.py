@@ -8,7 +8,7 @@
     python -m itm_jax.search add --index=gallery --images=MORE
     python -m itm_jax.search remove --index=gallery --ids=0012.jpg,0013.jpg
 
-The index is a LanceDB database (extra `search`): a folder, or an address such as s3://bucket/gallery. It holds the
+The index is a LanceDB database (extra `search`): a folder, or an address that LanceDB opens (not tried). It holds the
 encodings of the images, thumbnails, and the columns of --metadata, a CSV file with the column id. An interrupted
 `build` or `add` is continued by the same command. A model of one vector per image is searched exactly. For a model of
 fragments LanceDB makes a shortlist, and the model scores it again.
@@ -17,13 +17,14 @@ fragments LanceDB makes a shortlist, and the model scores it again.
 import dataclasses
 import json
 import pathlib
+import signal
 import sys
 from typing import Any
 
 from absl import flags
 
 from itm_jax.cli import commands
-from itm_jax.errors import InputError
+from itm_jax.errors import InputError, TerminatedError
 from itm_jax.terminal import say
 
 WORDS = ("build", "add", "remove", "query")
@@ -55,8 +56,22 @@ _SHORTLIST = flags.DEFINE_integer(
 _JSON = flags.DEFINE_bool("json", False, "query: print a JSON object for each query", flag_values=FLAGS)
 
 
+_BACKBONE = flags.DEFINE_string(
+    "backbone", None, "where the backbone of the model's extractor lies now, KIND:DIR", flag_values=FLAGS
+)
+READ_BY = {
+    **dict.fromkeys(("images", "data", "split", "metadata"), ("build", "add")),
+    **dict.fromkeys(("thumbnails", "dtype"), ("build",)),
+    **dict.fromkeys(("text", "image", "like", "queries", "top", "filter", "shortlist", "json"), ("query",)),
+    **dict.fromkeys(("model", "backbone"), ("build", "add", "query")),
+    "ids": ("remove",),
+}
+
+
 def main(word: str) -> None:
     """Flags -> one change of an index, or the answers to queries."""
+    commands.only_for(FLAGS, word, READ_BY)
+    signal.signal(signal.SIGTERM, _terminate)
     place = commands.required(_INDEX, "DIR", "the index")
     if word == "query":
         return _query(place)
@@ -70,7 +85,8 @@ def main(word: str) -> None:
     from itm_jax.search.metadata import read_metadata
     from itm_jax.search.table import open_table
 
-    metadata = read_metadata(pathlib.Path(_METADATA.value).expanduser()) if _METADATA.value else None
+    types = open_table(place)[1].metadata if word == "add" else None
+    metadata = read_metadata(pathlib.Path(_METADATA.value).expanduser(), types) if _METADATA.value else None
     if word == "build":
         model = _load(commands.required(_MODEL, "DIR", "the model"))
         added = build(
@@ -85,7 +101,7 @@ def main(word: str) -> None:
 def _load(name: str) -> Any:
     from itm_jax.hub.load import load
 
-    return load(name)
+    return load(name, backbone=_BACKBONE.value)
 
 
 def _gallery(model: Any) -> Any:
@@ -111,7 +127,7 @@ def _query(place: str) -> None:
         given += [(line, {"text": line}) for line in caption_lines(pathlib.Path(_QUERIES.value).expanduser())]
     if not given:
         raise InputError("--text, --image, --like, --queries: pass at least one of them, what to search for")
-    index = open_index(place, _MODEL.value)
+    index = open_index(place, _MODEL.value, backbone=_BACKBONE.value)
     for words, query in given:
         hits = index.query(**query, top=_TOP.value, where=_FILTER.value, shortlist=_SHORTLIST.value)
         if _JSON.value:
@@ -122,6 +138,10 @@ def _query(place: str) -> None:
         for rank, hit in enumerate(hits, 1):
             more = "  ".join(f"{name} {value}" for name, value in hit.metadata.items())
             print(f"{rank:4}  {hit.score:7.3f}  {hit.id}  {more}".rstrip(), flush=True)
+
+
+def _terminate(*_: Any) -> None:
+    raise TerminatedError("stopped by SIGTERM; what was written stays, the same command continues")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Builds an index, adds images to it and removes them: part by part, so that memory stays flat and a kill loses little.
+"""Builds an index, adds images to it and removes them, part by part: only the ids of all images are held at once.
 
 Each part is one transaction of LanceDB: a reader sees a part whole or not at all. The same command continues an
 interrupted one, because images whose id is in the table are left out.
@@ -22,7 +22,7 @@ from itm_jax.search.metadata import Metadata, columns_text, types_of
 from itm_jax.search.table import TABLE, Record, check_model, connect, open_table, quoted, readable
 from itm_jax.terminal import say
 
-PARTS = 8  # of the gallery, encoded and written in one transaction
+PARTS = 2  # of the gallery, encoded and written in one transaction
 DELETED = 2048  # images that are removed in one transaction
 
 
@@ -81,7 +81,7 @@ def add(model: Matcher, gallery: Gallery, place: str, *, metadata: Metadata | No
     table, record = open_table(place)
     check_model(model, record, place)
     types = types_of(metadata or {})
-    if types != dict(record.metadata):
+    if set(types) != set(record.metadata):
         raise InputError(
             f"{place}: its columns of metadata are {columns_text(record.metadata)}, but those of --metadata are "
             f"{columns_text(types)}; pass a file with the same columns"
@@ -146,7 +146,8 @@ def _add(table: Any, record: Record, gallery: Gallery, metadata: Metadata | None
         parts = (_as_table(record, gallery, rows, vectors, metadata, pool) for rows, vectors in gallery.parts(missing))
         while group := list(itertools.islice(parts, PARTS)):
             with readable(place):
-                table.add(_concatenated(group))
+                # An id that another process has written meanwhile is left out.
+                table.merge_insert("id").when_not_matched_insert_all().execute(_concatenated(group))
     with readable(place):
         table.optimize()
     return len(missing)

@@ -83,6 +83,8 @@ class Index:
         """
         if sum(x is not None for x in (text, image, like)) != 1:
             raise InputError("query: pass one of text, image and like")
+        if top < 1 or shortlist < 1:
+            raise InputError(f"query: top={top}, shortlist={shortlist}: must be at least 1")
         if text is not None:
             captions = self.model.encode_captions([text])
             return self._hits(_first(vectors_of(captions)), top, where, shortlist, captions)
@@ -133,6 +135,8 @@ class Index:
 
     def _check_where(self, where: str) -> None:
         try:
+            if ";" in where:
+                raise ValueError("one condition alone, without ;")
             self.table.search().where(where).select(["id"]).limit(1).to_arrow()
         except Exception as e:  # LanceDB raises many kinds for a condition that it cannot read
             columns = ", ".join(("id", *self.record.metadata))
@@ -154,18 +158,26 @@ class Index:
         return Encodings("images", [(np.arange(len(counts)), images)], self.model.fingerprint, self.place)
 
 
-def open_index(place: str | pathlib.Path, model: Matcher | str | None = None) -> Index:
-    """Opens an index.
+def open_index(place: str | pathlib.Path, model: Matcher | str | None = None, *, backbone: str | None = None) -> Index:
+    """Opens an index. A question sees what was written to the index before it.
 
     Args:
         place: its folder, or its address.
         model: the model that it was built with, or where that lies now; None: where it lay when the index was built.
+        backbone: of the model's extractor, as for `itm_jax.load`.
 
     Raises:
         InputError: there is no index, its model cannot be loaded, or `model` is another one.
     """
     table, record = open_table(str(place))
-    loaded = model if isinstance(model, Matcher) else load(model or record.model)
+    if isinstance(model, Matcher):
+        loaded = model
+    else:
+        try:
+            loaded = load(model or record.model, backbone=backbone)
+        except InputError as e:
+            hint = "" if model else "; if the model of the index lies in another place now, pass it (--model=DIR)"
+            raise InputError(f"{e}{hint}") from None
     check_model(loaded, record, str(place))
     return Index(str(place), table, record, loaded)
 

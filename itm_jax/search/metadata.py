@@ -9,56 +9,103 @@ from typing import Any
 from itm_jax.errors import InputError
 from itm_jax.search.table import OURS
 
-Metadata = Mapping[str, Mapping[str, Any]]  # {id: {column: value}}
+Metadata = Mapping[str, Mapping[str, Any]]  # {id: {column: value}}; None is an empty cell
+KINDS = {"int64": int, "double": float, "string": str}
 
 
-def read_metadata(path: pathlib.Path) -> dict[str, dict[str, Any]]:
-    """Reads a CSV file with the column `id`, and others for filters; numbers become numbers.
+def read_metadata(path: pathlib.Path, types: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
+    """Reads a CSV file with the column `id`, and others for filters.
+
+    A column of whole numbers of 64 bits without leading zeros becomes `int64`, one of numbers `double`, others stay
+    text. An empty cell has no value.
+
+    Args:
+        path: the file.
+        types: {column: type} of an index that it is added to; None: as the values are.
 
     Raises:
-        InputError: the file cannot be read, has no `id`, or a column has a name of ours.
+        InputError: the file cannot be read or has no lines, an id or a column occurs twice, or a column has a name of
+            ours, is missing, or has a value of another type.
     """
+    names, rows = _rows(path)
+    out: dict[str, dict[str, Any]] = {row["id"]: {} for row in rows}
+    if len(out) < len(rows):
+        twice = collections.Counter(row["id"] for row in rows).most_common(1)[0][0]
+        raise InputError(f"{path}: the id {twice} has two lines; keep one of them")
+    if types is not None and set(types) != set(names):
+        raise InputError(f"{path}: its columns are {', '.join(names) or 'none'}; the index has {columns_text(types)}")
+    for name in names:
+        values = [row[name] for row in rows]
+        kind = types[name] if types else next(kind for kind in KINDS if _fits([v for v in values if v], kind))
+        if not _fits([v for v in values if v], kind):
+            wrong = next(k for k, v in enumerate(values, 2) if v and not _fits([v], kind))
+            raise InputError(f"{path}: line {wrong}: {name} is no {kind}, as in the index")
+        for row, value in zip(rows, values, strict=True):
+            out[row["id"]][name] = KINDS[kind](value) if value else None
+    return out
+
+
+def _rows(path: pathlib.Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Returns the names of the columns but `id`, and the lines."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise InputError(f"{path}: cannot be read as CSV ({e})") from None
-    names = [name for name in reader.fieldnames or () if name != "id"]
-    if "id" not in (reader.fieldnames or ()):
+    header = list(reader.fieldnames or ())
+    if "id" not in header:
         raise InputError(f"{path}: has no column id; its first line has the names of the columns")
-    if taken := [name for name in names if name in OURS or not name.isidentifier()]:
+    if len(set(header)) < len(header):
+        raise InputError(f"{path}: two columns have the name {collections.Counter(header).most_common(1)[0][0]!r}")
+    names = [name for name in header if name != "id"]
+    if taken := [name for name in names if name in OURS or name.startswith("_") or not name.isidentifier()]:
         raise InputError(
-            f"{path}: a column cannot have the name {taken[0]!r}; take letters, digits and _, and not {OURS}"
+            f"{path}: a column cannot have the name {taken[0]!r}; take letters, digits and _, a letter first, and none "
+            f"of {', '.join(OURS)}"
         )
+    if not rows:
+        raise InputError(f"{path}: has no lines below the names of the columns")
     for line, row in enumerate(rows, 2):
         if None in row or None in row.values():
             raise InputError(f"{path}: line {line}: has another number of values than the first line")
-    kinds = {name: _kind([row[name] for row in rows]) for name in names}
-    out = {row["id"]: {name: kinds[name](row[name]) for name in names} for row in rows}
-    if len(out) < len(rows):
-        twice = collections.Counter(row["id"] for row in rows).most_common(1)[0][0]
-        raise InputError(f"{path}: the id {twice} has two lines; keep one of them")
-    return out
+    return names, rows
 
 
-def _kind(values: Sequence[str]) -> Any:
-    """Returns the narrowest of int (of 64 bits), float and str that all values of a column have."""
-    for kind in (int, float):
-        try:
-            numbers = [kind(value) for value in values]
-        except ValueError:
-            continue
-        if kind is float or all(-(2**63) <= number < 2**63 for number in numbers):
-            return kind
-    return str
+def _fits(values: Sequence[str], kind: str) -> bool:
+    """Returns whether all values of a column can be of a type."""
+    if kind == "string":
+        return True
+    try:
+        numbers = [KINDS[kind](value) for value in values]
+    except ValueError:
+        return False
+    if kind == "double":
+        return bool(values) and not any(_has_zeros(value) for value in values)
+    return bool(values) and all(
+        -(2**63) <= n < 2**63 and str(n) == v.strip() for n, v in zip(numbers, values, strict=True)
+    )
+
+
+def _has_zeros(value: str) -> bool:
+    """Returns whether a number is rather a code: `0150`, `1_000`."""
+    digits = value.strip().lstrip("+-")
+    return "_" in digits or (len(digits) > 1 and digits[0] == "0" and digits[1].isdigit())
 
 
 def types_of(metadata: Metadata) -> dict[str, str]:
-    """Returns {column: its type in Arrow}."""
-    names = {int: "int64", float: "double", str: "string"}
-    first = next(iter(metadata.values()), {})
-    return {name: names[type(value)] for name, value in first.items()}
+    """Returns {column: its type in Arrow} of values in Python."""
+    columns: dict[str, set[type]] = {}
+    for values in metadata.values():
+        for name, value in values.items():
+            columns.setdefault(name, set()).update(() if value is None else (type(value),))
+    return {name: _type_of(kinds) for name, kinds in columns.items()}
+
+
+def _type_of(kinds: set[type]) -> str:
+    if kinds == {int}:
+        return "int64"
+    return "double" if kinds and kinds <= {int, float} else "string"
 
 
 def columns_text(types: Mapping[str, str]) -> str:

@@ -13,6 +13,7 @@ index is a folder, or an address such as `s3://bucket/index` that LanceDB opens.
 
 import contextlib
 import dataclasses
+import datetime
 import json
 import os
 import pathlib
@@ -21,7 +22,7 @@ from typing import Any
 
 from itm_jax.errors import InputError
 
-TABLE = "images"
+TABLE = "itm_jax_images"
 KEY = b"itm_jax_search"  # of the record in the schema's metadata
 FORMAT = 1
 OURS = ("id", "vector", "vectors", "thumbnail")  # names of columns that metadata cannot have
@@ -102,7 +103,8 @@ def connect(place: str, *, new: bool = False) -> Any:
             raise InputError(f"{place}: no such folder; build the index first, with python -m itm_jax.search build")
         place = str(folder)
     with readable(place):
-        return lancedb.connect(place)
+        # Each question sees what was written before it.
+        return lancedb.connect(place, read_consistency_interval=datetime.timedelta(0))
 
 
 def open_table(place: str) -> tuple[Any, Record]:

@@ -17,6 +17,7 @@ from itm_jax.modules.enhancement import Enhancement
 from itm_jax.modules.fusion import fuse
 from itm_jax.modules.numerics import at_least_f32, l2_normalize
 
+FRAGMENTS = ("cpfean", "late", "scan")  # models that keep the fragments of an item
 CLOSED = 0.01  # a gate below this value is called closed
 
 
@@ -83,14 +84,20 @@ def explain(run: OpenModel, captions: np.ndarray) -> list[Matching | Shares]:
         InputError: the model keeps one vector per item and does not choose its rows, so there is nothing to show.
     """
     c = run.config.model
-    if c.name in ("cpfean", "late", "scan"):
+    if c.name in FRAGMENTS:
         return [_matching(run, int(caption)) for caption in captions]
-    if c.name != "afa" or c.aggregation.variant != "paper" or c.selection != "max":
+    if not explains(c):
         raise InputError(
             f"config.model.name={c.name}: nothing to show; use a run of cpfean, late or scan, or of afa with the "
             "aggregation of the paper and model.selection=max"
         )
     return [_shares(run, int(caption)) for caption in captions]
+
+
+def explains(model: Any) -> bool:
+    """Returns whether it can be shown what a model sees in a pair, by the `model` section of its config."""
+    shares = model.name == "afa" and model.aggregation.variant == "paper" and model.selection == "max"
+    return model.name in FRAGMENTS or shares
 
 
 def _inputs(data: TextSplit, caption: int) -> tuple[Any, Any]:
