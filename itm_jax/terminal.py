@@ -2,11 +2,16 @@
 
 import sys
 import time
+from collections.abc import Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
 PLAIN_EVERY = 10.0  # seconds between lines where the output is not a terminal
+WIDE = 160  # characters of a line of a table where the output is not a terminal
 PLAIN_FROM = 3.0  # seconds that work takes before the first of these lines, so that short work prints none
 
 
@@ -93,3 +98,32 @@ class Bar:
     def close(self) -> None:
         """Ends the bar."""
         self._bar.stop()
+
+
+def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints a table to stdout. Numbers are aligned at the right; nothing is cut, long values are folded.
+
+    Args:
+        title: a line above it.
+        headings: of the columns.
+        rows: of text.
+    """
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = WIDE
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for k, heading in enumerate(headings):
+        numbers = all(_is_number(row[k]) for row in rows)
+        table.add_column(Text(heading), justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(Text(title))
+    console.print(table)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.rstrip("%").replace(",", "") or 0)
+    except ValueError:
+        return False
+    return True

@@ -23,11 +23,12 @@ from support.page import asked, installed_browser, served
 from support.paths import ROOT
 
 import itm_jax
-from itm_jax.demo.answers import answers_of, without_paths
-from itm_jax.demo.gate import refusal
-from itm_jax.demo.limits import MOST_BODY
-from itm_jax.demo.uploads import kept, shown_name
+from itm_jax.demo.answers import answers_of
 from itm_jax.errors import InputError
+from itm_jax.web.gate import refusal
+from itm_jax.web.limits import MOST_BODY
+from itm_jax.web.sentences import without_paths
+from itm_jax.web.uploads import kept, shown_name
 
 pytest.importorskip("gradio", reason="pip install -e '.[demo]'")
 NAMES = ("cpfean", "afa", "vsepp")
@@ -247,7 +248,7 @@ def test_a_model_of_features_alone_says_what_to_do(answers):
 @pytest.fixture(scope="module")
 def page(root):
     """The page of the CPFEAN run: its process, its address, and what it said."""
-    with served(root / "cpfean") as page:
+    with served("itm_jax.demo", f"--model={root / 'cpfean'}") as page:
         yield page
 
 

@@ -12,7 +12,7 @@ from support.images import extracted_runs
 import itm_jax
 from itm_jax.errors import InputError
 from itm_jax.hub import pixels
-from itm_jax.hub.matcher import Encodings
+from itm_jax.hub.encodings import Encodings
 from itm_jax.structs import Regions
 
 SPLITS = {"train": 12, "dev": 4, "test": 5}

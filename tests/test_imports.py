@@ -27,6 +27,7 @@ ORDER = [
     ("testing",),
     ("cli",),
     ("tables", "viz", "bench"),
+    ("web",),
     ("hub",),
     ("search",),
     ("demo",),  # a page around a loaded model: nothing but its command needs it

@@ -115,6 +115,13 @@ def only_for(values: flags.FlagValues, word: str, words_of: Mapping[str, Sequenc
             raise InputError(f"--{name}: has no effect on {word}; leave it out ({', '.join(words)} takes it)")
 
 
+def whole_numbers(flag: str, values: Sequence[str]) -> list[int]:
+    """Returns the values of a list flag as positive whole numbers."""
+    if not values or not all(value.isdecimal() and int(value) for value in values):
+        raise InputError(f"--{flag}={','.join(values)}: must be whole numbers from 1 on, with commas between them")
+    return [int(value) for value in values]
+
+
 def shard(value: str) -> tuple[int, int]:
     """Returns (i, n) of --shard=i/n."""
     match = re.fullmatch(r"([0-9]+)/([0-9]+)", value)

@@ -8,16 +8,13 @@ python -m itm_jax.extract. The page is at http://127.0.0.1:7860, for this machin
 needs Gradio: pip install 'itm_jax[demo]'. Ctrl-C ends it.
 """
 
-import importlib.util
-import signal
 import sys
-import warnings
+from collections.abc import Callable
 from typing import Any
 
 from absl import flags
 
 from itm_jax.cli import commands
-from itm_jax.errors import InputError, TerminatedError
 
 FLAGS = flags.FlagValues()
 _MODEL = flags.DEFINE_string("model", None, "run, exported folder or hub name", flag_values=FLAGS)
@@ -36,33 +33,21 @@ _PORT = flags.DEFINE_integer(
 
 def main() -> None:
     """Flags -> the page, until Ctrl-C."""
+    from itm_jax.web.run import run_page
+
+    model = commands.required(_MODEL, "DIR", "a run, an exported folder, or a hub name")
+    run_page(_PORT.value, lambda: _prepare(model))
+
+
+def _prepare(model: str) -> tuple[list[str], Callable[[], Any]]:
     from itm_jax.demo.answers import answers_of
     from itm_jax.demo.layout import make_page
-    from itm_jax.demo.server import HOST, listen, quiet_gradio, serve
     from itm_jax.hub.load import load
     from itm_jax.terminal import say
 
-    model = commands.required(_MODEL, "DIR", "a run, an exported folder, or a hub name")
-    if importlib.util.find_spec("gradio") is None:
-        raise InputError("the demo page needs Gradio; pip install 'itm_jax[demo]'")
-    warnings.filterwarnings("ignore", category=RuntimeWarning, module="PIL")  # of large images, which are refused
-    signal.signal(signal.SIGTERM, _terminate)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would not hear it
-    try:
-        with listen(_PORT.value) as listening:
-            say(f"loading {model}")
-            answers = answers_of(load(model, backbone=_BACKBONE.value))
-            say("\n".join(answers.facts))
-            quiet_gradio()
-            page = make_page(answers)
-            say(f"open http://{HOST}:{listening.getsockname()[1]} in a browser on this machine; Ctrl-C ends the page")
-            serve(page, listening)
-    except KeyboardInterrupt:
-        raise TerminatedError("the page was ended by Ctrl-C", 128 + signal.SIGINT) from None
-
-
-def _terminate(*_: Any) -> None:
-    raise TerminatedError("the page was ended by SIGTERM")
+    say(f"loading {model}")
+    answers = answers_of(load(model, backbone=_BACKBONE.value))
+    return answers.facts, lambda: make_page(answers)
 
 
 if __name__ == "__main__":

@@ -3,18 +3,13 @@
 import dataclasses
 import functools
 import pathlib
-import re
-import sys
 import tempfile
-import traceback
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from itm_jax.demo.limits import MOST_CHARACTERS, MOST_ITEMS
-from itm_jax.demo.uploads import Upload, kept
 from itm_jax.errors import InputError
 from itm_jax.hub.matcher import Matcher
 from itm_jax.hub.pixels import FEW
@@ -22,26 +17,15 @@ from itm_jax.viz import page
 from itm_jax.viz.alignment import draw_matching
 from itm_jax.viz.describe import explanations, pair_table
 from itm_jax.viz.explain import Matching, Shares
+from itm_jax.web.limits import MOST_ITEMS
+from itm_jax.web.sentences import answered, caption_of, text_of, without_paths
+from itm_jax.web.uploads import Upload, kept
 
 THUMBNAIL = 220  # pixels
 ONE_VECTOR = (
     "This model makes one vector of the image and one of the caption. It does not keep which word goes with which "
     "region, so there is no picture to show."
 )
-# A directory before a name: from a slash, a tilde, a dot or a drive on, or relative, up to the last slash.
-DIRECTORIES = re.compile(r"(?<![\w/])(?:[A-Za-z]:[\\/])?[\w.~+@-]*[\\/](?:[^\s'\"()<>:,;\\/]+[\\/])*")
-
-
-def without_paths(text: str, *known: str) -> str:
-    """Returns a text in which each path has only its last part.
-
-    Args:
-        text: a message of the library.
-        known: paths that may be in it; they may have spaces.
-    """
-    for path in sorted((path for path in known if "/" in path), key=len, reverse=True):
-        text = text.replace(path, pathlib.Path(path).resolve().name)
-    return DIRECTORIES.sub("", text)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +53,7 @@ class Answers:
             caption: the caption.
             before: the score of the request before this one, which is shown beside the new one.
         """
-        return self._answered(lambda: self._match(files, _caption(caption), before), None)
+        return self._answered(lambda: self._match(files, caption_of(caption), before), None)
 
     def rank(self, files: Any, captions: Any) -> str:
         """Returns the HTML for an image with captions, one in a line, or for a caption with images: the best first."""
@@ -126,18 +110,10 @@ class Answers:
         return np.concatenate(parts).ravel()
 
     def _answered(self, answer: Callable[[], tuple[str, Any]], otherwise: Any) -> tuple[str, Any]:
-        """Returns an answer, or a sentence in its place: what the user did wrong, or that the library failed."""
-        try:
-            return answer()
-        except InputError as e:
-            text = self._clean(" ".join(str(e).split()))
-        except Exception:  # a defect: whoever started the page sees where, the page only that
-            traceback.print_exc(file=sys.stderr)
-            text = "The library failed here. The terminal in which the page was started says where."
-        return f'<p class="error" role="alert">{page.text(text)}</p>', otherwise
+        return answered(answer, lambda sentence: (sentence, otherwise), self.model.source)
 
     def _clean(self, text: str) -> str:
-        return without_paths(text, self.model.source, tempfile.gettempdir())
+        return without_paths(text, self.model.source)
 
 
 def answers_of(model: Matcher) -> Answers:
@@ -160,29 +136,14 @@ def answers_of(model: Matcher) -> Answers:
     return Answers(model, explains=True)
 
 
-def _caption(text: Any) -> str:
-    caption = " ".join(_text(text).split())
-    if not caption:
-        raise InputError("the caption is empty; write at least one word")
-    if len(caption) > MOST_CHARACTERS:
-        raise InputError(f"the caption has {len(caption):,} characters; write at most {MOST_CHARACTERS:,}")
-    return caption
-
-
 def _captions(text: Any) -> list[str]:
     """The captions of a text, one in a line; empty lines do not count."""
-    lines = [line for line in _text(text).splitlines() if line.strip()]
+    lines = [line for line in text_of(text).splitlines() if line.strip()]
     if not lines:
         raise InputError("there is no caption; write at least one")
     if len(lines) > MOST_ITEMS:
         raise InputError(f"{len(lines):,} captions; write at most {MOST_ITEMS}, one in a line")
-    return [_caption(line) for line in lines]
-
-
-def _text(text: Any) -> str:
-    if text is not None and not isinstance(text, str):
-        raise InputError("the caption did not arrive; write it again")
-    return text or ""
+    return [caption_of(line) for line in lines]
 
 
 def _score(score: float, before: float | None) -> str:

@@ -64,7 +64,7 @@ def _write_parquet(gallery: Gallery, out: pathlib.Path, dtype: str, about: dict[
 
     with whole(out) as file, contextlib.ExitStack() as stack:
         writer = None
-        for rows, vectors in gallery.parts():
+        for rows, vectors, _ in gallery.parts():
             columns: dict[str, Any] = {"id": pa.array([gallery.ids[k] for k in rows], pa.string())}
             if gallery.texts is not None:
                 columns["text"] = pa.array([gallery.texts[k] for k in rows], pa.string())
@@ -79,7 +79,7 @@ def _write_parquet(gallery: Gallery, out: pathlib.Path, dtype: str, about: dict[
 
 def _write_arrays(gallery: Gallery, out: pathlib.Path, dtype: str, about: dict[str, Any]) -> None:
     """Writes .npy files. Items with different numbers of vectors are filled up, so all are held in memory."""
-    parts = [vectors for _, vectors in gallery.parts()]
+    parts = [part.vectors for part in gallery.parts()]
     single = parts[0].mask is None
     rows = [part.rows.astype(dtype) for part in parts]
     write_array(out, np.concatenate(rows) if single else padded(rows))

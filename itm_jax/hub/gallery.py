@@ -3,20 +3,37 @@
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from itm_jax.config.fields import mutable_copy
 from itm_jax.data.splits import read_unaltered
 from itm_jax.errors import InputError
+from itm_jax.hub.encodings import Encodings
 from itm_jax.hub.inputs import LONGEST
-from itm_jax.hub.matcher import Encodings, Matcher
+from itm_jax.hub.matcher import Matcher
 from itm_jax.hub.vectors import Vectors, vectors_of
 from itm_jax.structs import Split
 from itm_jax.terminal import Bar, say
 from itm_jax.vision.items import SUFFIXES, is_text
 
 PART = 256  # items that are encoded at a time
+
+
+class Part(NamedTuple):
+    """Some items of a gallery, encoded.
+
+    Attributes:
+        items: which ones.
+        vectors: of the items.
+        boxes: of the regions of images, as fractions of the image; None for captions, and where nothing says them.
+    """
+
+    items: list[int]
+    vectors: Vectors
+    boxes: Float[np.ndarray, "n r 4"] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,31 +43,29 @@ class Gallery:
     Attributes:
         kind: `images` or `captions`.
         ids: of the items.
-        encode: encodes the items of some rows.
+        encode: encodes some items; returns the boxes of their regions besides, where they are known.
         texts: the captions; None for images.
         folder: where the image files are; an id is the path of one in it. None where there are none.
     """
 
     kind: str
     ids: Sequence[str]
-    encode: Callable[[np.ndarray], Encodings]
+    encode: Callable[[np.ndarray], tuple[Encodings, np.ndarray | None]]
     texts: Sequence[str] | None = None
     folder: pathlib.Path | None = None
 
-    def parts(self, rows: Sequence[int] | None = None) -> Iterator[tuple[list[int], Vectors]]:
+    def parts(self, items: Sequence[int] | None = None) -> Iterator[Part]:
         """Encodes items part by part, and shows the progress.
 
         Args:
-            rows: which items; None: all.
-
-        Yields:
-            (rows, their vectors) of each part.
+            items: which ones; None: all.
         """
-        every = list(range(len(self.ids)) if rows is None else rows)
+        every = list(range(len(self.ids)) if items is None else items)
         with Bar(f"{self.kind} encoded", len(every)) as bar:
             for start in range(0, len(every), PART):
                 part = every[start : start + PART]
-                yield part, vectors_of(self.encode(np.array(part)))
+                encodings, boxes = self.encode(np.array(part))
+                yield Part(part, vectors_of(encodings), None if boxes is None else np.asarray(boxes, np.float32))
                 bar.update(start + len(part))
 
 
@@ -81,9 +96,12 @@ def of_images(model: Matcher, directory: pathlib.Path) -> Gallery:
     """
     names = images_in(directory)
     _ = model.reader  # refused before the first image where the model cannot read images
-    return Gallery(
-        "images", names, lambda rows: model.encode_images([directory / names[k] for k in rows]), folder=directory
-    )
+
+    def encode(items: np.ndarray) -> tuple[Encodings, np.ndarray | None]:
+        split = model.reader.split([directory / names[k] for k in items])
+        return model.encode_images(split), split.boxes
+
+    return Gallery("images", names, encode, folder=directory)
 
 
 def of_data(model: Matcher, directory: pathlib.Path, name: str) -> Gallery:
@@ -97,12 +115,25 @@ def of_data(model: Matcher, directory: pathlib.Path, name: str) -> Gallery:
     Raises:
         InputError: there is no such split, or its features are not those that the model takes.
     """
+    return of_split(model, read_unaltered(config_for(model, directory), name))
+
+
+def of_split(model: Matcher, split: Split) -> Gallery:
+    """Returns the images of a split as a gallery."""
+
+    def encode(items: np.ndarray) -> tuple[Encodings, np.ndarray | None]:
+        part = part_of(split, items)
+        return model.encode_images(part), part.boxes
+
+    return Gallery("images", split.ids, encode, folder=split.extractor.images if split.extractor else None)
+
+
+def config_for(model: Matcher, directory: pathlib.Path) -> Any:
+    """Returns the config of a model with another data set, in SCAN's form or as ArrayRecord."""
     config = mutable_copy(model.config)
     config.data.source = "precomp" if any(directory.glob("*_ims.npy")) else "tfds"
     config.data.dir = str(directory)
-    split = read_unaltered(config, name)
-    folder = split.extractor.images if split.extractor else None
-    return Gallery("images", split.ids, lambda rows: model.encode_images(part_of(split, rows)), folder=folder)
+    return config
 
 
 def of_captions(model: Matcher, path: pathlib.Path) -> Gallery:
@@ -113,7 +144,7 @@ def of_captions(model: Matcher, path: pathlib.Path) -> Gallery:
     """
     texts = caption_lines(path)
     ids = [str(k) for k in range(1, len(texts) + 1)]
-    return Gallery("captions", ids, lambda rows: model.encode_captions([texts[k] for k in rows]), texts)
+    return Gallery("captions", ids, lambda rows: (model.encode_captions([texts[k] for k in rows]), None), texts)
 
 
 def caption_lines(path: pathlib.Path) -> list[str]:

@@ -16,36 +16,11 @@ from itm_jax.errors import InputError
 from itm_jax.evaluation.encode import Encoded, Encoders, encode_items
 from itm_jax.evaluation.open_run import OpenModel
 from itm_jax.evaluation.rank import scores_of
+from itm_jax.hub.encodings import Encodings
 from itm_jax.hub.inputs import batch_of, blank_split, check_captions, check_regions, check_split, filled, with_text
 from itm_jax.hub.pixels import PixelReader, load_reader, reads_pixels
 from itm_jax.structs import Extractor, Regions, Split
-from itm_jax.viz.explain import Matching, Shares, explain
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Encodings:
-    """Encoded images, or encoded captions, of one model.
-
-    Attributes:
-        kind: `images` or `captions`.
-        parts: (indices of items, their encodings) for each shape of encodings. A model that keeps words has one shape
-            for each padded length.
-        model: the fingerprint of the model.
-        source: where the model comes from, for messages.
-    """
-
-    kind: str
-    parts: list[tuple[np.ndarray, Any]]
-    model: str
-    source: str
-
-    def __len__(self) -> int:
-        """Returns the number of items."""
-        return sum(len(index) for index, _ in self.parts)
-
-    def __repr__(self) -> str:
-        """Returns what they are, in a line."""
-        return f"<{len(self)} {self.kind}, encoded by {self.source} ({self.model})>"
+from itm_jax.viz.explain import FRAGMENTS, Matching, Shares, explain, match, names_of_tokens
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -167,14 +142,8 @@ class Matcher:
         """
         images = images if isinstance(images, Encodings) else self.encode_images(images)
         captions = captions if isinstance(captions, Encodings) else self.encode_captions(captions)
-        for given, kind in ((images, "images"), (captions, "captions")):
-            if given.kind != kind:
-                raise InputError(f"score: these are {given.kind}, where {kind} are expected; images come first")
-            if given.model != self.fingerprint:
-                raise InputError(
-                    f"score: {kind} encoded by {given.source} ({given.model}), but the model is {self.source} "
-                    f"({self.fingerprint}); encode both with the same model"
-                )
+        images.check("images", self.fingerprint, self.source)
+        captions.check("captions", self.fingerprint, self.source)
         tile, first = self.config.eval.tile, len(captions)
         [(_, rows)] = images.parts
         parts = []
@@ -190,18 +159,32 @@ class Matcher:
         """Returns what the model sees in an image and a caption: words, their regions, and weights.
 
         Args:
-            image: a path, a PIL image or a [h w 3] uint8 array; or its regions, from `reader.split([image])`.
+            image: a path, a PIL image or a [h w 3] uint8 array; or its regions, from `reader.split([image])`; or for a
+                model of fragments its encodings.
             caption: any text.
 
         Raises:
             InputError: the image or the caption cannot be used, or the model keeps one vector per item.
         """
         check_captions([caption], self.config, self.source)
+        if isinstance(image, Encodings):
+            return self._explain_encoded(image, caption)
         split = image if isinstance(image, Split) else self.reader.split([image])
         split = dataclasses.replace(split, captions_per_image=1)
         data = self._with_text(split, [caption])
         opened = OpenModel(self.config, data, self.mesh, self.encoders, self.variables, self.text, self.model)
         return explain(opened, np.array([0]))[0]
+
+    def _explain_encoded(self, image: Encodings, caption: str) -> Matching:
+        if self.config.model.name not in FRAGMENTS:
+            raise InputError(f"explain: {self.source} keeps one vector of an image; pass the image itself")
+        image.check("images", self.fingerprint, self.source)
+        data = self._with_text(blank_split(self.config, self.shape, self.label_names), [caption])
+        tokens = data.tokens(np.zeros(1, int))
+        [(_, words)] = self._encoded("captions", data.tokens, np.zeros(1, int), data.constants).parts
+        names = names_of_tokens(self.text, tokens, np.asarray(words.mask[0]))
+        [(_, regions)] = image.item(0).parts
+        return match(self.model, self.variables, self.config.model, regions, words, names)
 
     def save(
         self,

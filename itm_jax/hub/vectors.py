@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from itm_jax.hub.matcher import Encodings
+from itm_jax.hub.encodings import Encodings
 
 
 class Vectors(NamedTuple):

@@ -5,17 +5,19 @@
     python -m itm_jax.search query --index=gallery --image=a.jpg
     python -m itm_jax.search query --index=gallery --like=0012.jpg --filter="year >= 2020"
     python -m itm_jax.search query --index=gallery --queries=queries.txt --json
+    python -m itm_jax.search query --index=gallery --queries=queries.txt --html=found.html
     python -m itm_jax.search add --index=gallery --images=MORE
     python -m itm_jax.search remove --index=gallery --ids=0012.jpg,0013.jpg
+    python -m itm_jax.search report --index=gallery --data=DATA --split=test
+    python -m itm_jax.search serve --index=gallery
 
-The index is a LanceDB database (extra `search`): a folder, or an address that LanceDB opens (not tried). It holds the
+The index is a LanceDB database (extra `search`): a folder, or an address in a bucket that LanceDB opens. It holds the
 encodings of the images, thumbnails, and the columns of --metadata, a CSV file with the column id. An interrupted
 `build` or `add` is continued by the same command. A model of one vector per image is searched exactly. For a model of
-fragments LanceDB makes a shortlist, and the model scores it again.
+fragments LanceDB makes a shortlist, and the model scores it again; `report` says what the list loses. `serve` is a page
+for this machine alone (extra `demo`), at http://127.0.0.1:7860.
 """
 
-import dataclasses
-import json
 import pathlib
 import signal
 import sys
@@ -27,54 +29,100 @@ from itm_jax.cli import commands
 from itm_jax.errors import InputError, TerminatedError
 from itm_jax.terminal import say
 
-WORDS = ("build", "add", "remove", "query")
+WORDS = ("build", "add", "remove", "query", "report", "serve")
 FLAGS = flags.FlagValues()
 _INDEX = flags.DEFINE_string("index", None, "folder or address of the index", flag_values=FLAGS)
 _MODEL = flags.DEFINE_string(
     "model", None, "run, exported folder or hub name; later: where the model of the index lies now", flag_values=FLAGS
 )
 _IMAGES = flags.DEFINE_string("images", None, "build, add: folder of images", flag_values=FLAGS)
-_DATA = flags.DEFINE_string("data", None, "build, add: directory of a data set, in place of images", flag_values=FLAGS)
-_SPLIT = flags.DEFINE_string("split", "test", "build, add: split of --data", flag_values=FLAGS)
+_DATA = flags.DEFINE_string(
+    "data",
+    None,
+    "build, add: directory of a data set, in place of images; report: whose captions ask",
+    flag_values=FLAGS,
+)
+_SPLIT = flags.DEFINE_string("split", "test", "build, add, report: split of --data", flag_values=FLAGS)
 _THUMBNAILS = flags.DEFINE_integer(
     "thumbnails", 256, "build: longer side of a thumbnail in pixels; 0: none", lower_bound=0, flag_values=FLAGS
 )
 _DTYPE = flags.DEFINE_enum(
     "dtype", "float16", ["float16", "float32"], "build: type of the stored vectors", flag_values=FLAGS
 )
+_APPROXIMATE = flags.DEFINE_bool(
+    "approximate",
+    False,
+    "build, add: build an approximate index too, and print what it finds of the nearest images; query, serve: use it",
+    flag_values=FLAGS,
+)
 _METADATA = flags.DEFINE_string("metadata", None, "build, add: CSV file with values for filters", flag_values=FLAGS)
 _IDS = flags.DEFINE_list("ids", [], "remove: ids of images", flag_values=FLAGS)
 _TEXT = flags.DEFINE_string("text", None, "query: a caption", flag_values=FLAGS)
 _IMAGE = flags.DEFINE_string("image", None, "query: an image file", flag_values=FLAGS)
 _LIKE = flags.DEFINE_string("like", None, "query: the id of an image of the gallery", flag_values=FLAGS)
-_QUERIES = flags.DEFINE_string("queries", None, "query: file with a caption in each line", flag_values=FLAGS)
+_QUERIES = flags.DEFINE_string("queries", None, "query, report: file with a caption in each line", flag_values=FLAGS)
 _TOP = flags.DEFINE_integer("top", 10, "query: how many images", lower_bound=1, flag_values=FLAGS)
 _FILTER = flags.DEFINE_string("filter", None, "query: condition in SQL on the columns of metadata", flag_values=FLAGS)
 _SHORTLIST = flags.DEFINE_integer(
-    "shortlist", 200, "query: images that a model of fragments scores again", lower_bound=1, flag_values=FLAGS
+    "shortlist",
+    200,
+    "query, report, serve: images that a model of fragments scores again",
+    lower_bound=1,
+    flag_values=FLAGS,
 )
-_JSON = flags.DEFINE_bool("json", False, "query: print a JSON object for each query", flag_values=FLAGS)
-
+_JSON = flags.DEFINE_bool(
+    "json", False, "query: print a JSON object for each question; report: print one JSON object", flag_values=FLAGS
+)
+_HTML = flags.DEFINE_string(
+    "html", None, "query: write the answers to this page, with the regions and words that decided", flag_values=FLAGS
+)
+_LENGTHS = flags.DEFINE_list(
+    "lengths", ["10", "20", "50", "100", "200", "500"], "report: lengths of the shortlist", flag_values=FLAGS
+)
+_PORT = flags.DEFINE_integer(
+    "port", 7860, "serve: port on 127.0.0.1; 0 takes a free one", lower_bound=0, upper_bound=65535, flag_values=FLAGS
+)
 
 _BACKBONE = flags.DEFINE_string(
     "backbone", None, "where the backbone of the model's extractor lies now, KIND:DIR", flag_values=FLAGS
 )
 READ_BY = {
-    **dict.fromkeys(("images", "data", "split", "metadata"), ("build", "add")),
+    **dict.fromkeys(("images", "metadata"), ("build", "add")),
+    **dict.fromkeys(("data", "split"), ("build", "add", "report")),
     **dict.fromkeys(("thumbnails", "dtype"), ("build",)),
-    **dict.fromkeys(("text", "image", "like", "queries", "top", "filter", "shortlist", "json"), ("query",)),
-    **dict.fromkeys(("model", "backbone"), ("build", "add", "query")),
+    **dict.fromkeys(("text", "image", "like", "top", "filter", "html"), ("query",)),
+    **dict.fromkeys(("queries", "json"), ("query", "report")),
+    "shortlist": ("query", "report", "serve"),
+    "approximate": ("build", "add", "query", "serve"),
+    **dict.fromkeys(("model", "backbone"), ("build", "add", "query", "report", "serve")),
     "ids": ("remove",),
+    "lengths": ("report",),
+    "port": ("serve",),
 }
 
 
 def main(word: str) -> None:
-    """Flags -> one change of an index, or the answers to queries."""
+    """Flags -> one change of an index, the answers to questions, a report, or the page."""
     commands.only_for(FLAGS, word, READ_BY)
     signal.signal(signal.SIGTERM, _terminate)
     place = commands.required(_INDEX, "DIR", "the index")
     if word == "query":
-        return _query(place)
+        from itm_jax.search.ask import Questions, ask
+
+        questions = Questions(_TEXT.value, _IMAGE.value, _LIKE.value, _QUERIES.value)
+        how = {"top": _TOP.value, "where": _FILTER.value, "shortlist": _SHORTLIST.value}
+        how |= {"approximate": _APPROXIMATE.value}
+        return ask(lambda: _open(place), questions, how, as_json=_JSON.value, html=_HTML.value)
+    if word == "report":
+        from itm_jax.search.tell import tell
+
+        lengths = commands.whole_numbers("lengths", _LENGTHS.value)
+        data, split = _DATA.value, _SPLIT.value
+        return tell(lambda: _open(place), _QUERIES.value, data, split, lengths, _SHORTLIST.value, as_json=_JSON.value)
+    if word == "serve":
+        from itm_jax.search.serve import serve
+
+        return serve(lambda: _open(place), _PORT.value, shortlist=_SHORTLIST.value, approximate=_APPROXIMATE.value)
     if word == "remove":
         from itm_jax.search.build import remove
 
@@ -96,6 +144,10 @@ def main(word: str) -> None:
         model = _load(_MODEL.value or open_table(place)[1].model)
         added = add(model, _gallery(model), place, metadata=metadata)
     say(f"{place}: {added:,} images added, {open_table(place)[0].count_rows():,} in all")
+    if _APPROXIMATE.value:
+        from itm_jax.search.report import build_measured
+
+        build_measured(place, model)
 
 
 def _load(name: str) -> Any:
@@ -114,30 +166,10 @@ def _gallery(model: Any) -> Any:
     return gallery.of_data(model, commands.directory("data", _DATA.value or ""), _SPLIT.value)
 
 
-def _query(place: str) -> None:
-    from itm_jax.hub.gallery import caption_lines
+def _open(place: str) -> Any:
     from itm_jax.search.index import open_index
 
-    given: list[tuple[str, dict[str, Any]]] = [
-        (str(value), {name: value})
-        for name, value in (("text", _TEXT.value), ("image", _IMAGE.value), ("like", _LIKE.value))
-        if value is not None
-    ]
-    if _QUERIES.value:
-        given += [(line, {"text": line}) for line in caption_lines(pathlib.Path(_QUERIES.value).expanduser())]
-    if not given:
-        raise InputError("--text, --image, --like, --queries: pass at least one of them, what to search for")
-    index = open_index(place, _MODEL.value, backbone=_BACKBONE.value)
-    for words, query in given:
-        hits = index.query(**query, top=_TOP.value, where=_FILTER.value, shortlist=_SHORTLIST.value)
-        if _JSON.value:
-            shown = [{k: v for k, v in dataclasses.asdict(hit).items() if k != "thumbnail"} for hit in hits]
-            print(json.dumps({"query": words, "hits": shown}, ensure_ascii=False), flush=True)
-            continue
-        print(f"{words}: {len(hits)} of {len(index):,} images", flush=True)
-        for rank, hit in enumerate(hits, 1):
-            more = "  ".join(f"{name} {value}" for name, value in hit.metadata.items())
-            print(f"{rank:4}  {hit.score:7.3f}  {hit.id}  {more}".rstrip(), flush=True)
+    return open_index(place, _MODEL.value, backbone=_BACKBONE.value)
 
 
 def _terminate(*_: Any) -> None:

@@ -15,11 +15,21 @@ from typing import Any
 
 from itm_jax.config.model_fields import fields_of
 from itm_jax.errors import InputError
-from itm_jax.hub.gallery import Gallery
+from itm_jax.hub.gallery import Gallery, Part
 from itm_jax.hub.matcher import Matcher
 from itm_jax.hub.vectors import Vectors, vector_column
 from itm_jax.search.metadata import Metadata, columns_text, types_of
-from itm_jax.search.table import TABLE, Record, check_model, connect, open_table, quoted, readable
+from itm_jax.search.table import (
+    TABLE,
+    Record,
+    check_model,
+    connect,
+    ids_of,
+    list_of_boxes,
+    open_table,
+    quoted,
+    readable,
+)
 from itm_jax.terminal import say
 
 PARTS = 2  # of the gallery, encoded and written in one transaction
@@ -97,7 +107,7 @@ def remove(place: str, ids: Sequence[str]) -> int:
     """
     table, _ = open_table(place)
     with readable(place):
-        known = _ids(table)
+        known = ids_of(table, place)
         if missing := [name for name in ids if name not in known]:
             raise InputError(f"{place}: has no image {missing[0]}; {len(missing):,} of {len(ids):,} ids are unknown")
         for start in range(0, len(ids), DELETED):
@@ -136,14 +146,13 @@ def _check_ids(gallery: Gallery, rows: Sequence[int], metadata: Metadata | None)
 
 def _add(table: Any, record: Record, gallery: Gallery, metadata: Metadata | None, place: str) -> int:
     """Encodes the images that the table does not have, and writes them."""
-    with readable(place):
-        known = _ids(table)
+    known = ids_of(table, place)
     missing = [k for k, name in enumerate(gallery.ids) if name not in known]
     if len(missing) < len(gallery.ids):
         say(f"already in the index: {len(gallery.ids) - len(missing):,} of {len(gallery.ids):,} images")
     _check_ids(gallery, missing, metadata)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        parts = (_as_table(record, gallery, rows, vectors, metadata, pool) for rows, vectors in gallery.parts(missing))
+        parts = (_as_table(record, gallery, part, metadata, pool) for part in gallery.parts(missing))
         while group := list(itertools.islice(parts, PARTS)):
             with readable(place):
                 # An id that another process has written meanwhile is left out.
@@ -163,23 +172,34 @@ def _concatenated(tables: Sequence[Any]) -> Any:
 def _as_table(
     record: Record,
     gallery: Gallery,
-    rows: Sequence[int],
-    vectors: Vectors,
+    part: Part,
     metadata: Metadata | None,
     pool: concurrent.futures.Executor,
 ) -> Any:
     """Returns images as an Arrow table."""
     import pyarrow as pa
 
-    names = [gallery.ids[k] for k in rows]
+    names = [gallery.ids[k] for k in part.items]
     small = list(pool.map(lambda name: _thumbnail(gallery, name, record.thumbnails), names))
     columns = {
         "id": names,
-        record.column: vector_column(vectors, record.dtype),
+        record.column: vector_column(part.vectors, record.dtype),
         "thumbnail": pa.array(small, pa.binary()),
     }
+    if record.fragments:
+        columns["boxes"] = _box_column(part)
     columns |= {name: [(metadata or {})[x][name] for x in names] for name in record.metadata}
     return pa.table(columns, schema=record.schema())
+
+
+def _box_column(part: Part) -> Any:
+    """Returns an Arrow column with the boxes of the valid regions, in the order of their vectors."""
+    import pyarrow as pa
+
+    if part.boxes is None:
+        return pa.nulls(len(part.items), list_of_boxes())
+    assert part.vectors.mask is not None  # a model of fragments
+    return vector_column(Vectors(part.boxes, part.vectors.mask), "float32")
 
 
 def _thumbnail(gallery: Gallery, name: str, side: int) -> bytes | None:
@@ -194,7 +214,3 @@ def _thumbnail(gallery: Gallery, name: str, side: int) -> bytes | None:
     out = io.BytesIO()
     image.save(out, "JPEG", quality=85)
     return out.getvalue()
-
-
-def _ids(table: Any) -> set[str]:
-    return set(table.search().select(["id"]).limit(table.count_rows()).to_arrow()["id"].to_pylist())

@@ -2,37 +2,21 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from itm_jax.errors import InputError
+from itm_jax.hub.encodings import Encodings
 from itm_jax.hub.load import load
-from itm_jax.hub.matcher import Encodings, Matcher
-from itm_jax.hub.vectors import Vectors, vectors_of
-from itm_jax.search.table import OURS, Record, check_model, open_table, quoted, readable
-from itm_jax.structs import Fragments
-
-SHORTLIST = 200  # images that a model of fragments scores again
-
-
-@dataclasses.dataclass(frozen=True)
-class Hit:
-    """An image that was found.
-
-    Attributes:
-        id: of the image.
-        score: of the model for a text; for an image the cosine, or with fragments the mean of the best cosines of its
-            regions.
-        metadata: the further columns of the index.
-        thumbnail: a small JPEG; None where the index has none.
-    """
-
-    id: str
-    score: float
-    metadata: Mapping[str, Any]
-    thumbnail: bytes | None = dataclasses.field(default=None, repr=False)
+from itm_jax.hub.matcher import Matcher
+from itm_jax.hub.vectors import vectors_of
+from itm_jax.search import stored
+from itm_jax.search.approximate import PROBES, REFINED, check_approximate
+from itm_jax.search.hits import Hit, Search, Seen
+from itm_jax.search.table import Record, check_model, ids_of, open_table, quoted, readable
+from itm_jax.viz.explain import Matching
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,16 +39,7 @@ class Index:
         """Returns the number of images."""
         return self.table.count_rows()
 
-    def query(
-        self,
-        text: str | None = None,
-        *,
-        image: Any = None,
-        like: str | None = None,
-        top: int = 10,
-        where: str | None = None,
-        shortlist: int = SHORTLIST,
-    ) -> list[Hit]:
+    def query(self, text: str | None = None, *, image: Any = None, like: str | None = None, **how: Any) -> list[Hit]:
         """Returns the images that fit best, the best first.
 
         The search is exact for a model of one vector. For a model of fragments LanceDB makes a shortlist by the sum of
@@ -74,64 +49,125 @@ class Index:
             text: a caption; or
             image: a path, a PIL image or a uint8 array; or
             like: the id of an image of the gallery, which is not found itself.
-            top: how many images.
-            where: a condition in SQL on the columns of metadata, such as `year >= 2020 AND place = 'Oslo'`.
-            shortlist: images that a model of fragments scores again, at least `top`.
+            **how: `top=10`, `where=None`, `shortlist=200`, `approximate=False`; see `Search`.
 
         Raises:
             InputError: not one of text, image and like is passed, or it cannot be used; or `where` is no condition.
         """
         if sum(x is not None for x in (text, image, like)) != 1:
             raise InputError("query: pass one of text, image and like")
-        if top < 1 or shortlist < 1:
-            raise InputError(f"query: top={top}, shortlist={shortlist}: must be at least 1")
+        search = self._checked(how)
         if text is not None:
-            captions = self.model.encode_captions([text])
-            return self._hits(_first(vectors_of(captions)), top, where, shortlist, captions)
+            return self.queries([text], **how)[0]
         if image is not None:
-            encoded = self.model.encode_images([image])
-            return self._hits(_first(vectors_of(encoded)), top, where, shortlist, None)
+            return self._hits(self.model.encode_images([image]), search)
         assert like is not None
-        hits = self._hits(self._stored(like), top + 1, where, shortlist, None)
-        return [hit for hit in hits if hit.id != like][:top]
+        hits = self._hits(self.encodings_of(like), search._replace(top=search.top + 1))
+        return [hit for hit in hits if hit.id != like][: search.top]
 
-    def _stored(self, name: str) -> np.ndarray:
+    def queries(self, texts: Sequence[str], **how: Any) -> list[list[Hit]]:
+        """Returns for each text the images that fit best. All texts are encoded together.
+
+        Args:
+            texts: captions.
+            **how: as for `query`.
+        """
+        search = self._checked(how)
+        captions = self.model.encode_captions(list(texts))
+        return [self._hits(captions.item(k), search) for k in range(len(texts))]
+
+    def answer(self, question: Encodings, **how: Any) -> list[Hit]:
+        """Returns the images that fit one encoded caption or image best.
+
+        Args:
+            question: of the model of the index.
+            **how: as for `query`.
+        """
+        return self._hits(question, self._checked(how))
+
+    def ids(self) -> set[str]:
+        """Returns the ids of all images."""
+        return ids_of(self.table, self.place)
+
+    def encodings_of(self, name: str) -> Encodings:
+        """Returns the stored encodings of an image.
+
+        Raises:
+            InputError: the index has no such image.
+        """
+        return self._encodings(self._row(name, [self.record.column]))
+
+    def explain(self, name: str, text: str) -> Seen:
+        """Returns why a model of fragments gives an image of the gallery its score with a text.
+
+        Raises:
+            InputError: the index has no such image, or it keeps one vector of an image.
+        """
+        if not self.record.fragments:
+            raise InputError(
+                f"{self.place}: keeps one vector of an image, which does not say what decided; use explain of the model"
+            )
+        row = self._row(name, ["vectors", "boxes", "thumbnail"])
+        matching = self.model.explain(self._encodings(row), text)
+        [boxes], [thumbnail] = row["boxes"].to_pylist(), row["thumbnail"].to_pylist()
+        assert isinstance(matching, Matching)  # a model of fragments
+        return Seen(matching, None if boxes is None else np.array(boxes, np.float32), thumbnail)
+
+    def nearest(self, query: Encodings, count: int, search: Search, columns: Sequence[str]) -> Any:
+        """Returns the rows of LanceDB's nearest images as an Arrow table, with their distances as `_distance`.
+
+        Args:
+            query: one encoded item. With fragments, its distance to an image is the sum over its vectors of the
+                smallest cosine distance to one of the image.
+            count: how many images.
+            search: the condition, and whether the approximate index is used.
+            columns: that are read.
+        """
+        vectors = vectors_of(query)
+        rows = vectors.rows[0] if vectors.mask is None else vectors.rows[0][vectors.mask[0]]
         with readable(self.place):
-            rows = self.table.search().where(f"id = {quoted(name)}").select([self.record.column]).to_arrow()
-        if not len(rows):
-            raise InputError(f"{self.place}: has no image {name}")
-        return np.array(rows[self.record.column][0].as_py(), np.float32)
+            found = self.table.search(rows.tolist(), vector_column_name=self.record.column)
+            found = found.distance_type("cosine").limit(count).select([*columns, "_distance"])
+            if search.where is not None:
+                found = found.where(search.where, prefilter=True)
+            found = found.nprobes(PROBES).refine_factor(REFINED) if search.approximate else found.bypass_vector_index()
+            return found.to_arrow()
 
-    def _hits(
-        self, query: np.ndarray, top: int, where: str | None, shortlist: int, captions: Encodings | None
-    ) -> list[Hit]:
-        again = self.record.fragments and captions is not None
-        nearest = self._nearest(query, max(shortlist, top) if again else top, where)
-        if not len(nearest):
+    def exact(self, query: Encodings, rows: Any) -> np.ndarray:
+        """Returns the scores that the model gives to rows of the table with vectors.
+
+        For an image as the question it is the cosine, or with fragments the mean of the best cosines of its regions.
+        """
+        if query.kind == "captions" and self.record.fragments:
+            return self.model.score(self._encodings(rows), query)[:, 0]
+        each = 1 if (mask := vectors_of(query).mask) is None else int(mask[0].sum())
+        return 1 - np.array(rows["_distance"].to_pylist(), np.float32) / each
+
+    def _hits(self, query: Encodings, search: Search) -> list[Hit]:
+        again = self.record.fragments and query.kind == "captions"
+        columns = ["id", "thumbnail", *self.record.metadata, *(["vectors"] if again else [])]
+        rows = self.nearest(query, max(search.shortlist, search.top) if again else search.top, search, columns)
+        if not len(rows):
             return []
-        if again:
-            assert captions is not None
-            scores = self.model.score(self._encodings(nearest), captions)[:, 0]
-        else:
-            # LanceDB sums the distances over the vectors of the query.
-            each = len(query) if self.record.fragments else 1
-            scores = 1 - np.array(nearest["_distance"].to_pylist(), np.float32) / each
-        order = np.argsort(-scores, kind="stable")[:top]
-        columns = [name for name in nearest.column_names if name not in (*OURS, "_distance")]
-        rows = nearest.drop_columns([self.record.column]).take(order).to_pylist()
+        scores = self.exact(query, rows)
+        order = np.argsort(-scores, kind="stable")[: search.top]
+        found = rows.select(["id", "thumbnail", *self.record.metadata]).take(order).to_pylist()
         return [
-            Hit(row["id"], float(scores[k]), {name: row[name] for name in columns}, row.get("thumbnail"))
-            for k, row in zip(order, rows, strict=True)
+            Hit(row["id"], float(scores[k]), {name: row[name] for name in self.record.metadata}, row["thumbnail"])
+            for k, row in zip(order, found, strict=True)
         ]
 
-    def _nearest(self, query: np.ndarray, count: int, where: str | None) -> Any:
-        with readable(self.place):
-            search = self.table.search(query.tolist(), vector_column_name=self.record.column)
-            search = search.distance_type("cosine").limit(count)
-            if where is not None:
-                self._check_where(where)
-                search = search.where(where, prefilter=True)
-            return search.to_arrow()
+    def _checked(self, how: Mapping[str, Any]) -> Search:
+        if unknown := how.keys() - set(Search._fields):
+            raise TypeError(f"query: unknown {', '.join(sorted(unknown))}; known are {', '.join(Search._fields)}")
+        search = Search(**how)
+        if search.top < 1 or search.shortlist < 1:
+            raise InputError(f"query: top={search.top}, shortlist={search.shortlist}: must be at least 1")
+        if search.where is not None:
+            self._check_where(search.where)
+        if search.approximate:
+            check_approximate(self.table, self.record, self.place)
+        return search
 
     def _check_where(self, where: str) -> None:
         try:
@@ -143,19 +179,15 @@ class Index:
             reason = " ".join(str(e).split())[:120]
             raise InputError(f"{where!r}: no condition on the columns {columns} ({reason})") from None
 
-    def _encodings(self, rows_of_table: Any) -> Encodings:
-        """Returns the stored vectors of images as the model's encodings."""
-        lists = rows_of_table["vectors"].combine_chunks()
-        counts = np.diff(lists.offsets.to_numpy())
-        flat = (
-            lists.flatten().flatten().to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, self.record.width)
-        )
-        most = max(self.model.shape[0], int(counts.max()))  # a data set may have more regions than the training had
-        mask = np.arange(most)[None] < counts[:, None]
-        rows = np.zeros((len(counts), most, self.record.width), np.float32)
-        rows[mask] = flat
-        images = Fragments(rows, mask)
-        return Encodings("images", [(np.arange(len(counts)), images)], self.model.fingerprint, self.place)
+    def _row(self, name: str, columns: Sequence[str]) -> Any:
+        with readable(self.place):
+            rows = self.table.search().where(f"id = {quoted(name)}").select(list(columns)).to_arrow()
+        if not len(rows):
+            raise InputError(f"{self.place}: has no image {name}")
+        return rows
+
+    def _encodings(self, rows: Any) -> Encodings:
+        return stored.encodings(rows, self.record, self.model, self.place)
 
 
 def open_index(place: str | pathlib.Path, model: Matcher | str | None = None, *, backbone: str | None = None) -> Index:
@@ -180,8 +212,3 @@ def open_index(place: str | pathlib.Path, model: Matcher | str | None = None, *,
             raise InputError(f"{e}{hint}") from None
     check_model(loaded, record, str(place))
     return Index(str(place), table, record, loaded)
-
-
-def _first(vectors: Vectors) -> np.ndarray:
-    """Returns the vector of the first item, [d]; or its valid ones, [k d]."""
-    return vectors.rows[0] if vectors.mask is None else vectors.rows[0][vectors.mask[0]]

@@ -4,6 +4,7 @@
 |---|---|
 | `id` | the image: its path relative to the folder, or its id in the data set |
 | `vector` [d], or `vectors` [k d] | its encoding: one vector, or the valid ones of its regions |
+| `boxes` [k 4], with `vectors` | where the regions are, as fractions of the image; empty where that is not known |
 | `thumbnail` | a small JPEG; empty where there is none |
 | others | the columns of --metadata |
 
@@ -25,7 +26,7 @@ from itm_jax.errors import InputError
 TABLE = "itm_jax_images"
 KEY = b"itm_jax_search"  # of the record in the schema's metadata
 FORMAT = 1
-OURS = ("id", "vector", "vectors", "thumbnail")  # names of columns that metadata cannot have
+OURS = ("id", "vector", "vectors", "boxes", "thumbnail")  # names of columns that metadata cannot have
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,9 +65,17 @@ class Record:
         kind = pa.float16() if self.dtype == "float16" else pa.float32()
         vector = pa.list_(kind, self.width)
         fields = [pa.field("id", pa.string()), pa.field(self.column, pa.list_(vector) if self.fragments else vector)]
+        fields += [pa.field("boxes", list_of_boxes())] if self.fragments else []
         fields += [pa.field("thumbnail", pa.binary())]
         fields += [pa.field(name, pa.type_for_alias(kind)) for name, kind in self.metadata.items()]
         return pa.schema(fields, metadata={KEY: json.dumps(dataclasses.asdict(self))})
+
+
+def list_of_boxes() -> Any:
+    """Returns the type of a column of boxes."""
+    import pyarrow as pa
+
+    return pa.list_(pa.list_(pa.float32(), 4))
 
 
 @contextlib.contextmanager
@@ -146,6 +155,13 @@ def check_model(model: Any, record: Record, place: str) -> None:
             f"{place}: built with {record.model} ({record.fingerprint}), but the model is {model.source} "
             f"({model.fingerprint}); pass that model, or build the index again"
         )
+
+
+def ids_of(table: Any, place: str) -> set[str]:
+    """Returns the ids of all images of a table."""
+    with readable(place):
+        rows = table.search().select(["id"]).limit(max(1, table.count_rows())).to_arrow()
+        return set(rows["id"].to_pylist())
 
 
 def quoted(text: str) -> str:

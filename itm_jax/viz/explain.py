@@ -16,6 +16,7 @@ from itm_jax.modules.alignment import word_weights
 from itm_jax.modules.enhancement import Enhancement
 from itm_jax.modules.fusion import fuse
 from itm_jax.modules.numerics import at_least_f32, l2_normalize
+from itm_jax.structs import Fragments, Tokens
 
 FRAGMENTS = ("cpfean", "late", "scan")  # models that keep the fragments of an item
 CLOSED = 0.01  # a gate below this value is called closed
@@ -105,22 +106,41 @@ def _inputs(data: TextSplit, caption: int) -> tuple[Any, Any]:
     return batch.regions, batch.tokens
 
 
-def _names(text: TextInput, tokens, mask: np.ndarray) -> list[str]:
+def names_of_tokens(text: TextInput, tokens: Tokens, mask: Bool[np.ndarray, " l"]) -> list[str]:
+    """Returns the word pieces of the first caption of a batch at the places of `mask`."""
     ids = np.asarray(tokens.ids[0])[mask]
     return [cast(str, text.tokenizer.id_to_token(int(i))) for i in ids]  # the tokenizer made the ids: none is unknown
 
 
 def _matching(run: OpenModel, caption: int) -> Matching:
     regions, tokens = _inputs(run.data, caption)
-    variables = run.variables | run.data.constants
-    images, words = run.model.apply(variables, regions, tokens, train=False)
-    score = float(run.model.apply(variables, images, words, method="score")[0, 0])
+    images, words = run.model.apply(run.variables | run.data.constants, regions, tokens, train=False)
+    c, valid = run.config.model, np.asarray(words.mask[0])
+    if c.name == "cpfean" and c.words.graph == "sparse":
+        written = run.data.split.captions[caption].split()
+        names = [written[k] for k in np.flatnonzero(valid)]
+    else:
+        names = names_of_tokens(run.text, tokens, valid)
+    return match(run.model, run.variables, c, images, words, names)
+
+
+def match(model: Any, variables: Any, c: Any, images: Fragments, words: Fragments, names: list[str]) -> Matching:
+    """Returns what a model of fragments sees in one encoded image and one encoded caption.
+
+    Args:
+        model: the Linen module.
+        variables: its variables.
+        c: the `model` section of its config.
+        images: of one image.
+        words: of one caption.
+        names: of the valid words.
+    """
+    score = float(model.apply(variables, images, words, method="score")[0, 0])
     valid_words, valid_regions = np.asarray(words.mask[0]), np.asarray(images.mask[0])
-    c = run.config.model
     gate: np.ndarray | None = None
     weight: np.ndarray | None = None
     if c.name == "cpfean":
-        fused = run.model.apply(variables, images, words, method="fuse")
+        fused = model.apply(variables, images, words, method="fuse")
         if c.fusion.rounds:
             gate = np.asarray(fused.gate[0, :, 0])
         if c.alignment.kind == "prominent" and c.alignment.sides != "regions":
@@ -129,11 +149,6 @@ def _matching(run: OpenModel, caption: int) -> Matching:
     else:
         fused = fuse(images, words, None, rounds=0)
     cosines = np.where(valid_regions[:, None], np.asarray(fused.cosines[0, :, 0]), np.nan)[:, valid_words]
-    if c.name == "cpfean" and c.words.graph == "sparse":
-        written = run.data.split.captions[caption].split()
-        names = [written[k] for k in np.flatnonzero(valid_words)]
-    else:
-        names = _names(run.text, tokens, valid_words)
     return Matching(names, cosines, gate, weight, score)
 
 
@@ -160,7 +175,7 @@ def _shares(run: OpenModel, caption: int) -> Shares:
     np.add.at(shares, (winners[0], winners[1]), parts)
     valid_words, valid_regions = np.asarray(tokens.mask[0]), np.asarray(regions.mask[0])
     shares = np.where(valid_regions[:, None], shares, np.nan)[:, valid_words]
-    words, (of_regions, of_pieces) = _names(run.text, tokens, valid_words), merged
+    words, (of_regions, of_pieces) = names_of_tokens(run.text, tokens, valid_words), merged
     return Shares(words, shares, of_regions, of_pieces, float(np.sum(parts)))
 
 

@@ -1,4 +1,4 @@
-"""A demo page in a process of its own, and the browser of this machine."""
+"""A page in a process of its own, and the browser of this machine."""
 
 import contextlib
 import os
@@ -34,10 +34,10 @@ def asked(url, **headers):
 
 
 @contextlib.contextmanager
-def served(run):
-    """Serves the page of a run at a free port; yields the process, its address and what it said at its start."""
+def served(module, *flags):
+    """Serves a page at a free port; yields the process, its address and what it said at its start."""
     environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
-    line = [sys.executable, "-m", "itm_jax.demo", f"--model={run}", "--port=0"]
+    line = [sys.executable, "-m", module, *flags, "--port=0"]
     with subprocess.Popen(line, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
         try:
             said = []

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from itm_jax.demo.limits import MOST_BYTES, MOST_BYTES_OF_ALL, MOST_ITEMS, MOST_PIXELS
 from itm_jax.errors import InputError
 from itm_jax.vision.images import FORMATS, open_rgb
+from itm_jax.web.limits import MOST_BYTES, MOST_BYTES_OF_ALL, MOST_ITEMS, MOST_PIXELS
 
 LONGEST_NAME = 60  # characters of a file name that are shown
 SHOWN = 900  # pixels of the longer side of a picture in the page

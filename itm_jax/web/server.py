@@ -4,9 +4,9 @@ import os
 import socket
 from typing import Any
 
-from itm_jax.demo.gate import gated
-from itm_jax.demo.layout import STYLE
 from itm_jax.errors import InputError
+from itm_jax.web.field import STYLE
+from itm_jax.web.gate import gated
 
 HOST = "127.0.0.1"
 PATIENCE = 1  # seconds that open connections get at the end
@@ -36,7 +36,7 @@ def quiet_gradio() -> None:
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 
-def serve(blocks: Any, listening: socket.socket) -> None:
+def serve(blocks: Any, listening: socket.socket, style: str = "") -> None:
     """Serves a page of Gradio until the process gets SIGINT or SIGTERM, which comes back as at any other time."""
     import gradio as gr
     import uvicorn
@@ -56,7 +56,7 @@ def serve(blocks: Any, listening: socket.socket) -> None:
         ssr_mode=False,
         max_file_size=1,
         theme=theme,
-        css=STYLE,
+        css=STYLE + style,
     )
     config = uvicorn.Config(
         gated(app), log_level="critical", access_log=False, timeout_graceful_shutdown=PATIENCE, server_header=False

@@ -1,0 +1,169 @@
+"""What a search loses: the shortlist and the approximate index against the exact scores of all images."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from itm_jax.errors import InputError
+from itm_jax.hub.encodings import Encodings
+from itm_jax.hub.matcher import Matcher
+from itm_jax.search import stored
+from itm_jax.search.approximate import build_approximate, has_approximate, sample
+from itm_jax.search.hits import Search
+from itm_jax.search.index import Index, open_index
+from itm_jax.structs import Split
+from itm_jax.terminal import Bar, say
+
+PART = 512  # images that are scored at a time
+SAMPLE = 100  # images that ask the approximate index
+NEAREST = 10
+TIMED = 20  # questions that are timed
+LENGTHS = (10, 20, 50, 100, 200, 500)  # of the shortlist
+
+
+class ListRecall(NamedTuple):
+    """What a shortlist has of the best images, over some questions.
+
+    Attributes:
+        way: `exact`, or `approximate` where the list came from the approximate index.
+        length: of the list.
+        best: share of the questions whose best image is on it.
+        top: mean share of the `among` best images that are on it.
+        among: how many of the best images count for `top`.
+        seconds: median of a question, without the encoding of its text.
+    """
+
+    way: str
+    length: int
+    best: float
+    top: float
+    among: int
+    seconds: float
+
+
+def exact_scores(index: Index, captions: Encodings) -> tuple[list[str], np.ndarray]:
+    """Scores all images of an index, part by part; returns their ids and the scores [images captions]."""
+    ids, scores = [], []
+    with Bar("images scored", len(index), short=True) as bar:
+        for names, images in stored.parts(index.table, index.record, index.model, index.place, PART):
+            scores.append(index.model.score(images, captions))
+            ids += names
+            bar.update(min(len(ids), len(index)))
+    return ids, np.concatenate(scores)
+
+
+def list_recalls(
+    index: Index, captions: Encodings, lengths: Sequence[int] = LENGTHS, among: int = NEAREST
+) -> list[ListRecall]:
+    """Returns what lists of several lengths have of the images that the model itself scores best.
+
+    A model of one vector needs no list; then the lists are those of the approximate index, where there is one.
+
+    Args:
+        index: an open index.
+        captions: the questions.
+        lengths: of the lists.
+        among: how many of the best images count.
+    """
+    ids, scores = exact_scores(index, captions)
+    number = {name: k for k, name in enumerate(ids)}
+    among = min(among, len(ids))
+    best = np.argsort(-scores, axis=0, kind="stable")[:among]
+    ways = ["exact"] if index.record.fragments else []
+    ways += ["approximate"] if has_approximate(index.table, index.record) else []
+    out = []
+    for way in ways:
+        how = Search(approximate=way == "approximate")
+        lists = [_list(index, captions.item(k), max(lengths), how, number) for k in range(len(captions))]
+        for length in sorted(set(lengths)):
+            found = [np.isin(best[:, k], each[:length]) for k, each in enumerate(lists)]
+            shares = float(np.mean([x[0] for x in found])), float(np.mean(found))
+            out.append(ListRecall(way, length, *shares, among, _seconds(index, captions, length, how)))
+    return out
+
+
+def build_measured(place: str, model: Matcher) -> float:
+    """Builds the approximate index, measures it on a sample of the gallery, and prints what it finds.
+
+    Raises:
+        InputError: the index has too few vectors.
+    """
+    index = open_index(place, model)
+    seconds = build_approximate(index.table, index.record, place)
+    names = sorted(index.ids())
+    names = [names[k] for k in sample(SAMPLE, len(names))]
+    recall = approximate_recall(index, names)
+    say(
+        f"approximate index built in {seconds:.1f} s: for {len(names):,} images of the gallery as questions it finds "
+        f"{recall:.1%} of the {NEAREST} nearest images"
+    )
+    return recall
+
+
+def approximate_recall(index: Index, names: Sequence[str], top: int = NEAREST) -> float:
+    """Returns the mean share of the nearest images that the approximate index finds.
+
+    Args:
+        index: an open index with an approximate one.
+        names: images of the gallery, which are the questions; an image is not counted as near to itself.
+        top: how many of the nearest images count.
+    """
+    shares = []
+    for name in names:
+        question = index.encodings_of(name)
+        exact, found = (
+            [
+                x
+                for x in index.nearest(question, top + 1, Search(approximate=way), ["id"])["id"].to_pylist()
+                if x != name
+            ]
+            for way in (False, True)
+        )
+        shares.append(len(set(exact[:top]) & set(found[:top])) / max(1, len(exact[:top])))
+    return float(np.mean(shares))
+
+
+def recalls(index: Index, split: Split, captions: Encodings, **how: Any) -> dict[str, float]:
+    """Returns R@1, R@5 and R@10 of the captions of a split, in percent, as the search answers them.
+
+    Args:
+        index: an open index with the images of the split, and maybe others.
+        split: says which image a caption is of.
+        captions: of the split, encoded.
+        **how: as for `Index.query`.
+
+    Raises:
+        InputError: an image of the split is not in the index.
+    """
+    known = index.ids()
+    if missing := [name for name in split.ids if name not in known]:
+        raise InputError(
+            f"{split.source}: {len(missing):,} of its {len(split.ids):,} images are not in the index, such as "
+            f"{missing[0]}"
+        )
+    places = []
+    with Bar("captions asked", len(captions), short=True) as bar:
+        for k in range(len(captions)):
+            names = [hit.id for hit in index.answer(captions.item(k), top=10, **how)]
+            right = split.ids[int(split.caption_image_index[k])]
+            places.append(names.index(right) if right in names else len(names))
+            bar.update(k + 1)
+    return {f"t2i_r{k}": 100 * float(np.mean(np.array(places) < k)) for k in (1, 5, 10)}
+
+
+def _list(index: Index, query: Encodings, length: int, how: Search, number: dict[str, int]) -> np.ndarray:
+    rows = index.nearest(query, length, how, ["id"])
+    return np.array([number.get(name, -1) for name in rows["id"].to_pylist()])  # -1: added meanwhile
+
+
+def _seconds(index: Index, captions: Encodings, length: int, how: Search) -> float:
+    """The median seconds of a question."""
+    laps = []
+    for k in range(min(TIMED, len(captions))):
+        query = captions.item(k)
+        began = time.perf_counter()
+        index.answer(query, top=min(10, length), shortlist=length, approximate=how.approximate)
+        laps.append(time.perf_counter() - began)
+    return float(np.median(laps))

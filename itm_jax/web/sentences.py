@@ -1,0 +1,63 @@
+"""Answers of a page to mistakes and defects: a sentence without a path of this machine."""
+
+import pathlib
+import re
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from itm_jax.errors import InputError
+from itm_jax.viz import page
+from itm_jax.web.limits import MOST_CHARACTERS
+
+# A directory before a name: from a slash, a tilde, a dot or a drive on, or relative, up to the last slash.
+DIRECTORIES = re.compile(r"(?<![\w/])(?:[A-Za-z]:[\\/])?[\w.~+@-]*[\\/](?:[^\s'\"()<>:,;\\/]+[\\/])*")
+
+
+def without_paths(text: str, *known: str) -> str:
+    """Returns a text in which each path has only its last part.
+
+    Args:
+        text: a message of the library.
+        known: paths that may be in it; they may have spaces.
+    """
+    for path in sorted((path for path in known if "/" in path), key=len, reverse=True):
+        text = text.replace(path, pathlib.Path(path).resolve().name)
+    return DIRECTORIES.sub("", text)
+
+
+def answered(answer: Callable[[], Any], mistake: Callable[[str], Any], *known: str) -> Any:
+    """Returns an answer, or a sentence in its place: what the user did wrong, or that the library failed.
+
+    Args:
+        answer: makes the answer.
+        mistake: makes an answer of the sentence, as HTML.
+        known: paths that may be in the sentence.
+    """
+    try:
+        return answer()
+    except InputError as e:
+        text = without_paths(" ".join(str(e).split()), tempfile.gettempdir(), *known)
+    except Exception:  # a defect: whoever started the page sees where, the page only that
+        traceback.print_exc(file=sys.stderr)
+        text = "The library failed here. The terminal in which the page was started says where."
+    return mistake(f'<p class="error" role="alert">{page.text(text)}</p>')
+
+
+def caption_of(text: Any) -> str:
+    """Returns a caption that a browser sent, in one line. Raises InputError where it is empty or too long."""
+    caption = " ".join(text_of(text).split())
+    if not caption:
+        raise InputError("the caption is empty; write at least one word")
+    if len(caption) > MOST_CHARACTERS:
+        raise InputError(f"the caption has {len(caption):,} characters; write at most {MOST_CHARACTERS:,}")
+    return caption
+
+
+def text_of(text: Any) -> str:
+    """Returns a text that a browser sent; nothing is an empty one. Raises InputError where it is no text."""
+    if text is not None and not isinstance(text, str):
+        raise InputError("the caption did not arrive; write it again")
+    return text or ""
