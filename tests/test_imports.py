@@ -26,10 +26,11 @@ ORDER = [
     ("checks",),
     ("testing",),
     ("cli",),
-    ("tables", "viz", "bench"),
+    ("tables", "viz"),
     ("web",),
     ("hub",),
     ("search",),
+    ("bench",),
     ("demo",),  # a page around a loaded model: nothing but its command needs it
     ("main", "check", "convert", "reproduce", "visualize", "cache", "extract", "export"),
     ("__main__",),

@@ -9,6 +9,7 @@ python -m itm_jax.bench score --images=1000 --captions=5000 --joint=1024
 python -m itm_jax.bench growth --config=configs/cpfean_quickstart.py --out_dir=DIR
 python -m itm_jax.bench shortlist --runs=AFA_RUN,CPFEAN_RUN
 python -m itm_jax.bench load --model=DIR --repeats=5
+python -m itm_jax.bench search --images=100000 --regions=1 --joint=256
 python -m itm_jax.bench models --plan=FILE                      (for itm_jax.reproduce's table of costs)
 """
 
@@ -53,7 +54,11 @@ _AGAINST = flags.DEFINE_enum(
 _BATCHES = flags.DEFINE_integer("batches", 50, "input: batches per timed repetition", lower_bound=1, flag_values=FLAGS)
 _REPEATS = flags.DEFINE_integer("repeats", 10, "timed repetitions", lower_bound=1, flag_values=FLAGS)
 _REGIONS = flags.DEFINE_integer(
-    "regions", 36, "train, encode, score, growth, extract: regions per image", lower_bound=1, flag_values=FLAGS
+    "regions",
+    36,
+    "train, encode, score, growth, extract, search: regions per image",
+    lower_bound=1,
+    flag_values=FLAGS,
 )
 _WIDTH = flags.DEFINE_integer(
     "width", 2048, "train, encode, growth: width of a region feature", lower_bound=1, flag_values=FLAGS
@@ -61,7 +66,9 @@ _WIDTH = flags.DEFINE_integer(
 _TOKENS = flags.DEFINE_integer(
     "tokens", 32, "train, encode, score, growth: padded caption length", lower_bound=8, flag_values=FLAGS
 )
-_IMAGES = flags.DEFINE_integer("images", 5000, "encode, rank, score, extract: images", lower_bound=1, flag_values=FLAGS)
+_IMAGES = flags.DEFINE_integer(
+    "images", 5000, "encode, rank, score, extract, search: images", lower_bound=1, flag_values=FLAGS
+)
 _CAPTIONS = flags.DEFINE_integer(
     "captions",
     25000,
@@ -69,7 +76,7 @@ _CAPTIONS = flags.DEFINE_integer(
     lower_bound=1,
     flag_values=FLAGS,
 )
-_JOINT = flags.DEFINE_integer("joint", 1024, "score, growth: joint width", lower_bound=2, flag_values=FLAGS)
+_JOINT = flags.DEFINE_integer("joint", 1024, "score, growth, search: joint width", lower_bound=2, flag_values=FLAGS)
 _TILE = flags.DEFINE_integer("tile", 256, "score: images and captions per tile", lower_bound=1, flag_values=FLAGS)
 _BATCH_SIZES = flags.DEFINE_list(
     "batch_sizes", ["16", "32", "64", "128"], "growth: batch sizes of the step", flag_values=FLAGS
@@ -249,6 +256,13 @@ def load() -> dict:
     return bench_load(commands.required(_MODEL, "DIR", "the model"), repeats=_REPEATS.value)
 
 
+def search() -> dict:
+    """Measures search in a gallery of random vectors."""
+    from itm_jax.bench.search import bench_search
+
+    return bench_search(_IMAGES.value, regions=_REGIONS.value, width=_JOINT.value, repeats=_REPEATS.value)
+
+
 WORDS = {
     "train": train,
     "encode": encode,
@@ -260,6 +274,7 @@ WORDS = {
     "models": models,
     "shortlist": shortlist,
     "load": load,
+    "search": search,
 }
 
 if __name__ == "__main__":

@@ -59,9 +59,6 @@ def build(
         InputError: an id occurs twice, the folder holds an index of another model or with other settings, or it cannot
             be written.
     """
-    types = types_of(metadata or {})
-    if len(gallery.ids) == 0:
-        raise InputError(f"{place}: a gallery without images; pass some")
     record = Record(
         model=_lasting(model.source),
         fingerprint=model.fingerprint,
@@ -69,8 +66,19 @@ def build(
         width=int(model.config.model.width),
         dtype=dtype,
         thumbnails=thumbnails,
-        metadata=types,
+        metadata=types_of(metadata or {}),
     )
+    return write_index(record, gallery, place, metadata)
+
+
+def write_index(record: Record, gallery: Gallery, place: str, metadata: Metadata | None = None) -> int:
+    """Writes the images of a gallery to an index that is new, or was begun with the same record; returns how many.
+
+    Raises:
+        InputError: as for `build`.
+    """
+    if len(gallery.ids) == 0:
+        raise InputError(f"{place}: a gallery without images; pass some")
     _check_ids(gallery, range(len(gallery.ids)), metadata)  # before there is a table
     database = connect(place, new=True)
     with readable(place):

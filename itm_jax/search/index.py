@@ -13,8 +13,9 @@ from itm_jax.hub.load import load
 from itm_jax.hub.matcher import Matcher
 from itm_jax.hub.vectors import vectors_of
 from itm_jax.search import stored
-from itm_jax.search.approximate import PROBES, REFINED, check_approximate
+from itm_jax.search.approximate import check_approximate
 from itm_jax.search.hits import Hit, Search, Seen
+from itm_jax.search.nearest import nearest
 from itm_jax.search.table import Record, check_model, ids_of, open_table, quoted, readable
 from itm_jax.viz.explain import Matching
 
@@ -114,24 +115,8 @@ class Index:
         return Seen(matching, None if boxes is None else np.array(boxes, np.float32), thumbnail)
 
     def nearest(self, query: Encodings, count: int, search: Search, columns: Sequence[str]) -> Any:
-        """Returns the rows of LanceDB's nearest images as an Arrow table, with their distances as `_distance`.
-
-        Args:
-            query: one encoded item. With fragments, its distance to an image is the sum over its vectors of the
-                smallest cosine distance to one of the image.
-            count: how many images.
-            search: the condition, and whether the approximate index is used.
-            columns: that are read.
-        """
-        vectors = vectors_of(query)
-        rows = vectors.rows[0] if vectors.mask is None else vectors.rows[0][vectors.mask[0]]
-        with readable(self.place):
-            found = self.table.search(rows.tolist(), vector_column_name=self.record.column)
-            found = found.distance_type("cosine").limit(count).select([*columns, "_distance"])
-            if search.where is not None:
-                found = found.where(search.where, prefilter=True)
-            found = found.nprobes(PROBES).refine_factor(REFINED) if search.approximate else found.bypass_vector_index()
-            return found.to_arrow()
+        """Returns the rows of the nearest images, by `nearest.nearest`."""
+        return nearest(self.table, self.record, self.place, query, count, search, columns)
 
     def exact(self, query: Encodings, rows: Any) -> np.ndarray:
         """Returns the scores that the model gives to rows of the table with vectors.
