@@ -22,8 +22,8 @@ from itm_jax.viz.describe import describe_mechanism
 
 
 def scorer_of(**fields):
-    """A scorer of a model with moved parameters, on 20 images of `scenes`, whose captions have several padded lengths."""
-    fields = {"data__scenes__train": 20, "data__token_buckets": (12, 16, 20, 24, 32)} | fields
+    """A scorer of a model with moved parameters, on 8 images of `scenes`, whose captions have several padded lengths."""
+    fields = {"data__scenes__train": 8, "data__token_buckets": (12, 16, 20, 24, 32)} | fields
     run, data = run_of(shrunk(**fields))
     state = jax.tree.map(np.asarray, {"params": run.state.params, "batch_stats": run.state.batch_stats})
     variables = {"params": awake(state["params"]), "batch_stats": state["batch_stats"]}
@@ -51,13 +51,18 @@ def test_numbers_of_cpfean_are_those_of_its_pairs(graph, gate):
     data, variables = scorer.data, scorer.variables | scorer.data.constants
     gates, logs, share, words = {0: [], 1: []}, [], dict.fromkeys(Kind, 0.0), []
     captions = data.split.caption_starts[:-1]
+
+    @jax.jit
+    def pair(regions, tokens):
+        images = run.model.apply(variables, regions, train=False, method="encode_images")
+        texts = run.model.apply(variables, tokens, train=False, method="encode_captions")
+        return images, texts, run.model.apply(variables, images, texts, method="fuse")
+
     for k, caption in enumerate(captions):
         for shift in (0, 1):
             other = captions[(k - shift) % len(captions)]
             regions, tokens = data.regions(np.array([k])), data.tokens(np.array([other]))
-            images = run.model.apply(variables, regions, train=False, method="encode_images")
-            texts = run.model.apply(variables, tokens, train=False, method="encode_captions")
-            fused = run.model.apply(variables, images, texts, method="fuse")
+            images, texts, fused = pair(regions, tokens)
             gate = np.asarray(fused.gate[0, :, 0])[np.asarray(images.mask[0])]
             gates[shift].append(gate.mean())
             if shift:

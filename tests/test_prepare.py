@@ -58,7 +58,7 @@ def test_an_invalid_field_is_named_by_every_entry_point(changes, field, tmp_path
 
 
 def test_no_entry_point_changes_the_config_that_it_is_given(tmp_path):
-    fields = {"train__epochs": 0.3, "model__name": "cpfean", "model__graph__heads": 2}
+    fields = {"train__epochs": 0.3, "model__name": "vsepp"}
     config = shrunk(**fields)
     train(shrunk(seed=1, **fields), tmp_path / "b")  # another one for the ensemble
     before, runs = copy.deepcopy(flatten(config)), (tmp_path / "a", tmp_path / "b")

@@ -6,11 +6,12 @@ interrupted one, because images whose id is in the table are left out.
 
 import collections
 import concurrent.futures
+import datetime
 import io
-import itertools
 import os
 import pathlib
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from itm_jax.config.model_fields import fields_of
@@ -32,7 +33,9 @@ from itm_jax.search.table import (
 )
 from itm_jax.terminal import say
 
-PARTS = 2  # of the gallery, encoded and written in one transaction
+# What was encoded is written in one transaction after so many seconds, or with so many images: a kill loses no more.
+SECONDS, IMAGES = 10.0, 4096
+READING = datetime.timedelta(minutes=10)  # how long a question may take that reads an earlier version of the table
 DELETED = 2048  # images that are removed in one transaction
 
 
@@ -160,21 +163,28 @@ def _add(table: Any, record: Record, gallery: Gallery, metadata: Metadata | None
         say(f"already in the index: {len(gallery.ids) - len(missing):,} of {len(gallery.ids):,} images")
     _check_ids(gallery, missing, metadata)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        parts = (_as_table(record, gallery, part, metadata, pool) for part in gallery.parts(missing))
-        while group := list(itertools.islice(parts, PARTS)):
+        for group in _grouped(_as_table(record, gallery, part, metadata, pool) for part in gallery.parts(missing)):
             with readable(place):
                 # An id that another process has written meanwhile is left out.
-                table.merge_insert("id").when_not_matched_insert_all().execute(_concatenated(group))
+                table.merge_insert("id").when_not_matched_insert_all().execute(group)
     with readable(place):
-        table.optimize()
+        table.optimize(cleanup_older_than=READING)
     return len(missing)
 
 
-def _concatenated(tables: Sequence[Any]) -> Any:
-    """Returns Arrow tables of one schema as one."""
+def _grouped(parts: Iterable[Any]) -> Iterator[Any]:
+    """Joins Arrow tables to larger ones, which are written in one transaction each."""
     import pyarrow as pa
 
-    return pa.concat_tables(tables)
+    group: list[Any] = []
+    began = time.monotonic()
+    for part in parts:
+        group.append(part)
+        if time.monotonic() - began >= SECONDS or sum(map(len, group)) >= IMAGES:
+            yield pa.concat_tables(group)
+            group, began = [], time.monotonic()
+    if group:
+        yield pa.concat_tables(group)
 
 
 def _as_table(

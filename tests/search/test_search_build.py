@@ -39,7 +39,7 @@ def test_a_killed_build_is_continued(made, tmp_path, monkeypatch):
     """The rows that were written stay; the same call writes the others, and the index opens in between."""
     _, images, models, places = made
     model, place = models["afa"], str(tmp_path / "index")
-    monkeypatch.setattr(building, "PARTS", 2)
+    monkeypatch.setattr(building, "IMAGES", 4)
     monkeypatch.setattr(galleries, "PART", 2)
     calls, as_table = [], building._as_table
 

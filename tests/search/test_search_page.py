@@ -108,7 +108,7 @@ def test_a_question_during_an_addition_sees_whole_parts(made, tmp_path, monkeypa
     names = galleries.images_in(images)
     build(model, galleries.Gallery("images", names[:3], galleries.of_images(model, images).encode), place)
     monkeypatch.setattr(galleries, "PART", 2)
-    monkeypatch.setattr(building, "PARTS", 2)
+    monkeypatch.setattr(building, "IMAGES", 4)
     seen, done = [], threading.Event()
 
     def ask():
