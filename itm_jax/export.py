@@ -21,7 +21,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from itm_jax.cli import commands
+from itm_jax.cli import commands, values
 from itm_jax.errors import InputError
 from itm_jax.terminal import say
 
@@ -65,7 +65,7 @@ def arguments(argv: list[str]) -> list[str]:
 
 def main(word: str) -> None:
     """Flags -> one exported model, or one file of embeddings."""
-    commands.only_for(FLAGS, word, READ_BY)
+    values.only_for(FLAGS, word, READ_BY)
     if word == "embeddings":
         return _embeddings()
     run = commands.required(_RUN, "DIR", "the workdir of the run")

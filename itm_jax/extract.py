@@ -20,7 +20,7 @@ import warnings
 from absl import flags
 from etils import epath
 
-from itm_jax.cli import commands
+from itm_jax.cli import commands, values
 from itm_jax.errors import InputError, TerminatedError
 
 SMALLEST, LARGEST = 32, 4096  # sides of the squares
@@ -99,7 +99,7 @@ def _settings(out: pathlib.Path):
         draw={k: _number("draw", v) for k, v in _pairs("draw", _DRAW.value).items()},
         seed=_SEED.value,
         captions_per_image=_PER_IMAGE.value,
-        shard=commands.shard(_SHARD.value) if _SHARD.value is not None else None,
+        shard=values.shard(_SHARD.value) if _SHARD.value is not None else None,
         skip=_ON_ERROR.value == "skip",
         batch=_BATCH.value,
         threads=_THREADS.value,

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from absl import flags
 from ml_collections import config_flags
 
-from itm_jax.cli import commands
+from itm_jax.cli import commands, values
 from itm_jax.config import default
 from itm_jax.errors import DivergedError, InputError
 from itm_jax.terminal import say
@@ -66,7 +66,7 @@ def main() -> None:
     from itm_jax.tables.table import evaluated_on, load_table
     from itm_jax.tables.write import summary, write_table
 
-    table, shard = load_table(table_file), commands.shard(_SHARD.value)
+    table, shard = load_table(table_file), values.shard(_SHARD.value)
     dataset = _DATASET.value or next(iter(table.bases))
     table = evaluated_on(table, parsed_places()) if _ON.value else table
     cells = make_plan(table, dataset, parsed_seeds(), given_fields(), workdir)

@@ -19,7 +19,7 @@ from itm_jax.search.table import Record, open_table
 from itm_jax.structs import Fragments
 from itm_jax.terminal import say
 
-TOP = 10
+TOP = 10  # images of an answer
 WORDS = 12  # of a question, where an image has several vectors
 BLOCK = 1000  # images whose vectors are made at a time, and compared at a time
 
@@ -117,5 +117,5 @@ def _brute_force(vectors: np.ndarray, question: Encodings) -> np.ndarray:
         words = np.asarray(part.rows[0]).T
         blocks = [vectors[k : k + BLOCK] @ words for k in range(0, len(vectors), BLOCK)]
         scores = np.concatenate([block.max(axis=1).sum(axis=1) for block in blocks])
-    best = np.argpartition(-scores, TOP)[:TOP]
+    best = np.argpartition(-scores, min(TOP, len(scores)) - 1)[:TOP]
     return best[np.argsort(-scores[best])]

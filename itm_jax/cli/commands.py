@@ -9,7 +9,7 @@ import signal
 import sys
 import types
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import ml_collections
 from absl import flags
@@ -102,34 +102,6 @@ def required(flag: flags.FlagHolder, kind: str, what: str = "") -> str:
     return flag.value
 
 
-def only_for(values: flags.FlagValues, word: str, words_of: Mapping[str, Sequence[str]]) -> None:
-    """Raises InputError where a flag is set that a word of the command does not read.
-
-    Args:
-        values: the flags of the command.
-        word: the word that was passed.
-        words_of: the words that read a flag, by its name; others are read by all.
-    """
-    for name, words in words_of.items():
-        if values[name].present and word not in words:
-            raise InputError(f"--{name}: has no effect on {word}; leave it out ({', '.join(words)} takes it)")
-
-
-def whole_numbers(flag: str, values: Sequence[str]) -> list[int]:
-    """Returns the values of a list flag as positive whole numbers."""
-    if not values or not all(value.isdecimal() and int(value) for value in values):
-        raise InputError(f"--{flag}={','.join(values)}: must be whole numbers from 1 on, with commas between them")
-    return [int(value) for value in values]
-
-
-def shard(value: str) -> tuple[int, int]:
-    """Returns (i, n) of --shard=i/n."""
-    match = re.fullmatch(r"([0-9]+)/([0-9]+)", value)
-    if not match or not int(match[1]) < int(match[2]):
-        raise InputError(f"--shard={value}: must be i/n with i from 0 to n - 1, for example 0/4")
-    return int(match[1]), int(match[2])
-
-
 def given(argv: Sequence[str]) -> dict[str, str]:
     """The flags of a command line, `--name=value` or `--name value`, before absl has read them."""
     flat = [part for a in argv[1:] for part in (a.split("=", 1) if a.startswith("-") else [a])]
@@ -213,6 +185,9 @@ def run(main: Callable[..., None], values: flags.FlagValues, argv: Sequence[str]
         if isinstance(e, InputError):
             _leave_others(e.exit_code)
         return e.exit_code
+    except BrokenPipeError:  # whoever read stdout has seen enough, such as `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except Exception as e:
         if not _disk_is_full(e):
             raise

@@ -25,7 +25,7 @@ from typing import Any
 
 from absl import flags
 
-from itm_jax.cli import commands
+from itm_jax.cli import commands, values
 from itm_jax.errors import InputError, TerminatedError
 from itm_jax.terminal import say
 
@@ -52,11 +52,13 @@ _DTYPE = flags.DEFINE_enum(
 _APPROXIMATE = flags.DEFINE_bool(
     "approximate",
     False,
-    "build, add: build an approximate index too, and print what it finds of the nearest images; query, serve: use it",
+    "build, add: build an approximate index too, and print how many of the nearest images it finds; query, serve: use "
+    "it",
     flag_values=FLAGS,
 )
 _METADATA = flags.DEFINE_string("metadata", None, "build, add: CSV file with values for filters", flag_values=FLAGS)
-_IDS = flags.DEFINE_list("ids", [], "remove: ids of images", flag_values=FLAGS)
+_IDS = flags.DEFINE_list("ids", [], "remove: ids of images, with commas between them", flag_values=FLAGS)
+_IDS_FROM = flags.DEFINE_string("ids_from", None, "remove: file with an id in each line", flag_values=FLAGS)
 _TEXT = flags.DEFINE_string("text", None, "query: a caption", flag_values=FLAGS)
 _IMAGE = flags.DEFINE_string("image", None, "query: an image file", flag_values=FLAGS)
 _LIKE = flags.DEFINE_string("like", None, "query: the id of an image of the gallery", flag_values=FLAGS)
@@ -95,7 +97,7 @@ READ_BY = {
     "shortlist": ("query", "report", "serve"),
     "approximate": ("build", "add", "query", "serve"),
     **dict.fromkeys(("model", "backbone"), ("build", "add", "query", "report", "serve")),
-    "ids": ("remove",),
+    **dict.fromkeys(("ids", "ids_from"), ("remove",)),
     "lengths": ("report",),
     "port": ("serve",),
 }
@@ -103,7 +105,7 @@ READ_BY = {
 
 def main(word: str) -> None:
     """Flags -> one change of an index, the answers to questions, a report, or the page."""
-    commands.only_for(FLAGS, word, READ_BY)
+    values.only_for(FLAGS, word, READ_BY)
     signal.signal(signal.SIGTERM, _terminate)
     place = commands.required(_INDEX, "DIR", "the index")
     if word == "query":
@@ -116,7 +118,9 @@ def main(word: str) -> None:
     if word == "report":
         from itm_jax.search.tell import tell
 
-        lengths = commands.whole_numbers("lengths", _LENGTHS.value)
+        if _QUERIES.value and (FLAGS["split"].present or FLAGS["shortlist"].present):
+            raise InputError("--split, --shortlist: have no effect with --queries; leave them out")
+        lengths = values.whole_numbers("lengths", _LENGTHS.value)
         data, split = _DATA.value, _SPLIT.value
         return tell(lambda: _open(place), _QUERIES.value, data, split, lengths, _SHORTLIST.value, as_json=_JSON.value)
     if word == "serve":
@@ -124,15 +128,19 @@ def main(word: str) -> None:
 
         return serve(lambda: _open(place), _PORT.value, shortlist=_SHORTLIST.value, approximate=_APPROXIMATE.value)
     if word == "remove":
+        from itm_jax.hub.gallery import caption_lines
         from itm_jax.search.build import remove
 
-        if not _IDS.value:
-            raise InputError("--ids: missing; pass the ids of the images to remove")
-        return say(f"removed: {remove(place, _IDS.value):,} images")
+        if bool(_IDS.value) == bool(_IDS_FROM.value):
+            raise InputError("--ids, --ids_from: pass one of them, the ids of the images to remove")
+        ids = _IDS.value or caption_lines(pathlib.Path(_IDS_FROM.value or "").expanduser())
+        return say(f"removed: {remove(place, ids):,} images")
     from itm_jax.search.build import add, build
     from itm_jax.search.metadata import read_metadata
-    from itm_jax.search.table import open_table
+    from itm_jax.search.table import count_of, open_table
 
+    if word == "add" and _APPROXIMATE.value and not (_IMAGES.value or _DATA.value):  # for what the index holds
+        return _approximate(place, _load(_MODEL.value or open_table(place)[1].model))
     types = open_table(place)[1].metadata if word == "add" else None
     metadata = read_metadata(pathlib.Path(_METADATA.value).expanduser(), types) if _METADATA.value else None
     if word == "build":
@@ -143,11 +151,15 @@ def main(word: str) -> None:
     else:
         model = _load(_MODEL.value or open_table(place)[1].model)
         added = add(model, _gallery(model), place, metadata=metadata)
-    say(f"{place}: {added:,} images added, {open_table(place)[0].count_rows():,} in all")
+    say(f"{place}: {added:,} images added, {count_of(open_table(place)[0], place):,} in all")
     if _APPROXIMATE.value:
-        from itm_jax.search.report import build_measured
+        _approximate(place, model)
 
-        build_measured(place, model)
+
+def _approximate(place: str, model: Any) -> None:
+    from itm_jax.search.report import build_measured
+
+    build_measured(place, model)
 
 
 def _load(name: str) -> Any:

@@ -37,7 +37,7 @@ def check_approximate(table: Any, record: Record, place: str) -> None:
     with readable(place):
         if not has_approximate(table, record):
             raise InputError(
-                f"{place}: has no approximate index; build it first, with python -m itm_jax.search build --approximate"
+                f"{place}: has no approximate index; build it first, with python -m itm_jax.search add --approximate"
             )
 
 

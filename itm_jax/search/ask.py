@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from itm_jax.errors import InputError
@@ -11,6 +11,8 @@ from itm_jax.hub.gallery import caption_lines
 from itm_jax.search.hits import Hit
 from itm_jax.search.index import Index
 from itm_jax.terminal import print_table
+
+TOGETHER = 64  # texts that are encoded at a time
 
 
 class Questions(NamedTuple):
@@ -64,20 +66,25 @@ def ask(
         raise InputError("--text, --image, --like, --queries: pass at least one of them, what to search for")
     page = _page(html)
     index = open_index()
-    answers = (
-        [Asked(*x) for x in zip(texts, ["text"] * len(texts), index.queries(texts, **how), strict=True)]
-        if texts
-        else []
-    )
-    for kind, value in (("image", questions.image), ("like", questions.like)):
-        if value is not None:
-            answers.append(Asked(value, kind, index.query(**{kind: value}, **how)))
-    for answer in answers:
+    answers = []
+    for answer in _answers(index, texts, questions, how):
         _print(answer, len(index), as_json)
+        if page:
+            answers.append(answer)
     if page:
         from itm_jax.search.results_page import write_results
 
         write_results(index, answers, page)
+
+
+def _answers(index: Index, texts: Sequence[str], questions: Questions, how: Mapping[str, Any]) -> Iterator[Asked]:
+    for start in range(0, len(texts), TOGETHER):
+        part = texts[start : start + TOGETHER]
+        for text, hits in zip(part, index.queries(part, **how), strict=True):
+            yield Asked(text, "text", hits)
+    for kind, value in (("image", questions.image), ("like", questions.like)):
+        if value is not None:
+            yield Asked(value, kind, index.query(**{kind: value}, **how))
 
 
 def _page(name: str | None) -> pathlib.Path | None:

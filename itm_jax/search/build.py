@@ -1,4 +1,4 @@
-"""Builds an index, adds images to it and removes them, part by part: only the ids of all images are held at once.
+"""Builds an index, adds images to it and removes them, part by part: of all images, only ids and metadata are held.
 
 Each part is one transaction of LanceDB: a reader sees a part whole or not at all. The same command continues an
 interrupted one, because images whose id is in the table are left out.
@@ -167,9 +167,16 @@ def _add(table: Any, record: Record, gallery: Gallery, metadata: Metadata | None
             with readable(place):
                 # An id that another process has written meanwhile is left out.
                 table.merge_insert("id").when_not_matched_insert_all().execute(group)
-    with readable(place):
-        table.optimize(cleanup_older_than=READING)
+    _compact(table, place)
     return len(missing)
+
+
+def _compact(table: Any, place: str) -> None:
+    """Joins small files and removes those of earlier versions. All rows are written, so a failure is no error."""
+    try:
+        table.optimize(cleanup_older_than=READING)
+    except (OSError, RuntimeError, ValueError):
+        say(f"{place}: its files were not joined, because another process writes to it; the next add does that")
 
 
 def _grouped(parts: Iterable[Any]) -> Iterator[Any]:

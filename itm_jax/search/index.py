@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,8 +17,12 @@ from itm_jax.search import stored
 from itm_jax.search.approximate import check_approximate
 from itm_jax.search.hits import Hit, Search, Seen
 from itm_jax.search.nearest import nearest
-from itm_jax.search.table import Record, check_model, ids_of, open_table, quoted, readable
+from itm_jax.search.table import Record, check_model, count_of, ids_of, open_table, quoted, readable
 from itm_jax.viz.explain import Matching
+
+MOST = 10_000  # images that a question may ask for, or a shortlist may have
+LITERAL = re.compile(r"'(?:[^']|'')*'")  # of SQL
+PLACE_IN_LANCE = re.compile(r",? /\S+\.rs:\S*")  # where in its source an error comes from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Index:
 
     def __len__(self) -> int:
         """Returns the number of images."""
-        return self.table.count_rows()
+        return count_of(self.table, self.place)
 
     def query(self, text: str | None = None, *, image: Any = None, like: str | None = None, **how: Any) -> list[Hit]:
         """Returns the images that fit best, the best first.
@@ -57,9 +62,9 @@ class Index:
         """
         if sum(x is not None for x in (text, image, like)) != 1:
             raise InputError("query: pass one of text, image and like")
-        search = self._checked(how)
         if text is not None:
             return self.queries([text], **how)[0]
+        search = self._checked(how)
         if image is not None:
             return self._hits(self.model.encode_images([image]), search)
         assert like is not None
@@ -129,25 +134,31 @@ class Index:
         return 1 - np.array(rows["_distance"].to_pylist(), np.float32) / each
 
     def _hits(self, query: Encodings, search: Search) -> list[Hit]:
-        again = self.record.fragments and query.kind == "captions"
-        columns = ["id", "thumbnail", *self.record.metadata, *(["vectors"] if again else [])]
-        rows = self.nearest(query, max(search.shortlist, search.top) if again else search.top, search, columns)
+        shown = ["id", "thumbnail", *self.record.metadata]
+        if self.record.fragments and query.kind == "captions":
+            rows = self.nearest(query, max(search.shortlist, search.top), search, ["id", "vectors"])
+        else:
+            rows = self.nearest(query, search.top, search, shown)
         if not len(rows):
             return []
         scores = self.exact(query, rows)
         order = np.argsort(-scores, kind="stable")[: search.top]
-        found = rows.select(["id", "thumbnail", *self.record.metadata]).take(order).to_pylist()
+        ids = rows["id"].take(order).to_pylist()
+        if "thumbnail" not in rows.column_names:  # read for the best alone; one of them may be removed meanwhile
+            rows = self._rows(ids, shown)
+        found = {row["id"]: row for row in rows.to_pylist()}
         return [
-            Hit(row["id"], float(scores[k]), {name: row[name] for name in self.record.metadata}, row["thumbnail"])
-            for k, row in zip(order, found, strict=True)
+            Hit(x, float(scores[k]), {name: found[x][name] for name in self.record.metadata}, found[x]["thumbnail"])
+            for k, x in zip(order, ids, strict=True)
+            if x in found
         ]
 
     def _checked(self, how: Mapping[str, Any]) -> Search:
         if unknown := how.keys() - set(Search._fields):
             raise TypeError(f"query: unknown {', '.join(sorted(unknown))}; known are {', '.join(Search._fields)}")
         search = Search(**how)
-        if search.top < 1 or search.shortlist < 1:
-            raise InputError(f"query: top={search.top}, shortlist={search.shortlist}: must be at least 1")
+        if not (1 <= search.top <= MOST and 1 <= search.shortlist <= MOST):
+            raise InputError(f"query: top={search.top}, shortlist={search.shortlist}: must be from 1 to {MOST:,}")
         if search.where is not None:
             self._check_where(search.where)
         if search.approximate:
@@ -156,17 +167,21 @@ class Index:
 
     def _check_where(self, where: str) -> None:
         try:
-            if ";" in where:
+            if ";" in LITERAL.sub("", where):  # LanceDB would ignore what follows
                 raise ValueError("one condition alone, without ;")
             self.table.search().where(where).select(["id"]).limit(1).to_arrow()
         except Exception as e:  # LanceDB raises many kinds for a condition that it cannot read
             columns = ", ".join(("id", *self.record.metadata))
-            reason = " ".join(str(e).split())[:120]
+            reason = PLACE_IN_LANCE.sub("", " ".join(str(e).split()))[:160]
             raise InputError(f"{where!r}: no condition on the columns {columns} ({reason})") from None
 
-    def _row(self, name: str, columns: Sequence[str]) -> Any:
+    def _rows(self, names: Sequence[str], columns: Sequence[str]) -> Any:
+        condition = f"id IN ({', '.join(quoted(name) for name in names)})"
         with readable(self.place):
-            rows = self.table.search().where(f"id = {quoted(name)}").select(list(columns)).to_arrow()
+            return self.table.search().where(condition).select(list(columns)).limit(len(names)).to_arrow()
+
+    def _row(self, name: str, columns: Sequence[str]) -> Any:
+        rows = self._rows([name], columns)
         if not len(rows):
             raise InputError(f"{self.place}: has no image {name}")
         return rows

@@ -2,6 +2,7 @@
 
 import collections
 import csv
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from itm_jax.errors import InputError
 from itm_jax.search.table import OURS
 
 Metadata = Mapping[str, Mapping[str, Any]]  # {id: {column: value}}; None is an empty cell
+WORDS = {"int64": "a whole number", "double": "a number", "string": "a text"}
 KINDS = {"int64": int, "double": float, "string": str}
 
 
@@ -27,7 +29,7 @@ def read_metadata(path: pathlib.Path, types: Mapping[str, str] | None = None) ->
         InputError: the file cannot be read or has no lines, an id or a column occurs twice, or a column has a name of
             ours, is missing, or has a value of another type.
     """
-    names, rows = _rows(path)
+    names, lines, rows = _rows(path)
     out: dict[str, dict[str, Any]] = {row["id"]: {} for row in rows}
     if len(out) < len(rows):
         twice = collections.Counter(row["id"] for row in rows).most_common(1)[0][0]
@@ -38,19 +40,22 @@ def read_metadata(path: pathlib.Path, types: Mapping[str, str] | None = None) ->
         values = [row[name] for row in rows]
         kind = types[name] if types else next(kind for kind in KINDS if _fits([v for v in values if v], kind))
         if not _fits([v for v in values if v], kind):
-            wrong = next(k for k, v in enumerate(values, 2) if v and not _fits([v], kind))
-            raise InputError(f"{path}: line {wrong}: {name} is no {kind}, as in the index")
+            wrong = next(line for line, v in zip(lines, values, strict=True) if v and not _fits([v], kind))
+            raise InputError(f"{path}: line {wrong}: {name} must be {WORDS[kind]}, as in the index; correct it")
         for row, value in zip(rows, values, strict=True):
             out[row["id"]][name] = KINDS[kind](value) if value else None
     return out
 
 
-def _rows(path: pathlib.Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Returns the names of the columns but `id`, and the lines."""
+def _rows(path: pathlib.Path) -> tuple[list[str], list[int], list[dict[str, str]]]:
+    """Returns the names of the columns but `id`, the number of the last line of each row, and the rows."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
-            rows = list(reader)
+            rows, lines = [], []
+            for row in reader:
+                rows.append(row)
+                lines.append(reader.line_num)
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise InputError(f"{path}: cannot be read as CSV ({e})") from None
     header = list(reader.fieldnames or ())
@@ -66,10 +71,10 @@ def _rows(path: pathlib.Path) -> tuple[list[str], list[dict[str, str]]]:
         )
     if not rows:
         raise InputError(f"{path}: has no lines below the names of the columns")
-    for line, row in enumerate(rows, 2):
+    for line, row in zip(lines, rows, strict=True):
         if None in row or None in row.values():
             raise InputError(f"{path}: line {line}: has another number of values than the first line")
-    return names, rows
+    return names, lines, rows
 
 
 def _fits(values: Sequence[str], kind: str) -> bool:
@@ -81,7 +86,7 @@ def _fits(values: Sequence[str], kind: str) -> bool:
     except ValueError:
         return False
     if kind == "double":
-        return bool(values) and not any(_has_zeros(value) for value in values)
+        return bool(values) and all(map(math.isfinite, numbers)) and not any(_has_zeros(value) for value in values)
     return bool(values) and all(
         -(2**63) <= n < 2**63 and str(n) == v.strip() for n, v in zip(numbers, values, strict=True)
     )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from itm_jax.errors import InputError
 from itm_jax.search.hits import Hit
 from itm_jax.search.index import Index
-from itm_jax.search.results_page import explained
+from itm_jax.search.results_page import caption_of_hit, explained
 from itm_jax.viz import page
 from itm_jax.web.sentences import answered, caption_of, text_of
 from itm_jax.web.uploads import kept
@@ -21,13 +21,13 @@ class Found(NamedTuple):
 
     Attributes:
         message: above the images, as HTML.
-        images: that were found, as the page's grid takes them.
+        grid: the images that were found, as HTML.
         text: the caption of the question; "" for an image.
         why: the place of explanations, which becomes empty.
     """
 
     message: str
-    images: list[dict[str, Any]]
+    grid: str
     text: str
     why: str = ""
 
@@ -61,18 +61,20 @@ class PageAnswers:
                 caption = caption_of(text)
                 return self._found(f"“{caption}”", self._ask(where, count, text=caption), caption)
             if text_of(text).strip():
-                raise InputError("a text and an image: take one of them out, a question is one or the other")
+                raise InputError("a text and an image: ask with one of them, and delete the other")
             with kept(files) as uploads:
                 if len(uploads) != 1:
                     raise InputError("choose one image alone")
                 [upload] = uploads
                 return self._found(f"like {upload.name}", self._ask(where, count, image=upload.path))
 
-        return self._answered(answer)
+        return self._answered(answer, text, where)
 
     def like(self, name: Any, where: Any, count: Any) -> Found:
         """Returns what is like an image of the gallery; the arguments are as for `search`."""
-        return self._answered(lambda: self._found(f"like {text_of(name)}", self._ask(where, count, like=text_of(name))))
+        return self._answered(
+            lambda: self._found(f"like {text_of(name)}", self._ask(where, count, like=text_of(name))), name, where
+        )
 
     def why(self, name: Any, text: Any) -> str:
         """Returns, as HTML, why an image of the gallery has its score with a caption."""
@@ -82,7 +84,7 @@ class PageAnswers:
             title = f"<h3>{page.text(text_of(name))}: what decided</h3>"
             return title + explained(self.index.explain(text_of(name), words), words)
 
-        return answered(answer, str, self.index.place, self.index.record.model)
+        return answered(answer, str, self.index.place, self.index.record.model, keep=(name, text))
 
     def _ask(self, where: Any, count: Any, **question: Any) -> list[Hit]:
         if count not in COUNTS:
@@ -94,20 +96,20 @@ class PageAnswers:
     def _found(self, question: str, hits: Sequence[Hit], text: str = "") -> Found:
         message = f"<p><b>{page.text(question)}</b>: {len(hits)} of {len(self.index):,} images</p>"
         explains = bool(text) and self.index.record.fragments
-        return Found(message, [_shown(hit, rank, explains) for rank, hit in enumerate(hits, 1)], text)
+        figures = "".join(_figure(hit, rank, explains) for rank, hit in enumerate(hits, 1))
+        return Found(message, f'<div class="found">{figures}</div>', text)
 
-    def _answered(self, answer: Callable[[], Found]) -> Found:
+    def _answered(self, answer: Callable[[], Found], *sent: Any) -> Found:
         known = (self.index.place, self.index.record.model)
-        return answered(answer, lambda sentence: Found(sentence, [], ""), *known)
+        return answered(answer, lambda sentence: Found(sentence, "", ""), *known, keep=sent)
 
 
-def _shown(hit: Hit, rank: int, explains: bool) -> dict[str, Any]:
-    image = f"data:image/jpeg;base64,{base64.b64encode(hit.thumbnail).decode()}" if hit.thumbnail else ""
-    facts = [f"{name}: {value}" for name, value in hit.metadata.items() if value is not None]
-    return {
-        "id": hit.id,
-        "title": f"{rank}. {hit.score:.3f}",
-        "image": image,
-        "facts": facts,
-        "why": explains,
-    }
+def _figure(hit: Hit, rank: int, explains: bool) -> str:
+    """An image of the grid with its buttons. All of it is escaped here: Gradio runs what it fills into a template."""
+    name, image = page.text(hit.id), "<p>no picture</p>"
+    if hit.thumbnail:
+        image = f'<img src="data:image/jpeg;base64,{base64.b64encode(hit.thumbnail).decode()}" alt="image {name}">'
+    buttons = f'<button data-do="like" data-id="{name}">more like this</button>'
+    if explains:
+        buttons += f'<button data-do="why" data-id="{name}">what decided</button>'
+    return f"<figure>{image}<figcaption>{caption_of_hit(hit, rank)}</figcaption>{buttons}</figure>"

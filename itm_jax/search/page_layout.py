@@ -10,14 +10,6 @@ from itm_jax.web.field import image_field, place
 from itm_jax.web.limits import MOST_BYTES, MOST_CHARACTERS
 
 WAITING = 100  # questions that wait; the next one is refused
-GRID = """
-<div class="found">{{#each value}}
-<figure>{{#if this.image}}<img src="{{this.image}}" alt="image {{this.id}}">{{else}}<p>no picture</p>{{/if}}
-<figcaption><b>{{this.title}}</b> {{this.id}}{{#each this.facts}}<br>{{this}}{{/each}}</figcaption>
-<button data-do="like" data-id="{{this.id}}">more like this</button>
-{{#if this.why}}<button data-do="why" data-id="{{this.id}}">what decided</button>{{/if}}
-</figure>{{/each}}</div>
-"""
 CLICK = """
 element.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-do]");
@@ -55,7 +47,7 @@ def make_page(answers: PageAnswers) -> Any:
                 files = image_field(gr, "or an image", several=False)
         message = place(gr)
         why = place(gr)
-        grid = gr.HTML([], html_template=GRID, js_on_load=CLICK, elem_classes=["grid"])
+        grid = gr.HTML("", js_on_load=CLICK, elem_classes=["grid"])
         found = [message, grid, asked, why]
         gr.on([button.click, text.submit], answers.search, [text, files, where, count], found, **calls)
 

@@ -43,15 +43,20 @@ class ListRecall(NamedTuple):
     seconds: float
 
 
-def exact_scores(index: Index, captions: Encodings) -> tuple[list[str], np.ndarray]:
-    """Scores all images of an index, part by part; returns their ids and the scores [images captions]."""
-    ids, scores = [], []
+def best_images(index: Index, captions: Encodings, count: int) -> list[list[str]]:
+    """Scores all images of an index, part by part; returns for each caption the ids of the best, in order."""
+    kept = np.full((0, len(captions)), -np.inf, np.float32)
+    names = np.zeros((0, len(captions)), object)
+    done = 0
     with Bar("images scored", len(index), short=True) as bar:
-        for names, images in stored.parts(index.table, index.record, index.model, index.place, PART):
-            scores.append(index.model.score(images, captions))
-            ids += names
-            bar.update(min(len(ids), len(index)))
-    return ids, np.concatenate(scores)
+        for ids, images in stored.parts(index.table, index.record, index.model, index.place, PART):
+            scores = np.concatenate([kept, index.model.score(images, captions)])
+            names = np.concatenate([names, np.repeat(np.array(ids, object)[:, None], len(captions), axis=1)])
+            best = np.argsort(-scores, axis=0, kind="stable")[:count]
+            kept, names = np.take_along_axis(scores, best, 0), np.take_along_axis(names, best, 0)
+            done += len(ids)
+            bar.update(min(done, len(index)))
+    return names.T.tolist()
 
 
 def list_recalls(
@@ -67,20 +72,18 @@ def list_recalls(
         lengths: of the lists.
         among: how many of the best images count.
     """
-    ids, scores = exact_scores(index, captions)
-    number = {name: k for k, name in enumerate(ids)}
-    among = min(among, len(ids))
-    best = np.argsort(-scores, axis=0, kind="stable")[:among]
-    ways = ["exact"] if index.record.fragments else []
-    ways += ["approximate"] if has_approximate(index.table, index.record) else []
-    out = []
-    for way in ways:
-        how = Search(approximate=way == "approximate")
-        lists = [_list(index, captions.item(k), max(lengths), how, number) for k in range(len(captions))]
+    ways = [Search()] if index.record.fragments else []
+    ways += [Search(approximate=True)] if has_approximate(index.table, index.record) else []
+    if not ways:
+        return []
+    best, out = best_images(index, captions, among), []
+    for how in ways:
         for length in sorted(set(lengths)):
-            found = [np.isin(best[:, k], each[:length]) for k, each in enumerate(lists)]
+            lists = [index.nearest(captions.item(k), length, how, ["id"])["id"].to_pylist() for k in range(len(best))]
+            found = [np.isin(names, listed) for names, listed in zip(best, lists, strict=True)]
             shares = float(np.mean([x[0] for x in found])), float(np.mean(found))
-            out.append(ListRecall(way, length, *shares, among, _seconds(index, captions, length, how)))
+            way = "approximate" if how.approximate else "exact"
+            out.append(ListRecall(way, length, *shares, len(best[0]), _seconds(index, captions, length, how)))
     return out
 
 
@@ -151,11 +154,6 @@ def recalls(index: Index, split: Split, captions: Encodings, **how: Any) -> dict
             places.append(names.index(right) if right in names else len(names))
             bar.update(k + 1)
     return {f"t2i_r{k}": 100 * float(np.mean(np.array(places) < k)) for k in (1, 5, 10)}
-
-
-def _list(index: Index, query: Encodings, length: int, how: Search, number: dict[str, int]) -> np.ndarray:
-    rows = index.nearest(query, length, how, ["id"])
-    return np.array([number.get(name, -1) for name in rows["id"].to_pylist()])  # -1: added meanwhile
 
 
 def _seconds(index: Index, captions: Encodings, length: int, how: Search) -> float:

@@ -64,8 +64,13 @@ def figure(hit: Hit, rank: int) -> str:
     image = f"<div>{page.text('no picture in the index')}</div>"
     if hit.thumbnail:
         image = page.photograph(_pixels(hit.thumbnail), f"image {hit.id}", SHOWN)
+    return f"<figure>{image}<figcaption>{caption_of_hit(hit, rank)}</figcaption></figure>"
+
+
+def caption_of_hit(hit: Hit, rank: int) -> str:
+    """Returns rank, score, id and metadata of an image that was found, as HTML."""
     facts = "".join(f"<br>{page.text(k)}: {page.text(v)}" for k, v in hit.metadata.items() if v is not None)
-    return f"<figure>{image}<figcaption>{rank}. {hit.score:.3f} {page.text(hit.id)}{facts}</figcaption></figure>"
+    return f"<b>{rank}. {hit.score:.3f}</b> {page.text(hit.id)}{facts}"
 
 
 def explained(seen: Seen, text: str) -> str:

@@ -11,7 +11,10 @@ from itm_jax.search.index import Index
 from itm_jax.search.page_answers import PageAnswers
 from itm_jax.search.page_layout import GRID_STYLE, make_page
 from itm_jax.terminal import say
+from itm_jax.web.limits import MOST_BYTES
 from itm_jax.web.run import run_page
+
+MOST_BODY = 2 * MOST_BYTES  # a question has one image, in base64
 
 
 def serve(open_index: Callable[[], Index], port: int, *, shortlist: int, approximate: bool) -> None:
@@ -38,7 +41,7 @@ def serve(open_index: Callable[[], Index], port: int, *, shortlist: int, approxi
         _warm(index, shortlist)
         return [f"{index.place}: {len(index):,} images"], lambda: make_page(answers)
 
-    run_page(port, prepare, GRID_STYLE)
+    run_page(port, prepare, GRID_STYLE, MOST_BODY)
 
 
 def _warm(index: Index, shortlist: int) -> None:

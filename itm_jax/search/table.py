@@ -64,7 +64,10 @@ class Record:
 
         kind = pa.float16() if self.dtype == "float16" else pa.float32()
         vector = pa.list_(kind, self.width)
-        fields = [pa.field("id", pa.string()), pa.field(self.column, pa.list_(vector) if self.fragments else vector)]
+        # LanceDB then refuses a second row with an id, also where two processes write at once.
+        unique = {b"lance-schema:unenforced-primary-key": b"true"}
+        fields = [pa.field("id", pa.string(), nullable=False, metadata=unique)]
+        fields += [pa.field(self.column, pa.list_(vector) if self.fragments else vector)]
         fields += [pa.field("boxes", list_of_boxes())] if self.fragments else []
         fields += [pa.field("thumbnail", pa.binary())]
         fields += [pa.field(name, pa.type_for_alias(kind)) for name, kind in self.metadata.items()]
@@ -105,8 +108,10 @@ def connect(place: str, *, new: bool = False) -> Any:
     except ImportError:
         raise InputError("search needs LanceDB; pip install 'itm_jax[search]'") from None
     if "://" not in place:
-        folder = pathlib.Path(place).expanduser()
-        if folder.exists() and not folder.is_dir():
+        with readable(place):  # a user that is not known, or a name that is too long
+            folder = pathlib.Path(place).expanduser()
+            exists = folder.exists()
+        if exists and not folder.is_dir():
             raise InputError(f"{place}: a file; an index is a folder")
         if not new and not folder.is_dir():
             raise InputError(f"{place}: no such folder; build the index first, with python -m itm_jax.search build")
@@ -155,6 +160,12 @@ def check_model(model: Any, record: Record, place: str) -> None:
             f"{place}: built with {record.model} ({record.fingerprint}), but the model is {model.source} "
             f"({model.fingerprint}); pass that model, or build the index again"
         )
+
+
+def count_of(table: Any, place: str) -> int:
+    """Returns the number of images of a table."""
+    with readable(place):
+        return table.count_rows()
 
 
 def ids_of(table: Any, place: str) -> set[str]:

@@ -44,6 +44,8 @@ def tell(
         raise InputError("--queries, --data: pass one of them, whose captions ask")
     texts: Sequence[str] = caption_lines(pathlib.Path(queries).expanduser()) if queries else []
     index = open_index()
+    if not len(index):
+        raise InputError(f"{index.place}: has no images; add some first")
     out: dict[str, Any] = {"images": len(index), "model": index.record.model}
     if data:
         split = read_unaltered(config_for(index.model, pathlib.Path(data).expanduser()), split_name)

@@ -14,11 +14,13 @@ FIELD = """
 <label class="choose">{{label}}<input type="file" accept="{{kinds}}" {{#if several}}multiple{{/if}}></label>
 <p class="error" role="alert">{{problem}}</p>
 <div class="chosen">{{#each value}}
-<figure><img src="{{this.data}}" alt=""><figcaption>{{this.name}}</figcaption></figure>
+<figure><img src="{{this.data}}" alt=""><figcaption>{{this.shown}}</figcaption></figure>
 {{/each}}</div>
 """
+# Gradio evaluates the filled template as JavaScript's template text, where a name with ${...} would be run: `plain`.
 # The browser refuses what the server would refuse for its size, so that it does not have to send it.
 READ = """
+const plain = (name) => name.replace(/[\\\\`${}]/g, "_");
 element.addEventListener("change", async (event) => {
   const files = Array.from(event.target.files || []);
   if (!files.length) return;
@@ -26,12 +28,12 @@ element.addEventListener("change", async (event) => {
   const large = files.find((file) => file.size > props.most_bytes);
   let problem = "";
   if (files.length > props.most) problem = `${files.length} images; choose at most ${props.most}`;
-  else if (large) problem = `${large.name}: more than ${props.most_bytes / 1e6} MB; choose a smaller file`;
+  else if (large) problem = `${plain(large.name)}: more than ${props.most_bytes / 1e6} MB; choose a smaller file`;
   else if (total > props.most_bytes_of_all) problem = `more than ${props.most_bytes_of_all / 1e6} MB together`;
   const read = (file) => new Promise((resolve) => {
     const reader = new FileReader();
-    reader.onload = () => resolve({name: file.name, data: reader.result});
-    reader.onerror = () => resolve({name: file.name, data: ""});
+    reader.onload = () => resolve({name: file.name, shown: plain(file.name), data: reader.result});
+    reader.onerror = () => resolve({name: file.name, shown: plain(file.name), data: ""});
     reader.readAsDataURL(file);
   });
   const value = problem ? [] : await Promise.all(files.map(read));

@@ -24,7 +24,7 @@ HEADERS = [
 ]
 
 
-def gated(app: App) -> App:
+def gated(app: App, most_body: int = MOST_BODY) -> App:
     """Returns an ASGI application that hands on what it lets through, and answers the rest with a line of text."""
 
     async def gate(scope: Message, receive: Any, send: Any) -> None:
@@ -38,7 +38,7 @@ def gated(app: App) -> App:
                 message = {**message, "headers": [*message.get("headers", []), *HEADERS]}
             await send(message)
 
-        status, text = refusal(scope["method"], scope["path"], dict(scope["headers"]))
+        status, text = refusal(scope["method"], scope["path"], dict(scope["headers"]), most_body)
         if not status:
             return await app(scope, receive, send_with_headers)
         headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
@@ -48,7 +48,7 @@ def gated(app: App) -> App:
     return gate
 
 
-def refusal(method: str, path: str, headers: dict[bytes, bytes]) -> tuple[int, str]:
+def refusal(method: str, path: str, headers: dict[bytes, bytes], most_body: int = MOST_BODY) -> tuple[int, str]:
     """Returns the HTTP status and the sentence with which a request is refused; (0, "") where it passes."""
     host = headers.get(b"host", b"").decode("latin-1").rsplit(":", 1)[0]
     if host not in HOSTS:
@@ -56,9 +56,11 @@ def refusal(method: str, path: str, headers: dict[bytes, bytes]) -> tuple[int, s
     if path.startswith(CLOSED) or (path.startswith(PREFIX) and not path[len(PREFIX) :].startswith(NEEDED)):
         return 404, "no such page"
     if method == "POST":
+        if b"transfer-encoding" in headers:
+            return 411, "the request does not say its length"
         length = headers.get(b"content-length", b"")
         if not length.isdigit():
             return 411, "the request does not say its length"
-        if int(length) > MOST_BODY:
-            return 413, f"the request is larger than {MOST_BODY // 10**6} MB"
+        if int(length) > most_body:
+            return 413, f"the request is larger than {most_body // 10**6} MB"
     return 0, ""

@@ -5,7 +5,7 @@ import re
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from itm_jax.errors import InputError
@@ -16,30 +16,40 @@ from itm_jax.web.limits import MOST_CHARACTERS
 DIRECTORIES = re.compile(r"(?<![\w/])(?:[A-Za-z]:[\\/])?[\w.~+@-]*[\\/](?:[^\s'\"()<>:,;\\/]+[\\/])*")
 
 
-def without_paths(text: str, *known: str) -> str:
+def without_paths(text: str, *known: str, keep: Sequence[str] = ()) -> str:
     """Returns a text in which each path has only its last part.
 
     Args:
         text: a message of the library.
         known: paths that may be in it; they may have spaces.
+        keep: words of the user, which stay as they are.
     """
-    for path in sorted((path for path in known if "/" in path), key=len, reverse=True):
-        text = text.replace(path, pathlib.Path(path).resolve().name)
-    return DIRECTORIES.sub("", text)
+    kept = [words for words in keep if words]
+    for k, words in enumerate(kept):
+        text = text.replace(words, f"\0{k}\0")
+    absolute = {str(pathlib.Path(path).expanduser().absolute()) for path in known if path}
+    for path in sorted((path for path in absolute | set(known) if "/" in path), key=len, reverse=True):
+        text = text.replace(path, pathlib.Path(path).name)
+    text = DIRECTORIES.sub("", text)
+    for k, words in enumerate(kept):
+        text = text.replace(f"\0{k}\0", words)
+    return text
 
 
-def answered(answer: Callable[[], Any], mistake: Callable[[str], Any], *known: str) -> Any:
+def answered(answer: Callable[[], Any], mistake: Callable[[str], Any], *known: str, keep: Sequence[Any] = ()) -> Any:
     """Returns an answer, or a sentence in its place: what the user did wrong, or that the library failed.
 
     Args:
         answer: makes the answer.
         mistake: makes an answer of the sentence, as HTML.
         known: paths that may be in the sentence.
+        keep: what the user sent; words in it stay as they are.
     """
     try:
         return answer()
     except InputError as e:
-        text = without_paths(" ".join(str(e).split()), tempfile.gettempdir(), *known)
+        words = [" ".join(x.split()) for x in keep if isinstance(x, str)]
+        text = without_paths(" ".join(str(e).split()), tempfile.gettempdir(), *known, keep=words)
     except Exception:  # a defect: whoever started the page sees where, the page only that
         traceback.print_exc(file=sys.stderr)
         text = "The library failed here. The terminal in which the page was started says where."

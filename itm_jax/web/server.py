@@ -7,6 +7,7 @@ from typing import Any
 from itm_jax.errors import InputError
 from itm_jax.web.field import STYLE
 from itm_jax.web.gate import gated
+from itm_jax.web.limits import MOST_BODY
 
 HOST = "127.0.0.1"
 PATIENCE = 1  # seconds that open connections get at the end
@@ -36,7 +37,7 @@ def quiet_gradio() -> None:
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 
-def serve(blocks: Any, listening: socket.socket, style: str = "") -> None:
+def serve(blocks: Any, listening: socket.socket, style: str = "", most_body: int = MOST_BODY) -> None:
     """Serves a page of Gradio until the process gets SIGINT or SIGTERM, which comes back as at any other time."""
     import gradio as gr
     import uvicorn
@@ -59,6 +60,10 @@ def serve(blocks: Any, listening: socket.socket, style: str = "") -> None:
         css=STYLE + style,
     )
     config = uvicorn.Config(
-        gated(app), log_level="critical", access_log=False, timeout_graceful_shutdown=PATIENCE, server_header=False
+        gated(app, most_body),
+        log_level="critical",
+        access_log=False,
+        timeout_graceful_shutdown=PATIENCE,
+        server_header=False,
     )
     uvicorn.Server(config).run(sockets=[listening])

@@ -1,7 +1,9 @@
 """An index is built, changed and continued."""
 
+import concurrent.futures
 import dataclasses
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -72,6 +74,26 @@ def test_a_refused_build_leaves_nothing_behind(made, tmp_path):
     with pytest.raises(InputError, match=r"a\.png: two images with this id"):
         build(model, dataclasses.replace(items, ids=["a.png", "b.png", "a.png"]), place)
     assert build(model, items, place) == sum(SPLITS.values())
+
+
+def test_ids_stay_unique_where_two_write_at_once(made, tmp_path):
+    _, images, models, _ = made
+    model, place = models["afa"], str(tmp_path / "index")
+    items = galleries.of_images(model, images)
+    encodings, boxes = items.encode(np.arange(len(items.ids)))
+    ready = threading.Barrier(3)
+
+    def encode(rows):
+        ready.wait(60)  # all three write after this
+        return encodings, boxes
+
+    build(model, dataclasses.replace(items, ids=items.ids[:1]), place, thumbnails=0)
+    remove(place, items.ids[:1])
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        adding = [pool.submit(add, model, dataclasses.replace(items, encode=encode), place) for _ in range(3)]
+        [x.result() for x in adding]
+    index = itm_jax.search.open(place, model)
+    assert len(index) == len(index.ids()) == len(items.ids)
 
 
 def test_an_open_index_sees_what_is_written_and_an_id_stays_unique(made, tmp_path, monkeypatch):

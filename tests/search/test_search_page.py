@@ -5,6 +5,7 @@ import concurrent.futures
 import io
 import json
 import re
+import shutil
 import sys
 import tempfile
 import threading
@@ -49,6 +50,10 @@ def sent(path):
     return [{"name": path.name, "data": f"data:;base64,{base64.b64encode(path.read_bytes()).decode()}"}]
 
 
+def ids_in(grid):
+    return re.findall(r'data-do="like" data-id="([^"]*)"', grid)
+
+
 def error_of(html):
     found = re.fullmatch(r'<p class="error" role="alert">(.*)</p>', html)
     assert found, html[:300]
@@ -66,12 +71,13 @@ def test_the_page_finds_what_the_index_finds(made, answers):
         ),
         (answers.like(file.name, "", 12), answers.index.query(like=file.name, top=12)),
     ):
-        assert [shown["id"] for shown in found.images] == ids_of(hits)
-        assert [shown["title"] for shown in found.images] == [f"{k}. {h.score:.3f}" for k, h in enumerate(hits, 1)]
+        assert ids_in(found.grid) == ids_of(hits)
+        titles = re.findall(r"<figcaption><b>(.*?)</b>", found.grid)
+        assert titles == [f"{k}. {hit.score:.3f}" for k, hit in enumerate(hits, 1)]
         assert f"{len(hits)} of {sum(SPLITS.values())} images" in found.message
-        picture = Image.open(io.BytesIO(base64.b64decode(found.images[0]["image"].partition(",")[2])))
-        assert max(picture.size) <= 256
-        assert {shown["why"] for shown in found.images} == {bool(found.text)}
+        picture = base64.b64decode(re.search(r'src="data:image/jpeg;base64,([^"]*)"', found.grid)[1])
+        assert max(Image.open(io.BytesIO(picture)).size) <= 256
+        assert found.grid.count('data-do="why"') == (len(hits) if found.text else 0)
     html = answers.why(file.name, TEXTS[0])
     assert f"{file.name}: what decided" in html
     assert "red in region" in html
@@ -82,23 +88,24 @@ def test_mistakes_are_answered_with_a_sentence(made, answers):
     file = images / galleries.images_in(images)[3]
     for found, message in (
         (answers.search(" ", [], "", 12), "the caption is empty"),
-        (answers.search("red", sent(file), "", 12), "take one of them out"),
+        (answers.search("red", sent(file), "", 12), "ask with one of them"),
         (answers.search("x" * 2000, [], "", 12), "write at most 1,000"),
         (answers.search("red", [], "year > ", 12), "no condition on the columns id, year"),
         (answers.search("red", [], "", 1_000_000), "choose 12, 24, 48 images"),
         (answers.search("", sent(file) * 2, "", 12), "choose one image alone"),
         (answers.search("", [{"name": "a.png", "data": "data:;base64,"}], "", 12), "a.png: empty"),
         (answers.search(["red"], [], "", 12), "did not arrive"),
-        (answers.like("../../etc/passwd", "", 12), "has no image passwd"),
+        (answers.like("../../etc/passwd", "", 12), "has no image ../../etc/passwd"),
+        (answers.search("red", [], "year / 0 > 3", 12), "&#x27;year / 0 &gt; 3&#x27;: no condition on the columns"),
         (answers.like(None, "", 12), "has no image"),
     ):
-        assert found.images == []
+        assert found.grid == ""
         assert message in error_of(found.message)
         assert str(root) not in found.message
     assert "the caption is empty" in error_of(answers.why(file.name, ""))
     assert "has no image nothing" in error_of(answers.why("nothing", "red"))
     one = PageAnswers(itm_jax.search.open(places["afa"], models["afa"]), 200, False)
-    assert not any(shown["why"] for shown in one.search("red", [], "", 12).images)
+    assert 'data-do="why"' not in one.search("red", [], "", 12).grid
     assert "keeps one vector of an image" in error_of(one.why(file.name, "red"))
 
 
@@ -169,9 +176,59 @@ def test_fifty_questions_at_once(page, answers):
         got = list(pool.map(ask, range(50)))
     for text, (data, stream) in zip(texts, got, strict=True):
         assert f"“{text}”" in data[0]
-        assert [shown["id"] for shown in data[1]] == [s["id"] for s in answers.search(text, [], "", 12).images]
+        assert ids_in(data[1]) == ids_in(answers.search(text, [], "", 12).grid)
         for path in (str(ROOT), sys.prefix, tempfile.gettempdir() + "/"):
             assert path not in stream
+
+
+@pytest.fixture(scope="module")
+def hostile(made, tmp_path_factory):
+    """An index with names that would be code or markup, of images and in their metadata."""
+    _, images, models, _ = made
+    folder = tmp_path_factory.mktemp("hostile")
+    names = ["${document.title='run'}.png", "a\\u.png", "<img src=x onerror=document.title='run'>.png", "`'\"&.png"]
+    (folder / "images").mkdir()
+    for name, file in zip(names, galleries.images_in(images), strict=False):
+        shutil.copy(images / file, folder / "images" / name)
+    lines = [f'"{name.replace(chr(34), 2 * chr(34))}","${{document.title=1}}</p>\\u"' for name in names]
+    (folder / "notes.csv").write_text("\n".join(["id,note", *lines]))
+    items = galleries.of_images(models["cpfean"], folder / "images")
+    build(models["cpfean"], items, str(folder / "index"), metadata=read_metadata(folder / "notes.csv"))
+    return folder, sorted(names)
+
+
+def test_names_of_images_are_no_code(hostile):
+    """Neither in the grid, nor where a file is chosen; all names are shown as they are."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install -e '.[browser]'")
+    pytest.importorskip("gradio", reason="pip install -e '.[demo]'")
+    folder, names = hostile
+    sync_api.expect.set_options(timeout=90_000)
+    browser_path = installed_browser()
+    with (
+        served("itm_jax.search", "serve", f"--index={folder / 'index'}") as (_, address, _),
+        sync_api.sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+        view = browser.new_page()
+        view.set_default_timeout(90_000)
+        view.goto(address)
+        view.get_by_label("Text", exact=True).fill("red")
+        view.get_by_role("button", name="Search").click()
+        figures = view.locator(".found figure")
+        sync_api.expect(figures).to_have_count(4)
+        shown = "\n".join(figures.all_inner_texts())
+        assert all(name in shown for name in names)
+        assert shown.count("${document.title=1}</p>\\u") == 4
+        view.get_by_role("button", name="more like this").first.click()
+        sync_api.expect(figures).to_have_count(3)
+        view.get_by_label("Text", exact=True).fill("")
+        for name in names:
+            view.locator("input[type=file]").set_input_files(folder / "images" / name)
+            sync_api.expect(view.locator(".chosen figcaption")).to_have_text(re.sub(r"[\\`${}]", "_", name))
+        view.get_by_role("button", name="Search").click()
+        sync_api.expect(figures).to_have_count(4)
+        assert view.title() == "Search in index"
+        browser.close()
 
 
 def test_a_person_searches(page, made):

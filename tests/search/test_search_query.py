@@ -53,7 +53,7 @@ def test_an_image_finds_itself_and_like_does_not(made, name):
     assert len(hits) == 5
     with pytest.raises(InputError, match="has no image nothing"):
         index.query(like="nothing")
-    with pytest.raises(InputError, match="top=0, shortlist=200: must be at least 1"):
+    with pytest.raises(InputError, match=r"top=0, shortlist=200: must be from 1 to 10,000"):
         index.query("red", top=0)
     with pytest.raises(InputError, match="pass one of text, image and like"):
         index.query("red", like=file)
@@ -139,7 +139,8 @@ def test_the_commands(made, tmp_path):
     assert len(json.loads(out.splitlines()[0])["hits"]) == 10
     code, out, err = search("query", f"--image={images / ids[0]}", "--top=1")
     assert ids[0] in out
-    code, _, err = search("remove", f"--ids={ids[0]}")
+    (tmp_path / "ids.txt").write_text(ids[0] + "\n")
+    code, _, err = search("remove", f"--ids_from={tmp_path / 'ids.txt'}")
     assert code == 0, err
     code, out, _ = search("query", f"--like={galleries.images_in(images)[1]}", "--top=30")
     assert ids[0] not in out
@@ -147,7 +148,8 @@ def test_the_commands(made, tmp_path):
     assert code == 0, err
     for flags, message in {
         ("query",): "pass at least one of them, what to search for",
-        ("remove",): "--ids: missing",
+        ("remove",): "--ids, --ids_from: pass one of them",
+        ("query", "--text=red", "--top=20000"): "top=20000, shortlist=200: must be from 1 to 10,000",
         ("remove", "--ids=nothing"): "has no image nothing",
         ("build", f"--model={root / 'cpfean'}"): "--images, --data: pass one of them",
         ("query", "--text=red", "--filter=nothing > 1"): "no condition on the columns",

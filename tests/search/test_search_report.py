@@ -14,7 +14,7 @@ from itm_jax.errors import InputError
 from itm_jax.hub import gallery as galleries
 from itm_jax.hub.encodings import Encodings
 from itm_jax.search.build import build
-from itm_jax.search.report import approximate_recall, build_measured, exact_scores, list_recalls, recalls
+from itm_jax.search.report import approximate_recall, best_images, build_measured, list_recalls, recalls
 from itm_jax.structs import Fragments
 
 
@@ -73,9 +73,10 @@ def test_the_recall_of_a_list_by_hand(made):
     names = galleries.images_in(images)
     encoded = model.encode_images([images / name for name in names])
     scores = model.score(encoded, captions)
-    ids, mine = exact_scores(index, captions)
-    assert ids == names
-    np.testing.assert_allclose(mine, scores, atol=1e-5)
+    for k, found in enumerate(best_images(index, captions, 10)):
+        np.testing.assert_allclose(
+            scores[[names.index(x) for x in found], k], np.sort(scores[:, k])[:-11:-1], atol=1e-5
+        )
     [(_, rows)] = encoded.parts
     best, top = [], []
     for k in range(len(TEXTS)):
@@ -111,6 +112,9 @@ def test_the_approximate_index_is_measured_and_used_on_request(made, tmp_path, r
     assert len({hit.id for hit in found} & {hit.id for hit in before}) >= 3
     rows = list_recalls(index, model.encode_captions(["red"]), [20])
     assert [row.way for row in rows] == (["approximate"] if name == "afa" else ["exact", "approximate"])
+    code, _, err = command("add", f"--index={place}", "--approximate", module="itm_jax.search.__main__")  # once more
+    assert code == 0, err
+    assert "approximate index built in" in err[-1]
     assert approximate_recall(index, ["0", "1"]) > 0.5
 
 
@@ -127,6 +131,7 @@ def test_too_few_vectors_for_an_approximate_index(made, tmp_path):
         (["--lengths=0"], "--lengths=0: must be whole numbers from 1 on"),
         ([], "--queries, --data: pass one of them"),
         (["--queries=nothing.txt"], "nothing.txt: cannot be read as text"),
+        (["--queries=nothing.txt", "--shortlist=7"], "--split, --shortlist: have no effect with --queries"),
         (["--top=3"], "--top: has no effect on report"),
     ],
 )
