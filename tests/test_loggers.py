@@ -1,6 +1,7 @@
 """Where a run's curves go besides metrics.jsonl."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -106,6 +107,7 @@ def test_wandb_offline_keeps_all_values_and_a_continued_run_keeps_its_id(tmp_pat
         for step in range(first, first + 2):
             writer.write(step, "train", {"loss": step + 0.25})
         writer.close()
+        time.sleep(1.1)  # wandb names the folder of a run by the second
     assert [json.loads(x)["loss"] for x in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [
         1.25,
         2.25,
