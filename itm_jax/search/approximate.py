@@ -19,7 +19,7 @@ def build_approximate(table: Any, record: Record, place: str) -> float:
     Raises:
         InputError: the table has too few vectors.
     """
-    from lancedb.index import IvfPq
+    from lancedb.index import IvfRq
 
     vectors = table.count_rows() * (len(_first_image(table)) if record.fragments and table.count_rows() else 1)
     if vectors < FEWEST:
@@ -28,7 +28,7 @@ def build_approximate(table: Any, record: Record, place: str) -> float:
         )
     began = time.perf_counter()
     with readable(place):
-        table.create_index(record.column, config=IvfPq(distance_type="cosine"), replace=True)
+        table.create_index(record.column, config=IvfRq(distance_type="cosine"), replace=True)
     return time.perf_counter() - began
 
 

@@ -11,6 +11,7 @@ import io
 import os
 import pathlib
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -85,12 +86,11 @@ def write_index(record: Record, gallery: Gallery, place: str, metadata: Metadata
     _check_ids(gallery, range(len(gallery.ids)), metadata)  # before there is a table
     database = connect(place, new=True)
     with readable(place):
-        if TABLE in database.list_tables().tables:
-            table, before = open_table(place)
-            _check_same(record, before, place)
-        else:
-            table = database.create_table(TABLE, schema=record.schema())
-    return _add(table, record, gallery, metadata, place)
+        new = TABLE not in database.list_tables().tables
+        table = database.create_table(TABLE, schema=record.schema()) if new else database.open_table(TABLE)
+    if not new:
+        _check_same(record, open_table(place)[1], place)
+    return _add(table, record, gallery, metadata, place, datetime.timedelta(0) if new else READING)
 
 
 def add(model: Matcher, gallery: Gallery, place: str, *, metadata: Metadata | None = None) -> int:
@@ -155,8 +155,15 @@ def _check_ids(gallery: Gallery, rows: Sequence[int], metadata: Metadata | None)
         raise InputError(f"{without[0]}: no line in --metadata; {len(without):,} images have none")
 
 
-def _add(table: Any, record: Record, gallery: Gallery, metadata: Metadata | None, place: str) -> int:
-    """Encodes the images that the table does not have, and writes them."""
+def _add(
+    table: Any,
+    record: Record,
+    gallery: Gallery,
+    metadata: Metadata | None,
+    place: str,
+    keep: datetime.timedelta = READING,
+) -> int:
+    """Encodes the images that the table does not have, and writes them; earlier versions are kept for some time."""
     known = ids_of(table, place)
     missing = [k for k, name in enumerate(gallery.ids) if name not in known]
     if len(missing) < len(gallery.ids):
@@ -167,14 +174,15 @@ def _add(table: Any, record: Record, gallery: Gallery, metadata: Metadata | None
             with readable(place):
                 # An id that another process has written meanwhile is left out.
                 table.merge_insert("id").when_not_matched_insert_all().execute(group)
-    _compact(table, place)
+    _compact(table, place, keep)
     return len(missing)
 
 
-def _compact(table: Any, place: str) -> None:
+def _compact(table: Any, place: str, keep: datetime.timedelta) -> None:
     """Joins small files and removes those of earlier versions. All rows are written, so a failure is no error."""
     try:
-        table.optimize(cleanup_older_than=READING)
+        with warnings.catch_warnings(action="ignore"):  # that nobody may read earlier versions of a new table
+            table.optimize(cleanup_older_than=keep)
     except (OSError, RuntimeError, ValueError):
         say(f"{place}: its files were not joined, because another process writes to it; the next add does that")
 
