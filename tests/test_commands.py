@@ -97,7 +97,9 @@ def test_bench_words():
     code, _, err = command("nothing", module="itm_jax.bench.__main__")
     assert (code, err) == (
         2,
-        ["error: 'nothing': say one of train, encode, input, extract, rank, score, growth, models, shortlist, load"],
+        [
+            "error: 'nothing': say one of train, encode, input, extract, rank, score, growth, models, shortlist, load, search"
+        ],
     )
     code, out, err = command("rank", "--images=20", "--captions=100", "--repeats=1", module="itm_jax.bench.__main__")
     assert code == 0, err
