@@ -48,12 +48,20 @@ _IMAGES = flags.DEFINE_string("images", None, "embeddings: folder of images", fl
 _DATA = flags.DEFINE_string("data", None, "embeddings: directory of a data set", flag_values=FLAGS)
 _SPLIT = flags.DEFINE_string("split", "test", "embeddings: split of --data", flag_values=FLAGS)
 _CAPTIONS = flags.DEFINE_string("captions", None, "embeddings: file with a caption in each line", flag_values=FLAGS)
-
-
+_ON_ERROR = flags.DEFINE_enum(
+    "on_error",
+    "stop",
+    ["stop", "skip"],
+    "embeddings: an image file that cannot be used: stop, or leave it out",
+    flag_values=FLAGS,
+)
 _BACKBONE = flags.DEFINE_string(
     "backbone", None, "embeddings: where the backbone of the extractor lies now, KIND:DIR", flag_values=FLAGS
 )
-OF_A_MODEL, OF_EMBEDDINGS = ("run", "license", "push", "private"), ("model", "images", "data", "split", "captions")
+OF_A_MODEL, OF_EMBEDDINGS = (
+    ("run", "license", "push", "private"),
+    ("model", "images", "data", "split", "captions", "on_error"),
+)
 READ_BY = dict.fromkeys(OF_A_MODEL, ("model",)) | dict.fromkeys((*OF_EMBEDDINGS, "backbone"), ("embeddings",))
 
 
@@ -101,18 +109,21 @@ def _embeddings() -> None:
     ]  # fmt: skip
     if len([flag for flag, value in sources if value]) != 1:
         raise InputError("--images, --data, --captions: pass one of them, what is to be encoded")
+    if FLAGS["on_error"].present and not _IMAGES.value:
+        raise InputError("--on_error: has an effect with --images alone; leave it out")
     if _DTYPE.value == "bfloat16":
         raise InputError("--dtype=bfloat16: is for models; embeddings take float32 or float16")
     check_file(out)
     model = load(name, backbone=_BACKBONE.value)
     if _IMAGES.value:
-        items = gallery.of_images(model, commands.directory("images", _IMAGES.value))
+        folder, skip = commands.directory("images", _IMAGES.value), _ON_ERROR.value == "skip"
+        items = gallery.of_images(model, folder, skip=skip)
     elif _DATA.value:
         items = gallery.of_data(model, commands.directory("data", _DATA.value), _SPLIT.value)
     else:
         items = gallery.of_captions(model, pathlib.Path(_CAPTIONS.value or "").expanduser())
-    write_embeddings(model, items, out, _DTYPE.value)
-    say(f"written: {out}: {len(items.ids):,} {items.kind}, model {model.fingerprint}")
+    count = write_embeddings(model, items, out, _DTYPE.value)
+    say(f"written: {out}: {count:,} {items.kind}, model {model.fingerprint}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -125,3 +126,25 @@ def test_a_database_reads_the_embeddings(extracted, models, tmp_path, name, code
         assert set(found) <= set(names)
         if name.endswith("single"):
             np.testing.assert_allclose([column[names.index(x)] for x in found], np.sort(column)[::-1][:5], atol=1e-5)
+
+
+def test_damaged_images_are_left_out_on_request(extracted, tmp_path):
+    root, images = extracted
+    shutil.copytree(images, tmp_path / "images")
+    names = sorted(path.name for path in images.iterdir())
+    (tmp_path / "images" / names[2]).write_bytes(b"no image")
+    export = lambda *flags: command("embeddings", f"--model={root / 'afa'}", *flags, module="itm_jax.export")  # noqa: E731
+    for out in ("a.parquet", "a.npy"):
+        flags = (f"--images={tmp_path / 'images'}", f"--out={tmp_path / out}")
+        code, _, err = export(*flags)
+        assert code == 2
+        assert names[2] in err[-1]
+        code, _, err = export(*flags, "--on_error=skip")
+        assert code == 0, err
+        assert f"{len(names) - 1} images" in err[-1]
+    assert json.loads((tmp_path / "a.ids.json").read_text())["ids"] == names[:2] + names[3:]
+    assert len(np.load(tmp_path / "a.npy")) == len(names) - 1
+    for name in names:
+        (tmp_path / "images" / name).write_bytes(b"no image")
+    code, _, err = export(f"--images={tmp_path / 'images'}", f"--out={tmp_path / 'b.npy'}", "--on_error=skip")
+    assert (code, "no image can be used" in err[-1]) == (2, True)

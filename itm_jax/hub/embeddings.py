@@ -31,8 +31,8 @@ def check_file(out: pathlib.Path) -> None:
         raise InputError(f"{out}: needs pyarrow; pip install pyarrow, or take a file that ends in .npy")
 
 
-def write_embeddings(model: Matcher, gallery: Gallery, out: pathlib.Path, dtype: str = "float32") -> None:
-    """Encodes a gallery, part by part, and writes its vectors.
+def write_embeddings(model: Matcher, gallery: Gallery, out: pathlib.Path, dtype: str = "float32") -> int:
+    """Encodes a gallery, part by part, and writes its vectors; returns how many items have some.
 
     A Parquet file has the columns `id`, for captions `text`, and `vector` [d]. A model that keeps several vectors of
     an item has `vectors` instead: a list of the valid ones [k d], and for its captions `weights` [k] where it weighs
@@ -55,15 +55,15 @@ def write_embeddings(model: Matcher, gallery: Gallery, out: pathlib.Path, dtype:
         "kind": gallery.kind,
         "width": int(model.config.model.width),
     }
-    (_write_parquet if out.suffix == ".parquet" else _write_arrays)(gallery, out, dtype, about)
+    return (_write_parquet if out.suffix == ".parquet" else _write_arrays)(gallery, out, dtype, about)
 
 
-def _write_parquet(gallery: Gallery, out: pathlib.Path, dtype: str, about: dict[str, Any]) -> None:
+def _write_parquet(gallery: Gallery, out: pathlib.Path, dtype: str, about: dict[str, Any]) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     with whole(out) as file, contextlib.ExitStack() as stack:
-        writer = None
+        writer, count = None, 0
         for rows, vectors, _ in gallery.parts():
             columns: dict[str, Any] = {"id": pa.array([gallery.ids[k] for k in rows], pa.string())}
             if gallery.texts is not None:
@@ -75,20 +75,30 @@ def _write_parquet(gallery: Gallery, out: pathlib.Path, dtype: str, about: dict[
             table = pa.table(columns).replace_schema_metadata({METADATA: json.dumps(about)})
             writer = writer or stack.enter_context(pq.ParquetWriter(file, table.schema))
             writer.write_table(table)
+            count += len(rows)
+        if writer is None:
+            raise InputError(f"{out}: no image can be used, so there is nothing to write")
+    return count
 
 
-def _write_arrays(gallery: Gallery, out: pathlib.Path, dtype: str, about: dict[str, Any]) -> None:
+def _write_arrays(gallery: Gallery, out: pathlib.Path, dtype: str, about: dict[str, Any]) -> int:
     """Writes .npy files. Items with different numbers of vectors are filled up, so all are held in memory."""
-    parts = [part.vectors for part in gallery.parts()]
+    items, parts = [], []
+    for part in gallery.parts():
+        items += part.items
+        parts.append(part.vectors)
+    if not parts:
+        raise InputError(f"{out}: no image can be used, so there is nothing to write")
     single = parts[0].mask is None
     rows = [part.rows.astype(dtype) for part in parts]
     write_array(out, np.concatenate(rows) if single else padded(rows))
-    about |= {"ids": list(gallery.ids)}
+    about |= {"ids": [gallery.ids[k] for k in items]}
     if gallery.texts is not None:
-        about |= {"texts": list(gallery.texts)}
+        about |= {"texts": [gallery.texts[k] for k in items]}
     for name in ("mask", "weight"):
         if (arrays := [x for part in parts if (x := getattr(part, name)) is not None]) and not single:
             path = out.with_name(f"{out.stem}.{name}.npy")
             write_array(path, padded(arrays))
             about |= {name: path.name}
     write_whole(out.with_name(f"{out.stem}.ids.json"), json.dumps(about, ensure_ascii=False) + "\n")
+    return len(items)

@@ -1,6 +1,8 @@
 """The items of a gallery, encoded part by part: a folder of images, a split of a data set, or a file of captions."""
 
+import concurrent.futures
 import dataclasses
+import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -46,6 +48,7 @@ class Gallery:
         encode: encodes some items; returns the boxes of their regions besides, where they are known.
         texts: the captions; None for images.
         folder: where the image files are; an id is the path of one in it. None where there are none.
+        error_of: what is wrong with an item, "" where nothing is; then damaged ones are left out. None: they end it.
     """
 
     kind: str
@@ -53,6 +56,7 @@ class Gallery:
     encode: Callable[[np.ndarray], tuple[Encodings, np.ndarray | None]]
     texts: Sequence[str] | None = None
     folder: pathlib.Path | None = None
+    error_of: Callable[[int], str] | None = None
 
     def parts(self, items: Sequence[int] | None = None) -> Iterator[Part]:
         """Encodes items part by part, and shows the progress.
@@ -64,9 +68,20 @@ class Gallery:
         with Bar(f"{self.kind} encoded", len(every)) as bar:
             for start in range(0, len(every), PART):
                 part = every[start : start + PART]
-                encodings, boxes = self.encode(np.array(part))
-                yield Part(part, vectors_of(encodings), None if boxes is None else np.asarray(boxes, np.float32))
-                bar.update(start + len(part))
+                if part := self._usable(part):
+                    encodings, boxes = self.encode(np.array(part))
+                    yield Part(part, vectors_of(encodings), None if boxes is None else np.asarray(boxes, np.float32))
+                bar.update(min(start + PART, len(every)))
+
+    def _usable(self, items: list[int]) -> list[int]:
+        """Leaves out items that cannot be used, and names them."""
+        if self.error_of is None:
+            return items
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            errors = list(pool.map(self.error_of, items))
+        for error in filter(None, errors):
+            say(f"left out: {error}")
+        return [item for item, error in zip(items, errors, strict=True) if not error]
 
 
 def images_in(directory: pathlib.Path) -> list[str]:
@@ -88,8 +103,13 @@ def images_in(directory: pathlib.Path) -> list[str]:
     return names
 
 
-def of_images(model: Matcher, directory: pathlib.Path) -> Gallery:
+def of_images(model: Matcher, directory: pathlib.Path, *, skip: bool = False) -> Gallery:
     """Returns a folder of images as a gallery; an id is the path of a file relative to the folder.
+
+    Args:
+        model: a model.
+        directory: the folder.
+        skip: whether an image that cannot be used is left out with a line; each image is then read twice.
 
     Raises:
         InputError: the folder has no images, or nothing says what extracted the model's features.
@@ -98,10 +118,14 @@ def of_images(model: Matcher, directory: pathlib.Path) -> Gallery:
     _ = model.reader  # refused before the first image where the model cannot read images
 
     def encode(items: np.ndarray) -> tuple[Encodings, np.ndarray | None]:
-        split = model.reader.split([directory / names[k] for k in items])
+        try:
+            split = model.reader.split([directory / names[k] for k in items])
+        except InputError as e:
+            raise InputError(f"{e}; --on_error=skip leaves such images out") from None
         return model.encode_images(split), split.boxes
 
-    return Gallery("images", names, encode, folder=directory)
+    error_of = (lambda k: model.reader.error_of(directory / names[k])) if skip else None
+    return Gallery("images", names, encode, folder=directory, error_of=error_of)
 
 
 def of_data(model: Matcher, directory: pathlib.Path, name: str) -> Gallery:

@@ -45,6 +45,18 @@ class PixelReader:
         """The names that it may give to regions."""
         return tuple(dict.fromkeys([*self.boxes.names, *self.backbone.classes]))
 
+    @property
+    def _sizes(self) -> tuple[int, ...]:
+        return (*self.backbone.sizes, self.boxes.extra_size) if self.boxes.extra_size else self.backbone.sizes
+
+    def error_of(self, path: pathlib.Path) -> str:
+        """Returns what is wrong with an image file, "" where nothing is."""
+        try:
+            _pixels(path, self._sizes, str(path))
+        except InputError as e:
+            return str(e)
+        return ""
+
     def split(self, images: Sequence[Any]) -> Split:
         """Returns the regions of images as a split without captions.
 
@@ -55,7 +67,7 @@ class PixelReader:
             InputError: an image cannot be used; the message names it.
         """
         names = [str(x) if isinstance(x, str | pathlib.Path) else f"image {k}" for k, x in enumerate(images)]
-        sizes = (*self.backbone.sizes, self.boxes.extra_size) if self.boxes.extra_size else self.backbone.sizes
+        sizes = self._sizes
         devices = jax.local_device_count()
         batch = -(-(FEW if len(images) <= FEW else self.backbone.batch * devices) // devices) * devices
         work = Extraction(self.backbone, self.boxes, self._compute, batch)

@@ -43,6 +43,13 @@ _DATA = flags.DEFINE_string(
     flag_values=FLAGS,
 )
 _SPLIT = flags.DEFINE_string("split", "test", "build, add, report: split of --data", flag_values=FLAGS)
+_ON_ERROR = flags.DEFINE_enum(
+    "on_error",
+    "stop",
+    ["stop", "skip"],
+    "build, add: an image file that cannot be used: stop, or leave it out",
+    flag_values=FLAGS,
+)
 _THUMBNAILS = flags.DEFINE_integer(
     "thumbnails", 256, "build: longer side of a thumbnail in pixels; 0: none", lower_bound=0, flag_values=FLAGS
 )
@@ -89,7 +96,7 @@ _BACKBONE = flags.DEFINE_string(
     "backbone", None, "where the backbone of the model's extractor lies now, KIND:DIR", flag_values=FLAGS
 )
 READ_BY = {
-    **dict.fromkeys(("images", "metadata"), ("build", "add")),
+    **dict.fromkeys(("images", "on_error", "metadata"), ("build", "add")),
     **dict.fromkeys(("data", "split"), ("build", "add", "report")),
     **dict.fromkeys(("thumbnails", "dtype"), ("build",)),
     **dict.fromkeys(("text", "image", "like", "top", "filter", "html"), ("query",)),
@@ -173,8 +180,10 @@ def _gallery(model: Any) -> Any:
 
     if bool(_IMAGES.value) == bool(_DATA.value):
         raise InputError("--images, --data: pass one of them, what the gallery holds")
+    if FLAGS["on_error"].present and not _IMAGES.value:
+        raise InputError("--on_error: has an effect with --images alone; leave it out")
     if _IMAGES.value:
-        return gallery.of_images(model, commands.directory("images", _IMAGES.value))
+        return gallery.of_images(model, commands.directory("images", _IMAGES.value), skip=_ON_ERROR.value == "skip")
     return gallery.of_data(model, commands.directory("data", _DATA.value or ""), _SPLIT.value)
 
 

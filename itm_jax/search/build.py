@@ -169,13 +169,15 @@ def _add(
     if len(missing) < len(gallery.ids):
         say(f"already in the index: {len(gallery.ids) - len(missing):,} of {len(gallery.ids):,} images")
     _check_ids(gallery, missing, metadata)
+    added = 0
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for group in _grouped(_as_table(record, gallery, part, metadata, pool) for part in gallery.parts(missing)):
             with readable(place):
                 # An id that another process has written meanwhile is left out.
                 table.merge_insert("id").when_not_matched_insert_all().execute(group)
+            added += len(group)
     _compact(table, place, keep)
-    return len(missing)
+    return added
 
 
 def _compact(table: Any, place: str, keep: datetime.timedelta) -> None:
@@ -183,8 +185,9 @@ def _compact(table: Any, place: str, keep: datetime.timedelta) -> None:
     try:
         with warnings.catch_warnings(action="ignore"):  # that nobody may read earlier versions of a new table
             table.optimize(cleanup_older_than=keep)
-    except (OSError, RuntimeError, ValueError):
-        say(f"{place}: its files were not joined, because another process writes to it; the next add does that")
+    except (OSError, RuntimeError, ValueError) as e:
+        reason = "another process writes to it" if "conflict" in str(e).lower() else " ".join(str(e).split())[:200]
+        say(f"{place}: all images are written, but its files were not joined ({reason}); the next add does that")
 
 
 def _grouped(parts: Iterable[Any]) -> Iterator[Any]:
@@ -242,7 +245,10 @@ def _thumbnail(gallery: Gallery, name: str, side: int) -> bytes | None:
         return None
     from itm_jax.vision.images import open_rgb
 
-    image = open_rgb(path, at_least=side)
+    try:
+        image = open_rgb(path, at_least=side)
+    except InputError:  # its features are there, but the picture is damaged
+        return None
     image.thumbnail((side, side))
     out = io.BytesIO()
     image.save(out, "JPEG", quality=85)

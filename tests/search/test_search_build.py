@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+from support.commands import command
 from support.search import SPLITS, TEXTS, ids_of
 
 import itm_jax
@@ -62,6 +63,27 @@ def test_a_killed_build_is_continued(made, tmp_path, monkeypatch):
         one, other = (index.query(text, top=5) for index in (itm_jax.search.open(place, model), whole))
         np.testing.assert_allclose([h.score for h in one], [h.score for h in other], atol=1e-6)
     assert build(model, galleries.of_images(model, images), place, dtype="float32") == 0
+
+
+@pytest.mark.parametrize("damage", [0, 40], ids=["empty", "cut"])
+def test_a_damaged_image_ends_a_build_or_is_left_out(made, tmp_path, damage):
+    root, images, models, _ = made
+    shutil.copytree(images, tmp_path / "images")
+    names = galleries.images_in(images)
+    (tmp_path / "images" / names[4]).write_bytes((images / names[4]).read_bytes()[:damage])
+    flags = [f"--model={root / 'afa'}", f"--index={tmp_path / 'index'}"]
+    build = lambda *more: command("build", *flags, *more, module="itm_jax.search.__main__")  # noqa: E731
+    code, _, err = build(f"--images={tmp_path / 'images'}")
+    assert code == 2
+    assert names[4] in err[-1]
+    assert "--on_error=skip leaves such images out" in err[-1]
+    code, _, err = build(f"--images={tmp_path / 'images'}", "--on_error=skip")
+    assert code == 0, err
+    assert f"{len(names) - 1} images added, {len(names) - 1} in all" in err[-1]
+    assert any(line.startswith("left out: ") and names[4] in line for line in err)
+    assert itm_jax.search.open(tmp_path / "index", models["afa"]).ids() == set(names) - {names[4]}
+    code, _, err = build(f"--data={root / 'out'}", "--on_error=skip")
+    assert (code, "--on_error: has an effect with --images alone" in err[-1]) == (2, True)
 
 
 def test_a_refused_build_leaves_nothing_behind(made, tmp_path):
