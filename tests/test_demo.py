@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 from support.commands import command
 from support.images import extracted_runs
-from support.page import asked, installed_browser, served
+from support.page import asked, others_than, served, visited
 from support.paths import ROOT
 
 import itm_jax
@@ -283,49 +283,38 @@ def test_the_stream_of_answers_has_no_paths(page, root):
 
 def test_a_person_uses_both_tabs(page, root, tmp_path):
     """Match, another word, another picture; a ranking; wrong uploads. Nothing but this machine is asked for anything."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install -e '.[browser]'")
-    browser_path = installed_browser()
-    sync_api.expect.set_options(timeout=90_000)
     _, address, _ = page
     images = sorted((root / "data" / "images").iterdir())
     (tmp_path / "notes.png").write_text("no image")
     (tmp_path / "large.png").write_bytes(b"x" * 10_000_001)
-    urls = []
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
-        view = browser.new_page()
-        view.set_default_timeout(90_000)
-        view.on("request", lambda request: urls.append(request.url))
-        view.goto(address)
-        sync_api.expect(view.get_by_text("trained on mine: 5 regions")).to_be_visible()
+    with visited(address) as (view, expect, urls):
+        expect(view.get_by_text("trained on mine: 5 regions")).to_be_visible()
         answer = view.locator(".answer:visible")
         view.locator("input[type=file]:visible").set_input_files(images[0])
         view.get_by_label("Caption", exact=True).fill("red left of green")
         view.get_by_role("button", name="Match").click()
-        sync_api.expect(answer.locator(".score")).to_be_visible()
+        expect(answer.locator(".score")).to_be_visible()
         first = answer.locator("img").get_attribute("src")
         view.get_by_label("Caption", exact=True).fill("red left of blue")
         view.get_by_role("button", name="Match").click()
-        sync_api.expect(answer.get_by_text("before:")).to_be_visible()
+        expect(answer.get_by_text("before:")).to_be_visible()
         assert answer.locator("img").get_attribute("src") != first
         view.locator("input[type=file]:visible").set_input_files(tmp_path / "notes.png")
         view.get_by_role("button", name="Match").click()
-        sync_api.expect(answer.get_by_text("notes.png: not an image")).to_be_visible()
+        expect(answer.get_by_text("notes.png: not an image")).to_be_visible()
         view.locator("input[type=file]:visible").set_input_files(tmp_path / "large.png")
-        sync_api.expect(view.get_by_text("large.png: more than 10 MB")).to_be_visible()
+        expect(view.get_by_text("large.png: more than 10 MB")).to_be_visible()
         view.get_by_role("tab", name="Rank").click()
         view.locator("input[type=file]:visible").set_input_files(images[0])
         view.get_by_label("Captions, one in a line").fill("red left of green\nblue\nwhite")
         view.get_by_role("button", name="Rank").click()
-        sync_api.expect(answer.locator("tr")).to_have_count(4)
+        expect(answer.locator("tr")).to_have_count(4)
         view.locator("input[type=file]:visible").set_input_files(images[:3])
         view.get_by_label("Captions, one in a line").fill("red left of green")
         view.get_by_role("button", name="Rank").click()
-        sync_api.expect(answer.locator("figure")).to_have_count(3)
+        expect(answer.locator("figure")).to_have_count(3)
         page_text = view.locator("body").inner_text()
-        browser.close()
-    asked_for = {url.split("?")[0] for url in urls if not url.startswith(("data:", "blob:"))}
-    assert all(url.startswith(address + "/") for url in asked_for), asked_for
+    assert not others_than(address, urls)
     for place in (str(root), str(ROOT), str(tmp_path), tempfile.gettempdir() + "/"):
         assert place not in page_text
 

@@ -14,7 +14,7 @@ import urllib.request
 import pytest
 from PIL import Image
 from support.commands import command
-from support.page import asked, installed_browser, served
+from support.page import asked, others_than, served, visited
 from support.paths import ROOT
 from support.search import SPLITS, TEXTS, ids_of
 
@@ -199,73 +199,54 @@ def hostile(made, tmp_path_factory):
 
 def test_names_of_images_are_no_code(hostile):
     """Neither in the grid, nor where a file is chosen; all names are shown as they are."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install -e '.[browser]'")
     pytest.importorskip("gradio", reason="pip install -e '.[demo]'")
     folder, names = hostile
-    sync_api.expect.set_options(timeout=90_000)
-    browser_path = installed_browser()
     with (
         served("itm_jax.search", "serve", f"--index={folder / 'index'}") as (_, address, _),
-        sync_api.sync_playwright() as playwright,
+        visited(address) as (view, expect, _),
     ):
-        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
-        view = browser.new_page()
-        view.set_default_timeout(90_000)
-        view.goto(address)
         view.get_by_label("Text", exact=True).fill("red")
         view.get_by_role("button", name="Search").click()
         figures = view.locator(".found figure")
-        sync_api.expect(figures).to_have_count(4)
+        expect(figures).to_have_count(4)
         shown = "\n".join(figures.all_inner_texts())
         assert all(name in shown for name in names)
         assert shown.count("${document.title=1}</p>\\u") == 4
         view.get_by_role("button", name="more like this").first.click()
-        sync_api.expect(figures).to_have_count(3)
+        expect(figures).to_have_count(3)
         view.get_by_label("Text", exact=True).fill("")
         for name in names:
             view.locator("input[type=file]").set_input_files(folder / "images" / name)
-            sync_api.expect(view.locator(".chosen figcaption")).to_have_text(re.sub(r"[\\`${}]", "_", name))
+            expect(view.locator(".chosen figcaption")).to_have_text(re.sub(r"[\\`${}]", "_", name))
         view.get_by_role("button", name="Search").click()
-        sync_api.expect(figures).to_have_count(4)
+        expect(figures).to_have_count(4)
         assert view.title() == "Search in index"
-        browser.close()
 
 
 def test_a_person_searches(page, made):
     """A text, why an image was found, more like one, an image, a filter. Nothing but this machine is asked for anything."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install -e '.[browser]'")
-    browser_path = installed_browser()
-    sync_api.expect.set_options(timeout=90_000)
     _, address, said = page
     assert f"{sum(SPLITS.values())} images" in "".join(said)
     _, images, _, _ = made
-    urls = []
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
-        view = browser.new_page()
-        view.set_default_timeout(90_000)
-        view.on("request", lambda request: urls.append(request.url))
-        view.goto(address)
-        sync_api.expect(view.get_by_text("Nothing leaves this machine")).to_be_visible()
+    with visited(address) as (view, expect, urls):
+        expect(view.get_by_text("Nothing leaves this machine")).to_be_visible()
         view.get_by_label("Text", exact=True).fill("a red square")
         view.get_by_role("button", name="Search").click()
         figures = view.locator(".found figure")
-        sync_api.expect(figures).to_have_count(12)
+        expect(figures).to_have_count(12)
         view.get_by_role("button", name="what decided").first.click()
-        sync_api.expect(view.locator(".answer img")).to_be_visible()
+        expect(view.locator(".answer img")).to_be_visible()
         first = figures.first.locator("figcaption").inner_text().split()[2]
         view.get_by_role("button", name="more like this").first.click()
-        sync_api.expect(view.get_by_text(f"like {first}")).to_be_visible()
+        expect(view.get_by_text(f"like {first}")).to_be_visible()
         assert first not in figures.first.locator("figcaption").inner_text()
-        sync_api.expect(view.get_by_role("button", name="what decided")).to_have_count(0)
+        expect(view.get_by_role("button", name="what decided")).to_have_count(0)
         view.get_by_label("Text", exact=True).fill("")
         view.locator("input[type=file]").set_input_files(images / first)
         view.get_by_label("Filter by year (int64)").fill("year >= 2015")
         view.get_by_role("button", name="Search").click()
-        sync_api.expect(figures).to_have_count(6)
+        expect(figures).to_have_count(6)
         view.get_by_label("Filter by year (int64)").fill("yeer > 1")
         view.get_by_role("button", name="Search").click()
-        sync_api.expect(view.get_by_text("no condition on the columns id, year")).to_be_visible()
-        browser.close()
-    asked_for = {url.split("?")[0] for url in urls if not url.startswith(("data:", "blob:"))}
-    assert all(url.startswith(address + "/") for url in asked_for), asked_for
+        expect(view.get_by_text("no condition on the columns id, year")).to_be_visible()
+    assert not others_than(address, urls)

@@ -34,6 +34,30 @@ def asked(url, **headers):
 
 
 @contextlib.contextmanager
+def visited(address):
+    """Opens a page in Chromium; yields the view, Playwright's `expect`, and the list of all addresses that are asked for.
+
+    The test is skipped where Playwright or a browser is missing.
+    """
+    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install -e '.[browser]'")
+    path, urls = installed_browser(), []
+    sync_api.expect.set_options(timeout=90_000)
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        view = browser.new_page()
+        view.set_default_timeout(90_000)
+        view.on("request", lambda request: urls.append(request.url))
+        view.goto(address)
+        yield view, sync_api.expect, urls
+        browser.close()
+
+
+def others_than(address, urls):
+    """The addresses that are not below `address`."""
+    return {url for url in urls if not url.startswith(("data:", "blob:", f"{address}/"))}
+
+
+@contextlib.contextmanager
 def served(module, *flags):
     """Serves a page at a free port; yields the process, its address and what it said at its start."""
     environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
