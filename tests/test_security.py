@@ -36,10 +36,12 @@ def findings(tree):
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
             yield from (name for base in node.bases if (name := name_of(base)).startswith("pickle."))
+        if isinstance(node, ast.ImportFrom) and node.module in {"pickle", "marshal", "shelve", "dill", "joblib"}:
+            yield f"names from {node.module}"
         if not isinstance(node, ast.Call):
             continue
         name = name_of(node.func)
-        keywords = {keyword.arg: getattr(keyword.value, "value", None) for keyword in node.keywords}
+        keywords = {keyword.arg: getattr(keyword.value, "value", "unknown") for keyword in node.keywords}
         if (
             (isinstance(node.func, ast.Name) and name in BUILTINS)
             or name in CALLS
@@ -76,6 +78,8 @@ def test_no_code_is_run_from_files():
         "AutoModel.from_pretrained(name, trust_remote_code=True)",
         "archive.extractall(folder)",
         "os.system(line)",
+        "from pickle import loads",
+        "np.load(path, allow_pickle=flag)",
     ],
 )
 def test_the_search_finds_what_it_looks_for(line):

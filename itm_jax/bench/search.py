@@ -11,7 +11,7 @@ from itm_jax.bench.measure import seconds_of, summary
 from itm_jax.errors import InputError
 from itm_jax.hub.encodings import Encodings
 from itm_jax.hub.gallery import Gallery
-from itm_jax.search.approximate import build_approximate
+from itm_jax.search.approximate import FEWEST, build_approximate
 from itm_jax.search.build import write_index
 from itm_jax.search.hits import Search
 from itm_jax.search.nearest import nearest
@@ -24,7 +24,7 @@ WORDS = 12  # of a question, where an image has several vectors
 BLOCK = 1000  # images whose vectors are made at a time, and compared at a time
 
 
-def bench_search(images: int, *, regions: int, width: int, repeats: int, approximate: bool = True) -> dict:
+def bench_search(images: int, *, regions: int, width: int, repeats: int) -> dict:
     """Returns seconds of a question, of the building, and bytes on disk.
 
     Args:
@@ -32,7 +32,6 @@ def bench_search(images: int, *, regions: int, width: int, repeats: int, approxi
         regions: vectors of an image; 1 for a model of one vector.
         width: of a vector.
         repeats: questions.
-        approximate: whether the approximate index is built too, and what it finds.
 
     Raises:
         InputError: LanceDB or FAISS is not installed.
@@ -46,9 +45,11 @@ def bench_search(images: int, *, regions: int, width: int, repeats: int, approxi
     questions = [_question(_unit(rng, (WORDS if regions > 1 else 1, width)), regions) for _ in range(repeats)]
     with tempfile.TemporaryDirectory(prefix="itm_jax_bench_") as folder:
         place = str(pathlib.Path(folder) / "index")
-        gallery = Gallery(
-            "images", [f"{k:09}.jpg" for k in range(images)], lambda items: (_made(items, record, regions), None)
-        )
+        names = [f"{k:09}.jpg" for k in range(images)]
+        say(f"{images:,} images of random vectors are made, and then written")
+        blocks = [np.arange(k, min(k + BLOCK, images)) for k in range(0, images, BLOCK)]
+        vectors = np.concatenate([_rows(block, record, regions) for block in blocks])
+        gallery = Gallery("images", names, lambda items: (_made(vectors[items], record), None))
         began = time.perf_counter()
         write_index(record, gallery, place)
         out: dict = {"build_seconds": time.perf_counter() - began}
@@ -58,10 +59,6 @@ def bench_search(images: int, *, regions: int, width: int, repeats: int, approxi
         def asked(question: Encodings, how: Search) -> list[str]:
             return nearest(table, record, place, question, TOP, how, ["id"])["id"].to_pylist()
 
-        say(f"{images:,} images written; now in memory, for brute force")
-        vectors = np.concatenate(
-            [_rows(np.arange(k, min(k + BLOCK, images)), record, regions) for k in range(0, images, BLOCK)]
-        )
         ways: dict[str, Callable[[Encodings], list[str]]] = {
             "exact": lambda question: asked(question, Search()),
             "numpy": lambda question: [gallery.ids[k] for k in _brute_force(vectors, question)],
@@ -72,12 +69,12 @@ def bench_search(images: int, *, regions: int, width: int, repeats: int, approxi
             ways["faiss_flat"] = lambda question: [
                 gallery.ids[k] for k in flat.search(np.asarray(question.parts[0][1]), TOP)[1][0]
             ]
-        if approximate:
+        if images * regions >= FEWEST:
             out["approximate_build_seconds"] = build_approximate(table, record, place)
             ways["approximate"] = lambda question: asked(question, Search(approximate=True))
         found = {name: [way(question) for question in questions] for name, way in ways.items()}
         # Each call takes the next question.
-        turns = {name: iter([*questions, *questions]) for name in ways}
+        turns = {name: iter(questions) for name in ways}
         calls = [lambda name=name: ways[name](next(turns[name])) for name in ways]
         for name, laps in zip(ways, seconds_of(*calls, repeats=repeats), strict=True):
             out |= {f"{name}_{key}": value for key, value in summary(laps).items()}
@@ -97,10 +94,9 @@ def _rows(items: np.ndarray, record: Record, regions: int) -> np.ndarray:
     return np.stack([_unit(np.random.default_rng(int(k)), shape) for k in items])
 
 
-def _made(items: np.ndarray, record: Record, regions: int) -> Encodings:
-    rows = _rows(items, record, regions)
-    part = rows if regions == 1 else Fragments(rows, np.ones(rows.shape[:2], bool))
-    return Encodings("images", [(np.arange(len(items)), part)], record.fingerprint, "random")
+def _made(rows: np.ndarray, record: Record) -> Encodings:
+    part = rows if rows.ndim == 2 else Fragments(rows, np.ones(rows.shape[:2], bool))
+    return Encodings("images", [(np.arange(len(rows)), part)], record.fingerprint, "random")
 
 
 def _question(rows: np.ndarray, regions: int) -> Encodings:

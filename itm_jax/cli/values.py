@@ -18,7 +18,7 @@ def only_for(values: flags.FlagValues, word: str, words_of: Mapping[str, Sequenc
     """
     for name, words in words_of.items():
         if values[name].present and word not in words:
-            raise InputError(f"--{name}: has no effect on {word}; leave it out ({', '.join(words)} takes it)")
+            raise InputError(f"--{name}: has no effect on {word}; leave it out (it is for {', '.join(words)})")
 
 
 def whole_numbers(flag: str, values: Sequence[str]) -> list[int]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from itm_jax.demo.answers import Answers
 from itm_jax.viz import page
-from itm_jax.web.field import image_field, place
+from itm_jax.web.field import answer_area, image_field
 from itm_jax.web.limits import MOST_BYTES, MOST_CHARACTERS, MOST_ITEMS, MOST_PIXELS, WAITING
 
 
@@ -26,7 +26,7 @@ def make_page(answers: Answers) -> Any:
                 with gr.Column(scale=2, min_width=320):
                     caption = gr.Textbox(label="Caption", lines=1, max_lines=4)
                     button = gr.Button("Match", variant="primary")
-            answer = place(gr)  # below, so that the picture has the whole width
+            answer = answer_area(gr)  # below, so that the picture has the whole width
             image.change(lambda: None, None, before, api_visibility="private")  # another image, another comparison
             asked = {"inputs": [image, caption, before], "outputs": [answer, before]}
             gr.on([button.click, caption.submit], answers.match, **asked, **one_by_one)
@@ -39,7 +39,7 @@ def make_page(answers: Answers) -> Any:
                     captions = gr.Textbox(label="Captions, one in a line", lines=6, max_lines=MOST_ITEMS)
                     button = gr.Button("Rank", variant="primary")
                 with gr.Column(scale=2, min_width=320):
-                    answer = place(gr)
+                    answer = answer_area(gr)
             button.click(answers.rank, [images, captions], answer, **one_by_one)
     blocks.queue(max_size=WAITING, default_concurrency_limit=1)
     return blocks

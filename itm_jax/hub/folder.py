@@ -128,13 +128,18 @@ def read_folder(folder: pathlib.Path, *, own_code: bool = False) -> Exported:
     kept = read_kept(folder)
     if kept is None or kept.source != source_of(config.model.text):
         raise InputError(f"{folder}/text/text.json: not the text side of config.json; {AGAIN}")
-    for name, value in (("model.name", config.model.name), ("loss.function", config.loss.function)):
-        if is_own(value) and not own_code:
-            raise InputError(
-                f"{folder}: config.{name}={value} is Python code of its author, which is not imported "
-                "unasked; if you trust it, pass own_code=True with the module on the Python path"
-            )
+    if (code := own_code_of(config)) and not own_code:
+        raise InputError(
+            f"{folder}: config.{code} is Python code of its author, which is not imported unasked; if you trust it, "
+            "pass own_code=True with the module on the Python path"
+        )
     return Exported(config, read_file(folder / WEIGHTS), record, kept)
+
+
+def own_code_of(config: Any) -> str:
+    """Returns the first field of a config that names Python code of its author, as `model.name=VALUE`; "" for none."""
+    fields = (("model.name", config.model.name), ("loss.function", config.loss.function))
+    return next((f"{name}={value}" for name, value in fields if is_own(value)), "")
 
 
 def checksums_of(folder: pathlib.Path) -> dict[str, str]:

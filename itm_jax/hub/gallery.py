@@ -166,13 +166,17 @@ def of_captions(model: Matcher, path: pathlib.Path) -> Gallery:
     Raises:
         InputError: the file cannot be read as text, or a line is empty.
     """
-    texts = caption_lines(path)
+    texts = lines_of(path)
     ids = [str(k) for k in range(1, len(texts) + 1)]
     return Gallery("captions", ids, lambda rows: (model.encode_captions([texts[k] for k in rows]), None), texts)
 
 
-def caption_lines(path: pathlib.Path) -> list[str]:
-    """Returns the lines of a text file, each a caption.
+def lines_of(path: pathlib.Path, what: str = "a caption") -> list[str]:
+    """Returns the lines of a text file.
+
+    Args:
+        path: the file.
+        what: stands in each line, for messages.
 
     Raises:
         InputError: the file cannot be read as text, or a line is empty.
@@ -183,11 +187,11 @@ def caption_lines(path: pathlib.Path) -> list[str]:
         raise InputError(f"{path}: cannot be read as text in UTF-8 ({e})") from None
     texts = [text.removesuffix("\r") for text in (texts if texts[-1] else texts[:-1])]
     if not texts:
-        raise InputError(f"{path}: empty; write a caption in each line")
+        raise InputError(f"{path}: empty; write {what} in each line")
     for number, line in enumerate(texts, 1):
         if not line.strip() or len(line) > LONGEST:
-            what = "empty" if not line.strip() else f"longer than {LONGEST:,} characters"
-            raise InputError(f"{path}: line {number} is {what}; write a caption, or take the line out")
+            problem = "empty" if not line.strip() else f"longer than {LONGEST:,} characters"
+            raise InputError(f"{path}: line {number} is {problem}; write {what}, or take the line out")
     return texts
 
 

@@ -177,7 +177,12 @@ class Matcher:
 
     def _explain_encoded(self, image: Encodings, caption: str) -> Matching:
         if self.config.model.name not in FRAGMENTS:
-            raise InputError(f"explain: {self.source} keeps one vector of an image; pass the image itself")
+            raise InputError(
+                f"explain: encodings of {self.config.model.name} do not say what decided (only cpfean, late and scan "
+                "do); pass the image itself"
+            )
+        if len(image) != 1:
+            raise InputError(f"explain: encodings of {len(image):,} images; pass those of one, with item(k)")
         image.check("images", self.fingerprint, self.source)
         data = self._with_text(blank_split(self.config, self.shape, self.label_names), [caption])
         tokens = data.tokens(np.zeros(1, int))

@@ -116,38 +116,43 @@ def main(word: str) -> None:
     signal.signal(signal.SIGTERM, _terminate)
     place = commands.required(_INDEX, "DIR", "the index")
     if word == "query":
-        from itm_jax.search.ask import Questions, ask
+        from itm_jax.search.query import Questions, answer_questions
 
         questions = Questions(_TEXT.value, _IMAGE.value, _LIKE.value, _QUERIES.value)
         how = {"top": _TOP.value, "where": _FILTER.value, "shortlist": _SHORTLIST.value}
         how |= {"approximate": _APPROXIMATE.value}
-        return ask(lambda: _open(place), questions, how, as_json=_JSON.value, html=_HTML.value)
+        return answer_questions(lambda: _open(place), questions, how, as_json=_JSON.value, html=_HTML.value)
     if word == "report":
-        from itm_jax.search.tell import tell
+        from itm_jax.search.report import report
 
         if _QUERIES.value and (FLAGS["split"].present or FLAGS["shortlist"].present):
             raise InputError("--split, --shortlist: have no effect with --queries; leave them out")
         lengths = values.whole_numbers("lengths", _LENGTHS.value)
         data, split = _DATA.value, _SPLIT.value
-        return tell(lambda: _open(place), _QUERIES.value, data, split, lengths, _SHORTLIST.value, as_json=_JSON.value)
+        return report(lambda: _open(place), _QUERIES.value, data, split, lengths, _SHORTLIST.value, as_json=_JSON.value)
     if word == "serve":
         from itm_jax.search.serve import serve
 
         return serve(lambda: _open(place), _PORT.value, shortlist=_SHORTLIST.value, approximate=_APPROXIMATE.value)
     if word == "remove":
-        from itm_jax.hub.gallery import caption_lines
+        from itm_jax.hub.gallery import lines_of
         from itm_jax.search.build import remove
 
         if bool(_IDS.value) == bool(_IDS_FROM.value):
             raise InputError("--ids, --ids_from: pass one of them, the ids of the images to remove")
-        ids = _IDS.value or caption_lines(pathlib.Path(_IDS_FROM.value or "").expanduser())
+        ids = _IDS.value or lines_of(pathlib.Path(_IDS_FROM.value or "").expanduser(), "an id")
         return say(f"removed: {remove(place, ids):,} images")
     from itm_jax.search.build import add, build
+    from itm_jax.search.index import load_model
     from itm_jax.search.metadata import read_metadata
     from itm_jax.search.table import count_of, open_table
 
+    if FLAGS["split"].present and not _DATA.value:
+        raise InputError("--split: has an effect with --data alone; leave it out")
     if word == "add" and _APPROXIMATE.value and not (_IMAGES.value or _DATA.value):  # for what the index holds
-        return _approximate(place, _load(_MODEL.value or open_table(place)[1].model))
+        if _METADATA.value or FLAGS["on_error"].present:
+            raise InputError("--metadata, --on_error: have no effect without --images or --data; leave them out")
+        return _approximate(place, load_model(open_table(place)[1], _MODEL.value, _BACKBONE.value))
     types = open_table(place)[1].metadata if word == "add" else None
     metadata = read_metadata(pathlib.Path(_METADATA.value).expanduser(), types) if _METADATA.value else None
     if word == "build":
@@ -156,7 +161,7 @@ def main(word: str) -> None:
             model, _gallery(model), place, thumbnails=_THUMBNAILS.value, dtype=_DTYPE.value, metadata=metadata
         )
     else:
-        model = _load(_MODEL.value or open_table(place)[1].model)
+        model = load_model(open_table(place)[1], _MODEL.value, _BACKBONE.value)
         added = add(model, _gallery(model), place, metadata=metadata)
     say(f"{place}: {added:,} images added, {count_of(open_table(place)[0], place):,} in all")
     if _APPROXIMATE.value:
@@ -164,7 +169,7 @@ def main(word: str) -> None:
 
 
 def _approximate(place: str, model: Any) -> None:
-    from itm_jax.search.report import build_measured
+    from itm_jax.search.recall import build_measured
 
     build_measured(place, model)
 

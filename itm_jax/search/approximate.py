@@ -3,8 +3,6 @@
 import time
 from typing import Any
 
-import numpy as np
-
 from itm_jax.errors import InputError
 from itm_jax.search.table import Record, readable
 
@@ -44,11 +42,6 @@ def check_approximate(table: Any, record: Record, place: str) -> None:
 def has_approximate(table: Any, record: Record) -> bool:
     """Returns whether a table has an approximate index."""
     return any(record.column in index.columns for index in table.list_indices())
-
-
-def sample(count: int, of: int, seed: int = 0) -> np.ndarray:
-    """Returns `count` different numbers below `of`, or all of them."""
-    return np.sort(np.random.default_rng(seed).permutation(of)[:count])
 
 
 def _first_image(table: Any) -> list:

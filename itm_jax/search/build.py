@@ -7,7 +7,6 @@ interrupted one, because images whose id is in the table are left out.
 import collections
 import concurrent.futures
 import datetime
-import io
 import os
 import pathlib
 import time
@@ -17,17 +16,16 @@ from typing import Any
 
 from itm_jax.config.model_fields import fields_of
 from itm_jax.errors import InputError
-from itm_jax.hub.gallery import Gallery, Part
+from itm_jax.hub.gallery import Gallery
 from itm_jax.hub.matcher import Matcher
-from itm_jax.hub.vectors import Vectors, vector_column
 from itm_jax.search.metadata import Metadata, columns_text, types_of
+from itm_jax.search.rows import as_table
 from itm_jax.search.table import (
     TABLE,
     Record,
     check_model,
     connect,
     ids_of,
-    list_of_boxes,
     open_table,
     quoted,
     readable,
@@ -36,6 +34,7 @@ from itm_jax.terminal import say
 
 # What was encoded is written in one transaction after so many seconds, or with so many images: a kill loses no more.
 SECONDS, IMAGES = 10.0, 4096
+FILES = 32  # with more of them they are joined, which writes the whole table again
 READING = datetime.timedelta(minutes=10)  # how long a question may take that reads an earlier version of the table
 DELETED = 2048  # images that are removed in one transaction
 
@@ -171,12 +170,13 @@ def _add(
     _check_ids(gallery, missing, metadata)
     added = 0
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for group in _grouped(_as_table(record, gallery, part, metadata, pool) for part in gallery.parts(missing)):
+        for group in _grouped(as_table(record, gallery, part, metadata, pool) for part in gallery.parts(missing)):
             with readable(place):
                 # An id that another process has written meanwhile is left out.
-                table.merge_insert("id").when_not_matched_insert_all().execute(group)
-            added += len(group)
-    _compact(table, place, keep)
+                result = table.merge_insert("id").when_not_matched_insert_all().execute(group)
+            added += result.num_inserted_rows
+    if not keep or table.stats()["fragment_stats"]["num_fragments"] > FILES:
+        _compact(table, place, keep)
     return added
 
 
@@ -203,53 +203,3 @@ def _grouped(parts: Iterable[Any]) -> Iterator[Any]:
             group, began = [], time.monotonic()
     if group:
         yield pa.concat_tables(group)
-
-
-def _as_table(
-    record: Record,
-    gallery: Gallery,
-    part: Part,
-    metadata: Metadata | None,
-    pool: concurrent.futures.Executor,
-) -> Any:
-    """Returns images as an Arrow table."""
-    import pyarrow as pa
-
-    names = [gallery.ids[k] for k in part.items]
-    small = list(pool.map(lambda name: _thumbnail(gallery, name, record.thumbnails), names))
-    columns = {
-        "id": names,
-        record.column: vector_column(part.vectors, record.dtype),
-        "thumbnail": pa.array(small, pa.binary()),
-    }
-    if record.fragments:
-        columns["boxes"] = _box_column(part)
-    columns |= {name: [(metadata or {})[x][name] for x in names] for name in record.metadata}
-    return pa.table(columns, schema=record.schema())
-
-
-def _box_column(part: Part) -> Any:
-    """Returns an Arrow column with the boxes of the valid regions, in the order of their vectors."""
-    import pyarrow as pa
-
-    if part.boxes is None:
-        return pa.nulls(len(part.items), list_of_boxes())
-    assert part.vectors.mask is not None  # a model of fragments
-    return vector_column(Vectors(part.boxes, part.vectors.mask), "float32")
-
-
-def _thumbnail(gallery: Gallery, name: str, side: int) -> bytes | None:
-    """Returns a small JPEG of an image; None without thumbnails, or where there are no pixels."""
-    path = gallery.folder / name if side and gallery.folder else None
-    if path is None or not path.is_file():
-        return None
-    from itm_jax.vision.images import open_rgb
-
-    try:
-        image = open_rgb(path, at_least=side)
-    except InputError:  # its features are there, but the picture is damaged
-        return None
-    image.thumbnail((side, side))
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=85)
-    return out.getvalue()

@@ -30,7 +30,7 @@ class Hit:
     thumbnail: bytes | None = dataclasses.field(default=None, repr=False)
 
 
-class Seen(NamedTuple):
+class Explanation(NamedTuple):
     """Why an image was found.
 
     Attributes:
@@ -58,3 +58,17 @@ class Search(NamedTuple):
     where: str | None = None
     shortlist: int = SHORTLIST
     approximate: bool = False
+
+
+class Asked(NamedTuple):
+    """A question and its answer.
+
+    Attributes:
+        words: the question as it is shown.
+        kind: `text`, `image` or `like`.
+        hits: the images that were found.
+    """
+
+    words: str
+    kind: str
+    hits: list[Hit]

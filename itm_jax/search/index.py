@@ -8,17 +8,19 @@ from typing import Any
 
 import numpy as np
 
+from itm_jax.config.fields import read_json
 from itm_jax.errors import InputError
 from itm_jax.hub.encodings import Encodings
+from itm_jax.hub.folder import is_exported, own_code_of
 from itm_jax.hub.load import load
 from itm_jax.hub.matcher import Matcher
 from itm_jax.hub.vectors import vectors_of
 from itm_jax.search import stored
 from itm_jax.search.approximate import check_approximate
-from itm_jax.search.hits import Hit, Search, Seen
+from itm_jax.search.hits import Explanation, Hit, Search
 from itm_jax.search.nearest import nearest
 from itm_jax.search.table import Record, check_model, count_of, ids_of, open_table, quoted, readable
-from itm_jax.viz.explain import Matching
+from itm_jax.viz.explain import FRAGMENTS, Matching
 
 MOST = 10_000  # images that a question may ask for, or a shortlist may have
 LITERAL = re.compile(r"'(?:[^']|'')*'")  # of SQL
@@ -78,6 +80,8 @@ class Index:
             texts: captions.
             **how: as for `query`.
         """
+        if isinstance(texts, str):
+            raise InputError("queries: expected a list of texts; pass one text to query")
         search = self._checked(how)
         captions = self.model.encode_captions(list(texts))
         return [self._hits(captions.item(k), search) for k in range(len(texts))]
@@ -91,6 +95,11 @@ class Index:
         """
         return self._hits(question, self._checked(how))
 
+    @property
+    def explains(self) -> bool:
+        """Whether `explain` can say why an image was found."""
+        return self.record.fragments and self.model.config.model.name in FRAGMENTS
+
     def ids(self) -> set[str]:
         """Returns the ids of all images."""
         return ids_of(self.table, self.place)
@@ -103,21 +112,21 @@ class Index:
         """
         return self._encodings(self._row(name, [self.record.column]))
 
-    def explain(self, name: str, text: str) -> Seen:
+    def explain(self, name: str, text: str) -> Explanation:
         """Returns why a model of fragments gives an image of the gallery its score with a text.
 
         Raises:
             InputError: the index has no such image, or it keeps one vector of an image.
         """
-        if not self.record.fragments:
+        if not self.explains:
             raise InputError(
-                f"{self.place}: keeps one vector of an image, which does not say what decided; use explain of the model"
+                f"{self.place}: what the index keeps does not say what decided; that is known for cpfean, late and scan"
             )
         row = self._row(name, ["vectors", "boxes", "thumbnail"])
         matching = self.model.explain(self._encodings(row), text)
         [boxes], [thumbnail] = row["boxes"].to_pylist(), row["thumbnail"].to_pylist()
         assert isinstance(matching, Matching)  # a model of fragments
-        return Seen(matching, None if boxes is None else np.array(boxes, np.float32), thumbnail)
+        return Explanation(matching, None if boxes is None else np.array(boxes, np.float32), thumbnail)
 
     def nearest(self, query: Encodings, count: int, search: Search, columns: Sequence[str]) -> Any:
         """Returns the rows of the nearest images, by `nearest.nearest`."""
@@ -202,13 +211,31 @@ def open_index(place: str | pathlib.Path, model: Matcher | str | None = None, *,
         InputError: there is no index, its model cannot be loaded, or `model` is another one.
     """
     table, record = open_table(str(place))
-    if isinstance(model, Matcher):
-        loaded = model
-    else:
-        try:
-            loaded = load(model or record.model, backbone=backbone)
-        except InputError as e:
-            hint = "" if model else "; if the model of the index lies in another place now, pass it (--model=DIR)"
-            raise InputError(f"{e}{hint}") from None
+    loaded = model if isinstance(model, Matcher) else load_model(record, model, backbone)
     check_model(loaded, record, str(place))
     return Index(str(place), table, record, loaded)
+
+
+def load_model(record: Record, place: str | None = None, backbone: str | None = None) -> Matcher:
+    """Loads the model of an index from where it lay when the index was built, or from another place.
+
+    Raises:
+        InputError: it cannot be loaded; the message says how to pass another place.
+    """
+    if place is None:
+        _check_recorded(record.model)
+    try:
+        return load(place or record.model, backbone=backbone)
+    except InputError as e:
+        hint = "" if place else "; if the model of the index lies in another place now, pass it (--model=DIR)"
+        raise InputError(f"{e}{hint}") from None
+
+
+def _check_recorded(model: str) -> None:
+    """Raises InputError where the index of somebody else could bring code: it says itself where its model is."""
+    folder, hint = pathlib.Path(model), f"if you trust that model, pass it yourself (--model={model})"
+    if folder.exists() and not folder.is_absolute():
+        raise InputError(f"{model}: the index names its model by a place in the present folder; {hint}")
+    is_run = folder.is_absolute() and (folder / "config.json").is_file() and not is_exported(folder)
+    if is_run and (code := own_code_of(read_json(folder / "config.json"))):
+        raise InputError(f"{model}: the model of the index runs Python code of its author, config.{code}; {hint}")

@@ -28,9 +28,13 @@ def nearest(
     vectors = vectors_of(query)
     rows = vectors.rows[0] if vectors.mask is None else vectors.rows[0][vectors.mask[0]]
     with readable(place):
-        found = table.search(rows.tolist(), vector_column_name=record.column)
-        found = found.distance_type("cosine").limit(count).select([*columns, "_distance"])
+        search_query = table.search(rows.tolist(), vector_column_name=record.column)
+        search_query = search_query.distance_type("cosine").limit(count).select([*columns, "_distance"])
         if search.where is not None:
-            found = found.where(search.where, prefilter=True)
-        found = found.nprobes(PROBES).refine_factor(REFINED) if search.approximate else found.bypass_vector_index()
-        return found.to_arrow()
+            search_query = search_query.where(search.where, prefilter=True)
+        search_query = (
+            search_query.nprobes(PROBES).refine_factor(REFINED)
+            if search.approximate
+            else search_query.bypass_vector_index()
+        )
+        return search_query.to_arrow()

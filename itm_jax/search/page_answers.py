@@ -16,7 +16,7 @@ from itm_jax.web.uploads import kept
 COUNTS = (12, 24, 48)  # images that a question may ask for
 
 
-class Found(NamedTuple):
+class Answer(NamedTuple):
     """The answer to a question.
 
     Attributes:
@@ -46,7 +46,7 @@ class PageAnswers:
     shortlist: int
     approximate: bool
 
-    def search(self, text: Any, files: Any, where: Any, count: Any) -> Found:
+    def search(self, text: Any, files: Any, where: Any, count: Any) -> Answer:
         """Returns what fits a caption, or an image that was sent.
 
         Args:
@@ -56,7 +56,7 @@ class PageAnswers:
             count: one of `COUNTS`.
         """
 
-        def answer() -> Found:
+        def answer() -> Answer:
             if not files:
                 caption = caption_of(text)
                 return self._found(f"“{caption}”", self._ask(where, count, text=caption), caption)
@@ -70,7 +70,7 @@ class PageAnswers:
 
         return self._answered(answer, text, where)
 
-    def like(self, name: Any, where: Any, count: Any) -> Found:
+    def like(self, name: Any, where: Any, count: Any) -> Answer:
         """Returns what is like an image of the gallery; the arguments are as for `search`."""
         return self._answered(
             lambda: self._found(f"like {text_of(name)}", self._ask(where, count, like=text_of(name))), name, where
@@ -93,15 +93,15 @@ class PageAnswers:
         how = {"top": count, "where": condition, "shortlist": self.shortlist, "approximate": self.approximate}
         return self.index.query(**question, **how)
 
-    def _found(self, question: str, hits: Sequence[Hit], text: str = "") -> Found:
+    def _found(self, question: str, hits: Sequence[Hit], text: str = "") -> Answer:
         message = f"<p><b>{page.text(question)}</b>: {len(hits)} of {len(self.index):,} images</p>"
-        explains = bool(text) and self.index.record.fragments
+        explains = bool(text) and self.index.explains
         figures = "".join(_figure(hit, rank, explains) for rank, hit in enumerate(hits, 1))
-        return Found(message, f'<div class="found">{figures}</div>', text)
+        return Answer(message, f'<div class="found">{figures}</div>', text)
 
-    def _answered(self, answer: Callable[[], Found], *sent: Any) -> Found:
+    def _answered(self, answer: Callable[[], Answer], *sent: Any) -> Answer:
         known = (self.index.place, self.index.record.model)
-        return answered(answer, lambda sentence: Found(sentence, "", ""), *known, keep=sent)
+        return answered(answer, lambda sentence: Answer(sentence, "", ""), *known, keep=sent)
 
 
 def _figure(hit: Hit, rank: int, explains: bool) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from itm_jax.search.metadata import columns_text
 from itm_jax.search.page_answers import COUNTS, PageAnswers
 from itm_jax.viz import page
-from itm_jax.web.field import image_field, place
+from itm_jax.web.field import answer_area, image_field
 from itm_jax.web.limits import MOST_BYTES, MOST_CHARACTERS
 
 WAITING = 100  # questions that wait; the next one is refused
@@ -45,8 +45,8 @@ def make_page(answers: PageAnswers) -> Any:
                 button = gr.Button("Search", variant="primary")
             with gr.Column(scale=1, min_width=280):
                 files = image_field(gr, "or an image", several=False)
-        message = place(gr)
-        why = place(gr)
+        message = answer_area(gr)
+        why = answer_area(gr)
         grid = gr.HTML("", js_on_load=CLICK, elem_classes=["grid"])
         found = [message, grid, asked, why]
         gr.on([button.click, text.submit], answers.search, [text, files, where, count], found, **calls)

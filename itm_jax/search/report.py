@@ -1,167 +1,92 @@
-"""What a search loses: the shortlist and the approximate index against the exact scores of all images."""
+"""The command `report`: what the shortlist and the approximate index lose, and the recalls of a split's captions."""
 
-import time
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import json
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import numpy as np
-
+from itm_jax.data.splits import read_unaltered
 from itm_jax.errors import InputError
-from itm_jax.hub.encodings import Encodings
-from itm_jax.hub.matcher import Matcher
-from itm_jax.search import stored
-from itm_jax.search.approximate import build_approximate, has_approximate, sample
-from itm_jax.search.hits import Search
-from itm_jax.search.index import Index, open_index
-from itm_jax.structs import Split
-from itm_jax.terminal import Bar, say
+from itm_jax.hub.gallery import config_for, lines_of
+from itm_jax.search.index import MOST as MOST_IMAGES
+from itm_jax.search.index import Index
+from itm_jax.search.recall import ListRecall, list_recalls, recalls, sample
+from itm_jax.terminal import print_table, say
 
-PART = 512  # images that are scored at a time
-SAMPLE = 100  # images that ask the approximate index
-NEAREST = 10
-TIMED = 20  # questions that are timed
-LENGTHS = (10, 20, 50, 100, 200, 500)  # of the shortlist
+MOST = 200  # questions for the recall of the lists; all captions of a split are asked for its R@K
 
 
-class ListRecall(NamedTuple):
-    """What a shortlist has of the best images, over some questions.
-
-    Attributes:
-        way: `exact`, or `approximate` where the list came from the approximate index.
-        length: of the list.
-        best: share of the questions whose best image is on it.
-        top: mean share of the `among` best images that are on it.
-        among: how many of the best images count for `top`.
-        seconds: median of a question, without the encoding of its text.
-    """
-
-    way: str
-    length: int
-    best: float
-    top: float
-    among: int
-    seconds: float
-
-
-def best_images(index: Index, captions: Encodings, count: int) -> list[list[str]]:
-    """Scores all images of an index, part by part; returns for each caption the ids of the best, in order."""
-    kept = np.full((0, len(captions)), -np.inf, np.float32)
-    names = np.zeros((0, len(captions)), object)
-    done = 0
-    with Bar("images scored", len(index), short=True) as bar:
-        for ids, images in stored.parts(index.table, index.record, index.model, index.place, PART):
-            scores = np.concatenate([kept, index.model.score(images, captions)])
-            names = np.concatenate([names, np.repeat(np.array(ids, object)[:, None], len(captions), axis=1)])
-            best = np.argsort(-scores, axis=0, kind="stable")[:count]
-            kept, names = np.take_along_axis(scores, best, 0), np.take_along_axis(names, best, 0)
-            done += len(ids)
-            bar.update(min(done, len(index)))
-    return names.T.tolist()
-
-
-def list_recalls(
-    index: Index, captions: Encodings, lengths: Sequence[int] = LENGTHS, among: int = NEAREST
-) -> list[ListRecall]:
-    """Returns what lists of several lengths have of the images that the model itself scores best.
-
-    A model of one vector needs no list; then the lists are those of the approximate index, where there is one.
+def report(
+    open_index: Callable[[], Index],
+    queries: str | None,
+    data: str | None,
+    split_name: str,
+    lengths: Sequence[int],
+    shortlist: int,
+    *,
+    as_json: bool,
+) -> None:
+    """Prints the report.
 
     Args:
-        index: an open index.
-        captions: the questions.
-        lengths: of the lists.
-        among: how many of the best images count.
-    """
-    ways = [Search()] if index.record.fragments else []
-    ways += [Search(approximate=True)] if has_approximate(index.table, index.record) else []
-    if not ways:
-        return []
-    best, out = best_images(index, captions, among), []
-    for how in ways:
-        for length in sorted(set(lengths)):
-            lists = [index.nearest(captions.item(k), length, how, ["id"])["id"].to_pylist() for k in range(len(best))]
-            found = [np.isin(names, listed) for names, listed in zip(best, lists, strict=True)]
-            shares = float(np.mean([x[0] for x in found])), float(np.mean(found))
-            way = "approximate" if how.approximate else "exact"
-            out.append(ListRecall(way, length, *shares, len(best[0]), _seconds(index, captions, length, how)))
-    return out
-
-
-def build_measured(place: str, model: Matcher) -> float:
-    """Builds the approximate index, measures it on a sample of the gallery, and prints what it finds.
+        open_index: opens the index.
+        queries: a file with a caption in each line; or
+        data: the directory of a data set, whose captions ask, and whose images are in the index.
+        split_name: of the data set.
+        lengths: of the shortlist.
+        shortlist: its length for R@K.
+        as_json: whether one JSON object is printed in place of tables.
 
     Raises:
-        InputError: the index has too few vectors.
+        InputError: neither or both of `queries` and `data` are passed, or one of them cannot be used.
     """
-    index = open_index(place, model)
-    seconds = build_approximate(index.table, index.record, place)
-    names = sorted(index.ids())
-    names = [names[k] for k in sample(SAMPLE, len(names))]
-    recall = approximate_recall(index, names)
-    say(
-        f"approximate index built in {seconds:.1f} s: for {len(names):,} images of the gallery as questions it finds "
-        f"{recall:.1%} of the {NEAREST} nearest images"
-    )
-    return recall
+    if bool(queries) == bool(data):
+        raise InputError("--queries, --data: pass one of them, whose captions ask")
+    if max(lengths) > MOST_IMAGES:
+        raise InputError(f"--lengths={max(lengths)}: a list has at most {MOST_IMAGES:,} images")
+    texts: Sequence[str] = lines_of(pathlib.Path(queries).expanduser()) if queries else []
+    index = open_index()
+    if not len(index):
+        raise InputError(f"{index.place}: has no images; add some first")
+    out: dict[str, Any] = {"images": len(index), "model": index.record.model}
+    if data:
+        split = read_unaltered(config_for(index.model, pathlib.Path(data).expanduser()), split_name)
+        texts = split.captions
+        captions = index.model.encode_captions(texts)
+        out["recalls"] = recalls(index, split, captions, shortlist=shortlist)
+        out["results"] = _of_results(index, split_name)
+    chosen = [texts[k] for k in sample(MOST, len(texts))]
+    rows = list_recalls(index, index.model.encode_captions(chosen), lengths)
+    out |= {"questions": len(chosen), "lists": [row._asdict() for row in rows]}
+    if as_json:
+        print(json.dumps(out), flush=True)
+        return
+    if data:
+        _print_recalls(out["recalls"], out["results"], len(texts), len(index), index)
+    _print_lists(rows, len(chosen), len(index))
 
 
-def approximate_recall(index: Index, names: Sequence[str], top: int = NEAREST) -> float:
-    """Returns the mean share of the nearest images that the approximate index finds.
-
-    Args:
-        index: an open index with an approximate one.
-        names: images of the gallery, which are the questions; an image is not counted as near to itself.
-        top: how many of the nearest images count.
-    """
-    shares = []
-    for name in names:
-        question = index.encodings_of(name)
-        exact, found = (
-            [
-                x
-                for x in index.nearest(question, top + 1, Search(approximate=way), ["id"])["id"].to_pylist()
-                if x != name
-            ]
-            for way in (False, True)
-        )
-        shares.append(len(set(exact[:top]) & set(found[:top])) / max(1, len(exact[:top])))
-    return float(np.mean(shares))
+def _of_results(index: Index, split: str) -> dict[str, float]:
+    """R@K of text to image in the results of the model, where they are of a split of this name."""
+    results = index.model.results
+    full = results.get("protocols", {}).get("full", {}) if results.get("split") == split else {}
+    return {name: full[name] for name in ("t2i_r1", "t2i_r5", "t2i_r10") if name in full}
 
 
-def recalls(index: Index, split: Split, captions: Encodings, **how: Any) -> dict[str, float]:
-    """Returns R@1, R@5 and R@10 of the captions of a split, in percent, as the search answers them.
-
-    Args:
-        index: an open index with the images of the split, and maybe others.
-        split: says which image a caption is of.
-        captions: of the split, encoded.
-        **how: as for `Index.query`.
-
-    Raises:
-        InputError: an image of the split is not in the index.
-    """
-    known = index.ids()
-    if missing := [name for name in split.ids if name not in known]:
-        raise InputError(
-            f"{split.source}: {len(missing):,} of its {len(split.ids):,} images are not in the index, such as "
-            f"{missing[0]}"
-        )
-    places = []
-    with Bar("captions asked", len(captions), short=True) as bar:
-        for k in range(len(captions)):
-            names = [hit.id for hit in index.answer(captions.item(k), top=10, **how)]
-            right = split.ids[int(split.caption_image_index[k])]
-            places.append(names.index(right) if right in names else len(names))
-            bar.update(k + 1)
-    return {f"t2i_r{k}": 100 * float(np.mean(np.array(places) < k)) for k in (1, 5, 10)}
+def _print_recalls(found: dict[str, float], results: dict[str, float], asked: int, images: int, index: Index) -> None:
+    rows = [("search", *(f"{value:.1f}" for value in found.values()))]
+    if results:
+        rows.append((f"results.json, {index.model.results['dataset']}", *(f"{v:.1f}" for v in results.values())))
+    title = f"{asked:,} captions asked, {images:,} images"
+    print_table(title, ("text to image", "R@1", "R@5", "R@10"), rows)
 
 
-def _seconds(index: Index, captions: Encodings, length: int, how: Search) -> float:
-    """The median seconds of a question."""
-    laps = []
-    for k in range(min(TIMED, len(captions))):
-        query = captions.item(k)
-        began = time.perf_counter()
-        index.answer(query, top=min(10, length), shortlist=length, approximate=how.approximate)
-        laps.append(time.perf_counter() - began)
-    return float(np.median(laps))
+def _print_lists(rows: Sequence[ListRecall], asked: int, images: int) -> None:
+    if not rows:
+        say("The search compares a question with every image, and there is no approximate index: it loses nothing.")
+        return
+    lines = [
+        (row.way, str(row.length), f"{row.best:.1%}", f"{row.top:.1%}", f"{1000 * row.seconds:.1f}") for row in rows
+    ]
+    headings = ("list", "length", "best image is on it", f"of the {rows[0].among} best", "ms per question")
+    print_table(f"Lists against the scores of all {images:,} images, {asked} captions as questions", headings, lines)

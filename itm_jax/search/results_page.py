@@ -8,10 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from itm_jax.errors import InputError
 from itm_jax.files import write_whole
-from itm_jax.search.ask import Asked
-from itm_jax.search.hits import Hit, Seen
+from itm_jax.search.hits import Asked, Explanation, Hit
 from itm_jax.search.index import Index
 from itm_jax.terminal import Bar
 from itm_jax.viz import page
@@ -19,6 +17,7 @@ from itm_jax.viz.alignment import draw_matching
 from itm_jax.viz.describe import explanations, pair_table
 
 SHOWN = 220  # pixels of an image in the page
+LARGEST = 4096  # pixels of the longer side of a thumbnail
 LONGEST_TITLE = 80  # characters of a question in a heading
 
 
@@ -37,7 +36,7 @@ def write_results(index: Index, answers: Sequence[Asked], path: pathlib.Path) ->
     about = [
         page.note(f"{len(index):,} images, searched with {pathlib.Path(record.model).name} ({record.fingerprint}).")
     ]
-    if record.fragments:
+    if index.explains and any(answer.kind == "text" for answer in answers):
         about.append(page.note("For a text, the pictures show which word goes with which region of the image."))
     total = sum(len(answer.hits) for answer in answers)
     sections, done = [], 0
@@ -47,23 +46,20 @@ def write_results(index: Index, answers: Sequence[Asked], path: pathlib.Path) ->
             if answer.hits:
                 figures = "".join(figure(hit, rank) for rank, hit in enumerate(answer.hits, 1))
                 parts.append(f'<div class="answers">{figures}</div>')
-            if record.fragments and answer.kind == "text":
+            if index.explains and answer.kind == "text":
                 for rank, hit in enumerate(answer.hits, 1):
                     parts.append(_folded(index, hit, rank, answer.words))
                     bar.update(done := done + 1)
             sections.append((_title(answer), parts))
         bar.update(max(total, 1))
-    try:
-        write_whole(path, page.whole_page("Search", about, sections))
-    except OSError as e:
-        raise InputError(f"--html={path}: cannot be written ({e.strerror})") from None
+    write_whole(path, page.whole_page("Search", about, sections))
 
 
 def figure(hit: Hit, rank: int) -> str:
     """Returns an image that was found, with its rank, score and metadata."""
     image = f"<div>{page.text('no picture in the index')}</div>"
-    if hit.thumbnail:
-        image = page.photograph(_pixels(hit.thumbnail), f"image {hit.id}", SHOWN)
+    if (pixels := _pixels(hit.thumbnail)) is not None:
+        image = page.photograph(pixels, f"image {hit.id}", SHOWN)
     return f"<figure>{image}<figcaption>{caption_of_hit(hit, rank)}</figcaption></figure>"
 
 
@@ -73,14 +69,15 @@ def caption_of_hit(hit: Hit, rank: int) -> str:
     return f"<b>{rank}. {hit.score:.3f}</b> {page.text(hit.id)}{facts}"
 
 
-def explained(seen: Seen, text: str) -> str:
+def explained(seen: Explanation, text: str) -> str:
     """Returns the picture of what decided, sentences that explain it, and the numbers."""
     out = ""
-    if seen.boxes is not None and seen.thumbnail is not None:
+    pixels = _pixels(seen.thumbnail)
+    if seen.boxes is not None and pixels is not None:
         words = "; ".join(f"{row[0]} in region {row[1]}" for row in pair_table(seen.matching).rows)
         with tempfile.TemporaryDirectory(prefix="itm_jax_search_") as folder:
             file = pathlib.Path(folder) / "pair.png"
-            draw_matching(file, _pixels(seen.thumbnail), seen.boxes, text, seen.matching)
+            draw_matching(file, pixels, seen.boxes, text, seen.matching)
             out = page.drawing(file, f"the words and their regions: {words}")
     else:
         out = page.note("The index has no picture of this image, or no places of its regions: here are the numbers.")
@@ -98,6 +95,10 @@ def _title(answer: Asked) -> str:
     return words if answer.kind == "text" else f"like {pathlib.Path(words).name if answer.kind == 'image' else words}"
 
 
-def _pixels(jpeg: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(jpeg)) as image:
-        return np.asarray(image.convert("RGB"))
+def _pixels(jpeg: bytes | None) -> np.ndarray | None:
+    """Returns the pixels of a thumbnail; None where there is none, or what is there is not one of `build`."""
+    try:
+        with Image.open(io.BytesIO(jpeg or b""), formats=["JPEG"]) as image:
+            return np.asarray(image.convert("RGB")) if max(image.size) <= LARGEST else None
+    except Exception:  # Pillow raises many kinds for a damaged file
+        return None

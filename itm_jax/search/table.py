@@ -132,7 +132,10 @@ def open_table(place: str) -> tuple[Any, Record]:
         if TABLE not in database.list_tables().tables:
             raise InputError(f"{place}: holds no index; build it first, with python -m itm_jax.search build")
         table = database.open_table(TABLE)
-        return table, record_of(table.schema.metadata or {}, place)
+        record = record_of(table.schema.metadata or {}, place)
+        if not table.schema.equals(record.schema()):
+            raise InputError(f"{place}: its columns are not those of its record; build the index again")
+        return table, record
 
 
 def record_of(metadata: Mapping[bytes, bytes], place: str) -> Record:
@@ -143,14 +146,27 @@ def record_of(metadata: Mapping[bytes, bytes], place: str) -> Record:
     """
     try:
         values = json.loads(metadata[KEY])
-        found = values.get("format")
-        if found == FORMAT:
-            return Record(**values)
+        version = values.get("format")
+        if version == FORMAT:
+            record = Record(**values)
+            _check_types(record)
+            return record
     except (KeyError, ValueError, TypeError, AttributeError):
         raise InputError(
             f"{place}: a table of something else, no index of itm_jax.search; pass another folder"
         ) from None
-    raise InputError(f"{place}: of format {found!r}, this version of itm_jax reads {FORMAT}; build the index again")
+    raise InputError(f"{place}: of format {version!r}, this version of itm_jax reads {FORMAT}; build the index again")
+
+
+def _check_types(record: Record) -> None:
+    """Raises ValueError where the record of an index has a value that `build` never writes."""
+    kinds = {"model": str, "fingerprint": str, "fragments": bool, "width": int, "dtype": str, "thumbnails": int}
+    if any(type(getattr(record, name)) is not kind for name, kind in kinds.items()) or record.width < 1:
+        raise ValueError("a value of another type")
+    if record.dtype not in ("float16", "float32") or not isinstance(record.metadata, dict):
+        raise ValueError("a value that is not known")
+    if not set(record.metadata.values()) <= {"string", "int64", "double"}:
+        raise ValueError("a type that is not known")
 
 
 def check_model(model: Any, record: Record, place: str) -> None:

@@ -73,6 +73,6 @@ def image_field(gr: Any, label: str, *, several: bool) -> Any:
     return gr.HTML([], label=label, html_template=FIELD, js_on_load=READ, elem_classes=["field"], **props)
 
 
-def place(gr: Any) -> Any:
+def answer_area(gr: Any) -> Any:
     """Where an answer stands."""
     return gr.HTML("", js_on_load=None, elem_classes=["answer"])

@@ -1,4 +1,4 @@
-"""What the demo page takes in a request. More is refused with a sentence that says the limit."""
+"""What a page takes in a request. More is refused with a sentence that says the limit."""
 
 MOST_ITEMS = 20  # captions or images to rank
 MOST_CHARACTERS = 1_000  # of a caption

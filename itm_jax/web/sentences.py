@@ -24,16 +24,15 @@ def without_paths(text: str, *known: str, keep: Sequence[str] = ()) -> str:
         known: paths that may be in it; they may have spaces.
         keep: words of the user, which stay as they are.
     """
-    kept = [words for words in keep if words]
-    for k, words in enumerate(kept):
-        text = text.replace(words, f"\0{k}\0")
     absolute = {str(pathlib.Path(path).expanduser().absolute()) for path in known if path}
     for path in sorted((path for path in absolute | set(known) if "/" in path), key=len, reverse=True):
         text = text.replace(path, pathlib.Path(path).name)
-    text = DIRECTORIES.sub("", text)
-    for k, words in enumerate(kept):
-        text = text.replace(f"\0{k}\0", words)
-    return text
+    kept = sorted((words for words in keep if words), key=len, reverse=True)
+    if not kept:
+        return DIRECTORIES.sub("", text)
+    # The words of the user are every second piece.
+    pieces = re.split(f"({'|'.join(map(re.escape, kept))})", text)
+    return "".join(piece if k % 2 else DIRECTORIES.sub("", piece) for k, piece in enumerate(pieces))
 
 
 def answered(answer: Callable[[], Any], mistake: Callable[[str], Any], *known: str, keep: Sequence[Any] = ()) -> Any:

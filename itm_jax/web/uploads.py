@@ -49,7 +49,7 @@ def kept(files: Any) -> Iterator[list[Upload]]:
     total = sum(len(content) for _, content in read)
     if total > MOST_BYTES_OF_ALL:
         raise InputError(f"the images have {_megabytes(total)} together; send at most {_megabytes(MOST_BYTES_OF_ALL)}")
-    with tempfile.TemporaryDirectory(prefix="itm_jax_demo_") as folder:
+    with tempfile.TemporaryDirectory(prefix="itm_jax_page_") as folder:
         uploads = []
         for k, (name, content) in enumerate(read):
             path = pathlib.Path(folder) / str(k)

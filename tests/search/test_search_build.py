@@ -38,13 +38,26 @@ def test_images_are_added_and_removed(made, tmp_path):
     assert len(itm_jax.search.open(place, model)) == 7
 
 
+def test_an_addition_leaves_the_files_of_others_alone(made, tmp_path):
+    """Many small files are joined now and then, not at each addition."""
+    _, images, models, _ = made
+    model, place = models["afa"], tmp_path / "index"
+    items = galleries.of_images(model, images)
+    build(model, dataclasses.replace(items, ids=items.ids[:10]), str(place))
+    before = {path: path.stat().st_mtime_ns for path in place.rglob("*.lance") if path.is_file()}
+    add(model, dataclasses.replace(items, ids=items.ids[:12]), str(place))
+    after = {path: path.stat().st_mtime_ns for path in place.rglob("*.lance") if path.is_file()}
+    assert before.items() <= after.items()
+    assert len(after) == len(before) + 1
+
+
 def test_a_killed_build_is_continued(made, tmp_path, monkeypatch):
     """The rows that were written stay; the same call writes the others, and the index opens in between."""
     _, images, models, places = made
     model, place = models["afa"], str(tmp_path / "index")
     monkeypatch.setattr(building, "IMAGES", 4)
     monkeypatch.setattr(galleries, "PART", 2)
-    calls, as_table = [], building._as_table
+    calls, as_table = [], building.as_table
 
     def killed(*arguments):
         calls.append(1)
@@ -53,7 +66,7 @@ def test_a_killed_build_is_continued(made, tmp_path, monkeypatch):
         return as_table(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(building, "_as_table", killed)
+        patch.setattr(building, "as_table", killed)
         with pytest.raises(KeyboardInterrupt):
             build(model, galleries.of_images(model, images), place, dtype="float32")
     assert len(itm_jax.search.open(place, model)) == 4
@@ -84,6 +97,16 @@ def test_a_damaged_image_ends_a_build_or_is_left_out(made, tmp_path, damage):
     assert itm_jax.search.open(tmp_path / "index", models["afa"]).ids() == set(names) - {names[4]}
     code, _, err = build(f"--data={root / 'out'}", "--on_error=skip")
     assert (code, "--on_error: has an effect with --images alone" in err[-1]) == (2, True)
+    code, _, err = build(f"--images={tmp_path / 'images'}", "--split=dev")
+    assert (code, "--split: has an effect with --data alone" in err[-1]) == (2, True)
+
+
+def test_a_model_that_is_not_what_it_says_is_refused(made, tmp_path):
+    """A model of one's own that keeps several vectors, and does not say so."""
+    _, images, models, _ = made
+    items = galleries.of_images(models["cpfean"], images)
+    with pytest.raises(InputError, match=r"afa: keeps several vectors of an image; say so in its model_fields"):
+        build(models["afa"], items, str(tmp_path / "index"))
 
 
 def test_a_refused_build_leaves_nothing_behind(made, tmp_path):
@@ -129,7 +152,7 @@ def test_an_open_index_sees_what_is_written_and_an_id_stays_unique(made, tmp_pat
     assert len(index.query("red", top=30)) == 6
     with monkeypatch.context() as patch:
         patch.setattr(building, "ids_of", lambda table, place: set())
-        build(model, items, place, thumbnails=0)
+        assert build(model, items, place, thumbnails=0) == len(items.ids) - 6
     assert len(index) == sum(SPLITS.values())
     found = ids_of(index.query("red", top=30))
     assert sorted(found) == sorted(items.ids)

@@ -106,7 +106,7 @@ def test_mistakes_are_answered_with_a_sentence(made, answers):
     assert "has no image nothing" in error_of(answers.why("nothing", "red"))
     one = PageAnswers(itm_jax.search.open(places["afa"], models["afa"]), 200, False)
     assert 'data-do="why"' not in one.search("red", [], "", 12).grid
-    assert "keeps one vector of an image" in error_of(one.why(file.name, "red"))
+    assert "what the index keeps does not say what decided" in error_of(one.why(file.name, "red"))
 
 
 def test_a_question_during_an_addition_sees_whole_parts(made, tmp_path, monkeypatch):

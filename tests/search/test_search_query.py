@@ -16,7 +16,7 @@ from itm_jax.data.splits import read_unaltered
 from itm_jax.errors import InputError
 from itm_jax.hub import gallery as galleries
 from itm_jax.search.build import build
-from itm_jax.search.table import TABLE, open_table
+from itm_jax.search.table import KEY, TABLE, open_table
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -105,6 +105,21 @@ def test_what_is_no_index_of_this_model_is_refused(made, tmp_path):
     lancedb.connect(str(tmp_path / "later")).create_table(TABLE, schema=schema)
     with pytest.raises(InputError, match="of format 2, this version of itm_jax reads 1"):
         itm_jax.search.open(tmp_path / "later")
+    for k, wrong in enumerate(({"width": "x"}, {"metadata": 3}, {"model": 5}, {"dtype": "foo"}, {"width": 0})):
+        schema = open_table(places["afa"])[1].schema()
+        record = json.loads(schema.metadata[KEY]) | wrong
+        schema = schema.with_metadata({KEY: json.dumps(record)})
+        lancedb.connect(str(tmp_path / f"wrong{k}")).create_table(TABLE, schema=schema)
+        with pytest.raises(InputError, match="a table of something else"):
+            itm_jax.search.open(tmp_path / f"wrong{k}")
+    schema = (
+        open_table(places["afa"])[1]
+        .schema()
+        .with_metadata(dataclasses.replace(open_table(places["afa"])[1], width=7).schema().metadata)
+    )
+    lancedb.connect(str(tmp_path / "narrow")).create_table(TABLE, schema=schema)
+    with pytest.raises(InputError, match="its columns are not those of its record"):
+        itm_jax.search.open(tmp_path / "narrow")
     lancedb.connect(str(tmp_path / "other")).create_table(TABLE, [{"id": "a", "vector": [0.0, 1.0]}])
     with pytest.raises(InputError, match="a table of something else"):
         itm_jax.search.open(tmp_path / "other")
@@ -117,6 +132,32 @@ def test_what_is_no_index_of_this_model_is_refused(made, tmp_path):
             path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(InputError, match=r"damaged: the index cannot be read"):
         itm_jax.search.open(tmp_path / "damaged", models["afa"]).query("red")
+
+
+def test_the_index_of_somebody_else_brings_no_code(made, tmp_path, monkeypatch):
+    """Its record says where its model is: neither a place beside the index, nor a run with code of its own, is loaded."""
+    import lancedb
+
+    root, _, models, places = made
+    shutil.copytree(root / "afa", tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["model"]["name"] = "evil:Model"
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    (tmp_path / "evil.py").write_text("raise SystemExit('the code of the index ran')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    record = open_table(places["afa"])[1]
+    for place, message in (
+        ("run", "by a place in the present folder"),
+        (str(tmp_path / "run"), "model.name=evil:Model"),
+    ):
+        schema = dataclasses.replace(record, model=place).schema()
+        lancedb.connect("index").create_table(TABLE, schema=schema, mode="overwrite")
+        with pytest.raises(InputError, match=rf"{message}.*pass it yourself \(--model="):
+            itm_jax.search.open("index")
+    assert len(itm_jax.search.open("index", str(root / "afa"))) == 0
+    with pytest.raises(InputError, match="expected a list of texts"):
+        itm_jax.search.open(places["afa"], models["afa"]).queries("dog")
 
 
 def test_the_commands(made, tmp_path):
@@ -158,7 +199,7 @@ def test_the_commands(made, tmp_path):
             "query",
             "--text=red",
             "--thumbnails=3",
-        ): "--thumbnails: has no effect on query; leave it out (build takes it)",
+        ): "--thumbnails: has no effect on query; leave it out (it is for build)",
         ("find",): "say one of build, add, remove, query, report, serve",
     }.items():
         code, _, err = search(*flags)

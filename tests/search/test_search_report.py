@@ -14,7 +14,9 @@ from itm_jax.errors import InputError
 from itm_jax.hub import gallery as galleries
 from itm_jax.hub.encodings import Encodings
 from itm_jax.search.build import build
-from itm_jax.search.report import approximate_recall, best_images, build_measured, list_recalls, recalls
+from itm_jax.search.hits import Hit
+from itm_jax.search.recall import approximate_recall, best_images, build_measured, list_recalls, recalls
+from itm_jax.search.results_page import figure
 from itm_jax.structs import Fragments
 
 
@@ -47,6 +49,8 @@ def test_search_has_the_recalls_of_the_evaluation(made, tmp_path, name):
     assert recalls(index, split, captions) == {
         k: pytest.approx(full[k], abs=1e-9) for k in ("t2i_r1", "t2i_r5", "t2i_r10")
     }
+    some = recalls(index, split, captions, where="id = 'no such image'")
+    assert some == {"t2i_r1": 0, "t2i_r5": 0, "t2i_r10": 0}  # an image that is not found is no hit
     with pytest.raises(InputError, match=r"4 of its 4 images are not in the index, such as "):
         recalls(index, read_unaltered(model.config, "dev"), captions)
     flags = (f"--index={tmp_path / 'index'}", f"--data={root / 'out'}", "--split=test", "--lengths=1,5")
@@ -118,6 +122,18 @@ def test_the_approximate_index_is_measured_and_used_on_request(made, tmp_path, r
     assert 0 <= approximate_recall(index, ["0", "1"]) <= 1
 
 
+@pytest.mark.parametrize("regions", [1, 3])
+def test_the_benchmark_finds_what_brute_force_finds(regions):
+    pytest.importorskip("faiss", reason="pip install -e '.[vectors]'")
+    flags = ("search", "--images=300", f"--regions={regions}", "--joint=16", "--repeats=2")
+    code, out, err = command(*flags, module="itm_jax.bench.__main__")
+    assert code == 0, err
+    figures = dict(line.split() for line in out.splitlines())
+    assert float(figures["exact_recall_at_10"]) == 1
+    assert float(figures["approximate_recall_at_10"]) > 0.3
+    assert int(figures["bytes_on_disk"]) > int(figures["bytes_of_vectors"]) == 300 * regions * 16 * 2
+
+
 def test_too_few_vectors_for_an_approximate_index(made, tmp_path):
     _, _, models, places = made
     with pytest.raises(InputError, match="needs at least 256 vectors, the index has about 21; search exactly"):
@@ -130,6 +146,7 @@ def test_too_few_vectors_for_an_approximate_index(made, tmp_path):
         (["--lengths=a"], "--lengths=a: must be whole numbers from 1 on"),
         (["--lengths=0"], "--lengths=0: must be whole numbers from 1 on"),
         ([], "--queries, --data: pass one of them"),
+        (["--queries=x", "--lengths=20000"], "--lengths=20000: a list has at most 10,000 images"),
         (["--queries=nothing.txt"], "nothing.txt: cannot be read as text"),
         (["--queries=nothing.txt", "--shortlist=7"], "--split, --shortlist: have no effect with --queries"),
         (["--top=3"], "--top: has no effect on report"),
@@ -163,6 +180,12 @@ def test_a_page_of_answers(made, tmp_path, name):
     assert (code, "must end in .html" in err[-1]) == (2, True)
 
 
+@pytest.mark.parametrize("picture", [b"", b"no picture", b"\xff\xd8\xff\xe0 cut"])
+def test_a_damaged_thumbnail_is_no_picture(picture):
+    hit = Hit("a.jpg", 0.5, {}, picture)
+    assert "no picture in the index" in figure(hit, 1)
+
+
 def test_an_image_is_explained_from_what_the_index_holds(made):
     _, images, models, places = made
     index = itm_jax.search.open(places["cpfean"], models["cpfean"])
@@ -175,7 +198,7 @@ def test_an_image_is_explained_from_what_the_index_holds(made):
     boxes = models["cpfean"].reader.split([images / name]).boxes
     np.testing.assert_allclose(seen.boxes, boxes[0], atol=1e-6)
     assert seen.thumbnail is not None
-    with pytest.raises(InputError, match="keeps one vector of an image"):
+    with pytest.raises(InputError, match="what the index keeps does not say what decided"):
         itm_jax.search.open(places["afa"], models["afa"]).explain(name, TEXTS[0])
     with pytest.raises(InputError, match="has no image nothing"):
         index.explain("nothing", TEXTS[0])

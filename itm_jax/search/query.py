@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from itm_jax.errors import InputError
-from itm_jax.hub.gallery import caption_lines
-from itm_jax.search.hits import Hit
+from itm_jax.hub.gallery import lines_of
+from itm_jax.search.hits import Asked
 from itm_jax.search.index import Index
 from itm_jax.terminal import print_table
 
@@ -31,21 +31,7 @@ class Questions(NamedTuple):
     file: str | None
 
 
-class Asked(NamedTuple):
-    """A question and its answer.
-
-    Attributes:
-        words: the question as it is shown.
-        kind: `text`, `image` or `like`.
-        hits: the images that were found.
-    """
-
-    words: str
-    kind: str
-    hits: list[Hit]
-
-
-def ask(
+def answer_questions(
     open_index: Callable[[], Index], questions: Questions, how: Mapping[str, Any], *, as_json: bool, html: str | None
 ) -> None:
     """Answers questions and prints the answers.
@@ -61,7 +47,7 @@ def ask(
         InputError: there is no question, or one of them cannot be used.
     """
     texts = [questions.text] if questions.text is not None else []
-    texts += caption_lines(pathlib.Path(questions.file).expanduser()) if questions.file else []
+    texts += lines_of(pathlib.Path(questions.file).expanduser()) if questions.file else []
     if not texts and questions.image is None and questions.like is None:
         raise InputError("--text, --image, --like, --queries: pass at least one of them, what to search for")
     page = _page(html)
