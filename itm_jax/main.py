@@ -22,6 +22,7 @@ if __name__ == "__main__" and not __package__:  # run as a file: its folder woul
 from absl import flags
 from ml_collections import config_flags
 
+from itm_jax.buckets.store import is_url
 from itm_jax.cli import commands
 from itm_jax.config.validation import validate
 from itm_jax.errors import InputError
@@ -32,7 +33,9 @@ FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "config file (Python with get_config())", lock_config=True, flag_values=FLAGS
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "directory for everything the run writes", flag_values=FLAGS)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "directory, or folder of a bucket, for everything the run writes", flag_values=FLAGS
+)
 _MODE = flags.DEFINE_enum(
     "mode", "all", MODES, "all: train, then evaluate; train or evaluate: only that", flag_values=FLAGS
 )
@@ -48,7 +51,7 @@ def main() -> None:
     """Flags -> training and evaluation."""
     if not _WORKDIR.value:
         raise InputError("--workdir: missing; pass --workdir=DIR, the directory the run writes to")
-    workdir, config = commands.directory("workdir", _WORKDIR.value), commands.config_of(_CONFIG, FLAGS)
+    workdir, config = commands.place("workdir", _WORKDIR.value), commands.config_of(_CONFIG, FLAGS)
     validate(config)
     if _OUT.value and (_MODE.value != "evaluate" or _ENSEMBLE.value):
         what = "the results of an ensemble go to --workdir" if _ENSEMBLE.value else "add --mode=evaluate"
@@ -71,16 +74,18 @@ def main() -> None:
     if _MODE.value != "evaluate":
         train(config, workdir, check_test=_MODE.value == "all")
     if _MODE.value != "train":
-        runs = [commands.directory("ensemble", run) for run in _ENSEMBLE.value]
+        runs = [commands.copy_of_run("ensemble", run) for run in _ENSEMBLE.value]
         if runs and not distributed.alone():
             raise InputError("--ensemble: only one process can evaluate an ensemble; start the command as one process")
         if runs:
             content, path = evaluate_ensemble(config, runs, workdir)
         else:
-            out = commands.directory("out", _OUT.value) if _OUT.value else None
+            out = commands.place("out", _OUT.value) if _OUT.value else None
             content, path = evaluate(config, workdir, out=out)
         if distributed.first():
-            print(f"{summary(content)}\nwritten: {path}")
+            place = _OUT.value or _WORKDIR.value
+            written = f"{place.rstrip('/')}/{path.name}" if is_url(place) else path
+            print(f"{summary(content)}\nwritten: {written}")
 
 
 def arguments(argv: list[str]) -> list[str]:

@@ -23,6 +23,7 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
+from itm_jax.buckets.store import is_url
 from itm_jax.cli import commands
 from itm_jax.config.validation import validate
 from itm_jax.errors import InputError
@@ -64,7 +65,7 @@ _FORMAT = flags.DEFINE_enum("format", "png", ["png", "svg"], "format of the pict
 
 def main() -> None:
     """Flags -> report."""
-    runs = [commands.directory("compare", run) for run in _COMPARE.value]
+    runs = [commands.copy_of_run("compare", run) for run in _COMPARE.value]
     if not runs and not _RUN.value:
         raise InputError("--run: missing; pass --run=DIR, the workdir of a run")
     if runs and (len(runs) != 2 or _RUN.value or not _OUT.value):
@@ -72,8 +73,10 @@ def main() -> None:
     for name in ("count", "captions", "format") if runs else ():
         if FLAGS[name].present:
             raise InputError(f"--{name}: has no effect on --compare; leave it out")
+    if is_url(_RUN.value or "") and not _OUT.value:
+        raise InputError("--out: missing; a run in a bucket is only read, so pass --out=DIR for the report")
     if _RUN.value:
-        runs = [commands.directory("run", _RUN.value)]
+        runs = [commands.copy_of_run("run", _RUN.value)]
     config = commands.config_of(_CONFIG, FLAGS)
     validate(config)
     naming = image_naming()

@@ -12,6 +12,7 @@ PACKAGE = ROOT / "itm_jax"
 # A module may import from its own room and from those before it. Rooms in one tuple may import one another.
 ORDER = [
     ("__init__", "structs", "errors", "files", "terminal"),
+    ("buckets",),
     ("config",),
     ("devices",),
     ("modules",),

@@ -15,6 +15,8 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
+from itm_jax.buckets.store import is_url
+from itm_jax.buckets.workdir import fetched
 from itm_jax.config import of_run as config_of_run
 from itm_jax.config.default import default_config
 from itm_jax.config.fields import flatten, nearest_field
@@ -79,6 +81,16 @@ def check_flags_of_own_model(flag: flags.FlagHolder, values: flags.FlagValues) -
         raise InputError(problem)
 
 
+def place(name: str, value: str) -> str | pathlib.Path:
+    """Returns the value of a flag that may be a local path or an address in a bucket."""
+    return value.rstrip("/") if is_url(value) else directory(name, value)
+
+
+def copy_of_run(name: str, value: str) -> pathlib.Path:
+    """Returns the value of a flag as the local path of a run; of a run in a bucket it makes a copy in the cache."""
+    return fetched(value) if is_url(value) else directory(name, value)
+
+
 def directory(name: str, value: str) -> pathlib.Path:
     """Returns the value of a flag as a local path; a URL is an InputError."""
     if "://" in value:
@@ -110,7 +122,7 @@ def given(argv: Sequence[str]) -> dict[str, str]:
 
 def with_config_of_run(argv: Sequence[str], run: str | None) -> list[str]:
     """The arguments, with the config of the run where --config is missing."""
-    if "config" in given(argv) or not run or "://" in run:  # a URL is refused later
+    if "config" in given(argv) or not run:
         return list(argv)
     return [argv[0], f"--config={CONFIG_OF_RUN}:{run}", *argv[1:]]
 

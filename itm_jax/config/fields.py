@@ -9,6 +9,7 @@ from typing import Any
 import ml_collections
 
 from itm_jax import files
+from itm_jax.buckets.store import RemoteFile
 from itm_jax.config.default import default_config
 from itm_jax.errors import InputError
 
@@ -62,7 +63,7 @@ def to_json(config: ml_collections.ConfigDict) -> str:
     return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
 
 
-def read_json(path: pathlib.Path) -> ml_collections.ConfigDict:
+def read_json(path: pathlib.Path | RemoteFile) -> ml_collections.ConfigDict:
     """Reads a config.json into a ConfigDict with the types of the default config (tuples, optional strings)."""
     values = files.read_json(path, "is this the workdir of a run?")
     if not isinstance(values, dict):

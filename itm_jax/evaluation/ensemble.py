@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from itm_jax.buckets.workdir import opened
 from itm_jax.config.fields import FREE_FIELDS, PLACES, flatten, read_json, set_field
 from itm_jax.data.splits import read_split
 from itm_jax.errors import InputError
@@ -105,11 +106,11 @@ def check_members(runs: Sequence[pathlib.Path], members: Sequence[Member]) -> No
                 )
 
 
-def evaluate_ensemble(config, runs: Sequence[pathlib.Path], workdir: pathlib.Path) -> tuple[dict, pathlib.Path]:
+def evaluate_ensemble(config, runs: Sequence[pathlib.Path], workdir: str | pathlib.Path) -> tuple[dict, pathlib.Path]:
     """Evaluates the mean of the score matrices of `runs` on the test split of `config`.
 
     Returns:
-        (content, path) of the results file in `workdir`.
+        (content, path) of the results file in `workdir`, or in the local copy where that is in a bucket.
 
     Raises:
         InputError: a run is missing, unfinished or damaged, the runs differ in data or selection, or the workdir
@@ -120,7 +121,7 @@ def evaluate_ensemble(config, runs: Sequence[pathlib.Path], workdir: pathlib.Pat
     for k, run in enumerate(runs):
         if run.resolve() in [other.resolve() for other in runs[:k]]:
             raise InputError(f"--ensemble: {run} is named twice; name each run once")
-    with workdir_lock(workdir):
+    with opened(workdir, config.data.cache_dir, write=True) as (workdir, _), workdir_lock(workdir):
         if (workdir / "config.json").exists():
             raise InputError(f"{workdir}: holds a run; give the ensemble a --workdir of its own")
         if config.eval.ground_truth:  # checked before hours of scoring

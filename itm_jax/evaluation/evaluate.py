@@ -5,6 +5,9 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
+import jax
+
+from itm_jax.buckets.workdir import opened
 from itm_jax.config.fields import read_json
 from itm_jax.devices import distributed
 from itm_jax.errors import InputError, NotWritableError
@@ -51,21 +54,24 @@ def evaluate(
 
     Args:
         config: the run's config; data fields may differ.
-        workdir: of the run.
+        workdir: of the run; the address of a folder of a bucket is read through a local copy.
         out: the directory of the results; None: the workdir. With another one nothing is written in the workdir.
 
     Returns:
-        (content, path) of the results file. It is results.json, or results-<dataset>-<split>.json where the data
-        fields are not those of the run. Where a file of this name has results on data of other content, the name ends
-        with the fingerprint of the data.
+        (content, path) of the results file, in the local copy where it is in a bucket. It is results.json, or
+        results-<dataset>-<split>.json where the data fields are not those of the run. Where a file of this name has
+        results on data of other content, the name ends with the fingerprint of the data.
 
     Raises:
         InputError: the workdir holds no run, or a run of another model, or the results cannot be written.
     """
-    workdir = pathlib.Path(workdir).expanduser()
-    out = workdir if out is None else pathlib.Path(out).expanduser()
-    read_json(workdir / "config.json")  # a workdir without a run is refused before anything is written there
-    with _writable(workdir, out) if distributed.first() else contextlib.nullcontext():
+    cache, first, part = config.data.cache_dir, distributed.first(), jax.process_index()
+    with contextlib.ExitStack() as stack:
+        workdir = stack.enter_context(opened(workdir, cache, write=out is None and first, part=part)).local
+        out = workdir if out is None else stack.enter_context(opened(out, cache, write=first, part=part)).local
+        read_json(workdir / "config.json")  # a workdir without a run is refused before anything is written there
+        if first:
+            stack.enter_context(_writable(workdir, out))
         run = open_run(config, workdir)
         for note in run.data.notes if distributed.first() else ():
             say(note)

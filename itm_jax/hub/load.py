@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from itm_jax.buckets.store import is_url
+from itm_jax.buckets.workdir import fetched
 from itm_jax.config.fields import read_json
 from itm_jax.config.model_fields import depends_on_batch
 from itm_jax.data.labels import label_bank, label_indices
@@ -38,9 +40,9 @@ def load(name: str | pathlib.Path, *, backbone: str | None = None, own_code: boo
     """Loads a trained model: the best checkpoint of a run, or an exported model from a folder or from the hub.
 
     Args:
-        name: the directory of a run; or a folder that `Matcher.save` or `itm_jax.export` wrote; or its name on the
-            Hugging Face hub, `user/name`, or `user/name@revision` for a tag, a branch or a commit of it. What was
-            downloaded once is read from the hub's cache.
+        name: the directory of a run, or its address in a bucket; or a folder that `Matcher.save` or `itm_jax.export`
+            wrote; or its name on the Hugging Face hub, `user/name`, or `user/name@revision` for a tag, a branch or a
+            commit of it. What was downloaded once is read from the hub's cache.
         backbone: the name of the backbone of its extractor, `vit:DIR` for example, where its weights lie in another
             place than in its training.
         own_code: whether Python code that the config of an exported folder names may be imported. The code that a run
@@ -53,8 +55,8 @@ def load(name: str | pathlib.Path, *, backbone: str | None = None, own_code: boo
         model = itm_jax.load("runs/cpfean")
         model.score(model.encode_images(["a.jpg"]), model.encode_captions(["two dogs play in the snow"]))
     """
-    if "://" in str(name):
-        raise InputError(f"{name}: a URL; pass a local directory, or USER/NAME of the hub")
+    if is_url(str(name)):
+        return dataclasses.replace(load(fetched(str(name)), backbone=backbone, own_code=own_code), source=str(name))
     if "/" not in str(name) and not pathlib.Path(name).is_dir():  # no name of the hub either
         raise InputError(f"{name}: no such directory; pass a run, an exported folder, or USER/NAME of the hub")
     folder = checkpoint_dir(str(name), flag="the name of the model", files=FILES, weights=(WEIGHTS,))

@@ -6,6 +6,7 @@ import pathlib
 import time
 from typing import Any
 
+from itm_jax.buckets.mirror import NoPublisher, Publisher
 from itm_jax.runs import checkpoints
 from itm_jax.runs.collapse_alarm import CollapseAlarm
 from itm_jax.runs.display import Display
@@ -18,8 +19,11 @@ from itm_jax.structs import TrainState
 class Records:
     """Writes metrics and checkpoints and shows progress, in the process that owns the workdir."""
 
-    def __init__(self, config: Any, workdir: pathlib.Path, step: int, progress: Progress):
-        """Opens the files of `workdir` for a run that continues after `step`."""
+    def __init__(
+        self, config: Any, workdir: pathlib.Path, publisher: Publisher | NoPublisher, step: int, progress: Progress
+    ):
+        """Opens the files of `workdir` for a run that continues after `step`; `publisher` sends them to a bucket."""
+        self._publisher = publisher
         self._before, self._began = progress.train_seconds, time.perf_counter()
         self._logger = make_logger(config, workdir, step + 1)
         self._writer, self._display = MetricsWriter(workdir, step, self._logger), Display(progress.total_steps, step)
@@ -47,13 +51,19 @@ class Records:
         self._display.evaluated(step, metrics["rsum"], best=best)
 
     def save(self, state: TrainState, progress: Progress) -> None:
-        """Saves a checkpoint in the background, with the seconds of training, after the lines before it are on disk."""
+        """Saves a checkpoint in the background, with the seconds of training, after the lines before it are on disk.
+
+        A workdir in a bucket has the checkpoint before it by then; a slow bucket makes the run wait here.
+        """
+        self._publisher.wait()
         seconds = self._before + time.perf_counter() - self._began
         self._writer.sync()
         checkpoints.save(self._manager, state, dataclasses.replace(progress, train_seconds=seconds))
+        self._publisher.start(self._manager.wait_until_finished)
 
     def wait(self) -> None:
-        """Waits until the checkpoints are written."""
+        """Waits until the checkpoints are written and published."""
+        self._publisher.wait()
         self._manager.wait_until_finished()
 
     def close(self) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 
 import jax
 
+from itm_jax.buckets.mirror import NoPublisher, Publisher
+from itm_jax.buckets.workdir import opened
 from itm_jax.config.validation import split_problem
 from itm_jax.data import pipeline
 from itm_jax.data.pipeline import TextSplit
@@ -55,7 +57,7 @@ def train(config, workdir: str | pathlib.Path, *, check_test: bool = False) -> N
 
     Args:
         config: the run's config; it stays as it is. `WORKDIR/config.json` has the completed config.
-        workdir: the directory where everything is written.
+        workdir: the directory where everything is written, or the address of a folder of a bucket.
         check_test: whether to open the test split and its ground truth too before training. A mistake there then shows
             at once, not hours later.
 
@@ -64,12 +66,16 @@ def train(config, workdir: str | pathlib.Path, *, check_test: bool = False) -> N
         DivergedError: more than `train.max_skipped` steps had a non-finite loss or gradient.
         TerminatedError: SIGTERM or Ctrl-C arrived; a checkpoint was saved.
     """
-    workdir = pathlib.Path(workdir).expanduser()
     if problem := split_problem(config):
         raise InputError(problem)
     check_logger(config)
     use_cache(config)
-    with workdir_lock(workdir) if distributed.first() else contextlib.nullcontext():
+    with contextlib.ExitStack() as stack:
+        first = distributed.first()
+        opening = opened(workdir, config.data.cache_dir, write=first, part=jax.process_index())
+        workdir, publisher = stack.enter_context(opening)
+        if first:
+            stack.enter_context(workdir_lock(workdir))
         names = [config.data.train_split, config.data.dev_split]
         if check_test:
             names.append(config.data.test_split)
@@ -98,7 +104,7 @@ def train(config, workdir: str | pathlib.Path, *, check_test: bool = False) -> N
         check_profile(config.train.profile, progress.total_steps)
         if int(state.step) < progress.total_steps:
             step = _compiled(run, train_data, state, write)
-            _loop(run, step, train_data, dev_data, state, progress, workdir)
+            _loop(run, step, train_data, dev_data, state, progress, workdir, publisher)
         elif distributed.first():  # the run is finished: its config and vocabulary are written again
             write()
 
@@ -143,6 +149,7 @@ def _loop(
     state: TrainState,
     progress: Progress,
     workdir: pathlib.Path,
+    publisher: Publisher | NoPublisher,
 ) -> None:
     """Repeats the step to the end of the run. Logs, evaluates on dev, saves, and stops on request."""
     config, epoch = run.config, run.steps_per_epoch
@@ -158,7 +165,7 @@ def _loop(
     )
     encoders = make_encoders(run.model, run.mesh)
     eval_every = max(1, round(config.train.eval_every_epochs * epoch))
-    records = Records(config, workdir, start, progress) if distributed.first() else NoRecords()
+    records = Records(config, workdir, publisher, start, progress) if distributed.first() else NoRecords()
     profile = Profile(config.train.profile if distributed.first() else (0, 0), workdir)
     stop, speed = StopSignal(), Speed(start)
     try:

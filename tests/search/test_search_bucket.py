@@ -4,14 +4,12 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 
 import pytest
+from support.bucket import empty_bucket
 from support.commands import command
 from support.paths import ROOT
 from support.search import SPLITS, TEXTS, ids_of
@@ -37,37 +35,8 @@ sys.exit(commands.start(command, ["search", *sys.argv[1:]]))
 @pytest.fixture(scope="module")
 def bucket():
     """The address of an empty bucket."""
-    pytest.importorskip("moto", reason="pip install -e '.[emulators]'")
-    pytest.importorskip("flask", reason="pip install -e '.[emulators]'")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    line = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    settings = {
-        "AWS_ENDPOINT": f"http://127.0.0.1:{port}",
-        "AWS_ALLOW_HTTP": "true",
-        "AWS_ACCESS_KEY_ID": "anyone",
-        "AWS_SECRET_ACCESS_KEY": "anything",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server,
-    ):
-        for name, value in settings.items():
-            patch.setenv(name, value)
-        try:
-            began = time.monotonic()
-            while True:
-                try:
-                    request = urllib.request.Request(f"http://127.0.0.1:{port}/gallery", method="PUT")
-                    urllib.request.urlopen(request, timeout=5).close()
-                    break
-                except urllib.error.URLError:
-                    assert time.monotonic() - began < 60, "the stand-in did not start"
-                    time.sleep(0.1)
-            yield "s3://gallery"
-        finally:
-            server.kill()
+    with empty_bucket("gallery") as url:
+        yield url
 
 
 @pytest.mark.parametrize("name", ["afa", "cpfean"])

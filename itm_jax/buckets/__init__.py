@@ -1,0 +1,1 @@
+"""Buckets: a workdir and data that lie in Google Cloud Storage, S3 or Azure, through obstore."""
