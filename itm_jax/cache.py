@@ -1,4 +1,4 @@
-"""List or clear the cache: hidden states of frozen text encoders, and compiled programs.
+"""List or clear the cache: hidden states of frozen text encoders, compiled programs, and copies of what is in buckets.
 
     python -m itm_jax.cache list
     python -m itm_jax.cache clear --kind=states --days=30
@@ -17,14 +17,17 @@ from typing import NamedTuple
 import numpy as np
 from absl import flags
 
+from itm_jax.buckets.workdir import COPIES
 from itm_jax.cli import commands
 from itm_jax.errors import InputError
 from itm_jax.files import PROGRAMS, STATES_PREFIX, cache_dir
+from itm_jax.runs.lock import NAME as LOCK
 
 WORDS = ("list", "clear")
-KINDS = ("states", "programs")
+KINDS = ("states", "programs", "copies")
 STATES = re.compile(STATES_PREFIX + r"[0-9a-f]{32}(\.npy|.*\.tmp)")
 MACHINE = re.compile(r"[0-9a-f]{8}")  # a folder of programs for one kind of CPU (devices.machine)
+COPY = re.compile(r"[0-9a-f]{16}-[\w-]+")
 STOPPED = 3600.0  # seconds since the last change after which a half-written file is no longer being written
 DAY = 86400.0  # seconds
 FLAGS = flags.FlagValues()
@@ -70,6 +73,8 @@ def entries_of(root: pathlib.Path, kinds: list[str]) -> list[Entry]:
         entries = [_of_states(path) for path in files if "states" in kinds]
         if "programs" in kinds and (root / PROGRAMS).is_dir():
             entries.append(_of_programs(root / PROGRAMS))
+        if "copies" in kinds and (root / COPIES).is_dir():
+            entries += [_of_copy(p) for p in (root / COPIES).iterdir() if COPY.fullmatch(p.name) and p.is_dir()]
     return sorted((entry for entry in entries if entry is not None), key=lambda entry: -entry.size)
 
 
@@ -83,6 +88,15 @@ def _of_programs(folder: pathlib.Path) -> Entry | None:
     sizes = [p.stat() for p in folder.rglob("*") if p.is_file()]
     used = max((about.st_mtime for about in sizes), default=0.0)
     return Entry(folder, sum(about.st_size for about in sizes), used, f"compiled programs, files: {len(sizes)}")
+
+
+def _of_copy(folder: pathlib.Path) -> Entry | None:
+    """Returns the entry of a copy of a folder of a bucket; None where a run works in it."""
+    if (folder / LOCK).exists():
+        return None
+    about = [p.stat() for p in folder.rglob("*") if p.is_file()]
+    used = max((one.st_mtime for one in about), default=0.0)
+    return Entry(folder, sum(512 * one.st_blocks for one in about), used, f"a copy from a bucket, files: {len(about)}")
 
 
 def _of_states(path: pathlib.Path) -> Entry | None:

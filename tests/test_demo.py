@@ -229,7 +229,7 @@ def test_what_the_server_lets_through(method, path, headers, status):
     [
         ([], "--model: missing; pass --model=DIR"),
         (["--model=nowhere"], "nowhere: no such directory; pass a run"),
-        (["--model=gs://bucket/run"], "a URL; pass a local directory, or USER/NAME"),
+        (["--model=ftp://bucket/run"], "ftp:// is not known; pass gs://"),
         (["--model=nowhere", "--port=70000"], "--port"),
     ],
 )

@@ -140,7 +140,7 @@ def test_results_may_go_to_another_directory_and_the_run_stays_untouched(runs, t
     for arguments, message in (
         (["--mode=evaluate", f"--out={runs[1]}"], "holds a run; give the results a directory of their own"),
         ([f"--out={tmp_path}", "--config=quickstart"], "add --mode=evaluate"),
-        (["--mode=evaluate", "--out=gs://bucket/x"], "a URL; pass a local directory"),
+        (["--mode=evaluate", "--out=ftp://bucket/x"], "ftp:// is not known; pass gs://"),
     ):
         code, _, err = command(f"--workdir={runs[0]}", *arguments)
         assert code == 2

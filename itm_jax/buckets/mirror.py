@@ -44,8 +44,8 @@ class Mirror:
         self._seal, self._unfinished = seal, unfinished
         self._known: dict[str, dict[str, Any]] = {}  # of each path of the copy: size, tag, and time of the local file
 
-    def fetch(self, wanted: Callable[[str], bool] = lambda path: True) -> None:
-        """Makes the copy equal to the bucket, but for paths that are not `wanted`.
+    def fetch(self, wanted: Callable[[str], bool] = lambda path: True) -> int:
+        """Makes the copy equal to the bucket, but for paths that are not `wanted`. Returns the bytes that it read.
 
         Raises:
             InputError: the bucket cannot be read, or the local disk cannot be written.
@@ -74,6 +74,7 @@ class Mirror:
             raise InputError(f"{self.local}: cannot be written ({e.strerror or e})") from None
         self._known = {path: self._record(path, entry) for path, entry in entries.items()}
         self._write_index()
+        return sum(entries[path].size for path in missing)
 
     def publish(self) -> None:
         """Makes the bucket equal to the copy: new and changed files first, seals after them, removals at the end.

@@ -73,13 +73,22 @@ class Bucket:
         return f"{self.url}/{path}" if path else self.url
 
     def entries(self, prefix: str = "") -> dict[str, Entry]:
-        """Returns the objects whose path is `prefix`, or begins with `prefix/`; all where it is empty."""
+        """Returns the objects whose path begins with `prefix/`; all where it is empty."""
         with self._errors(prefix):
             return {
                 meta["path"]: Entry(meta["size"], meta["e_tag"] or str(meta["last_modified"]))
                 for part in self._obstore.list(self._store, prefix or None)
                 for meta in part
             }
+
+    def entry(self, path: str) -> Entry | None:
+        """Returns what is known of an object; None where there is none."""
+        with self._errors(path):
+            try:
+                meta = self._obstore.head(self._store, path)
+            except FileNotFoundError:
+                return None
+            return Entry(meta["size"], meta["e_tag"] or str(meta["last_modified"]))
 
     def read(self, path: str) -> tuple[bytes, Mapping[str, Any]] | None:
         """Returns the bytes of an object and the version of them, for `replace`; None where there is no object."""

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from itm_jax.data.defects import Defects
+from itm_jax.data.elsewhere import RowsElsewhere
 from itm_jax.data.precomp import reader as precomp
 from itm_jax.data.precomp.captions import read_captions
 from itm_jax.data.precomp.single_files import open_features
@@ -184,12 +185,12 @@ def check_split(
     quiet = Defects(strict=False)  # their defects are already reported
     array, captions = open_features(path, quiet), read_captions(root / f"{name}_caps.txt", quiet)
     if array is not None:
-        assert isinstance(array, np.memmap)
         limits = None
         if split is not None and split.num_regions is not None:  # other rows of an image are equal to its first one
             limits = np.zeros(len(array), int)
             limits[split.rows_of(np.arange(split.num_images))] = split.num_regions
-        read = file_reader(path, array)
+        in_rows = lambda start, count: np.array(array[start : start + count])  # noqa: E731
+        read = in_rows if isinstance(array, RowsElsewhere) else file_reader(path, array)
         digests, regions = scan_features(str(path), read, array.shape, array.dtype, defects, limits)
     if captions is not None:
         check_captions(root / f"{name}_caps.txt", captions, defects)

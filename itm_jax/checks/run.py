@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from itm_jax.buckets.store import is_url
 from itm_jax.checks.precomp import check_names, check_places, check_split, scan_features, with_counts
 from itm_jax.checks.text import check_tokens, note_annotations
 from itm_jax.checks.together import check_together
@@ -16,6 +17,7 @@ from itm_jax.config.plugins import load
 from itm_jax.config.validation import problems, split_problem
 from itm_jax.data import pipeline
 from itm_jax.data.alter import alter
+from itm_jax.data.bucket import local_directory
 from itm_jax.data.defects import Defects
 from itm_jax.data.labels import label_indices, uses_bank
 from itm_jax.data.prepare import check_priors, complete_on
@@ -66,7 +68,8 @@ def check_splits(config, defects: Defects) -> list[Split]:
     for name in names:
         try:
             if config.data.source == "precomp":
-                opened.append(check_split(config.data.dir, name, defects, pairing=config.data.pairing))
+                place = local_directory(config.data, name)
+                opened.append(check_split(place, name, defects, pairing=config.data.pairing))
             else:
                 split = read_split(config, name)
                 features = split.features
@@ -78,7 +81,7 @@ def check_splits(config, defects: Defects) -> list[Split]:
     usable = [(split, digests) for split, digests in opened if split is not None]
     if usable:
         check_together(usable, defects)
-    if config.data.source == "precomp":
+    if config.data.source == "precomp" and not is_url(config.data.dir):
         root = pathlib.Path(config.data.dir).expanduser()
         for directory in (d for d in (root, root / "precomp") if d.is_dir()):
             check_names(directory, names, defects)

@@ -14,7 +14,8 @@ def default_config() -> ml_collections.ConfigDict:
     c.data = ml_collections.ConfigDict()
     c.data.source = "precomp"  # precomp, tfds, scenes, or MODULE:FUNCTION of your own
     c.data.name = "f30k"  # the name of the data set; results.json has it as `dataset`
-    c.data.dir = config_dict.placeholder(str)  # the directory of the data (precomp, tfds)
+    # The directory of the data (precomp, tfds), or its address in a bucket (gs://, s3://, az://).
+    c.data.dir = config_dict.placeholder(str)
     # (precomp) What says which captions belong to an image. order: the order of the files; a file of ids must agree
     # with it. ids: {split}_ids.txt, where it has a line per caption; the captions may then stand in any order.
     c.data.pairing = "order"
@@ -32,6 +33,9 @@ def default_config() -> ml_collections.ConfigDict:
     c.data.bank = "auto"
     # Directory for cached hidden states and compiled programs. None: $XDG_CACHE_HOME/itm_jax, else ~/.cache/itm_jax.
     c.data.cache_dir = config_dict.placeholder(str)
+    # Data in a bucket: GB on the local disk that the copy of a split may take. Features that are larger are read from
+    # the bucket by row, and as many rows as fit are kept.
+    c.data.cache_gb = 50.0
     c.data.scenes = ml_collections.ConfigDict(
         {
             "train": 2000,  # images per split

@@ -17,6 +17,7 @@ from itm_jax.errors import InputError
 FREE_FIELDS = (
     "data.bank",
     "data.cache_dir",
+    "data.cache_gb",
     "data.dir",
     "data.eval_batch_size",
     "data.prefetch",

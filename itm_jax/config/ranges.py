@@ -36,6 +36,7 @@ RANGES = {
     "data.batch_size": Range(2),
     "data.eval_batch_size": AT_LEAST_ONE,
     "data.max_tokens": Range(3),
+    "data.cache_gb": Range(0, infinite=True),
     "data.prefetch": AT_LEAST_ONE,
     "data.scenes.train": Range(2),
     "data.scenes.dev": Range(2),

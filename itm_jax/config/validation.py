@@ -6,6 +6,7 @@ from typing import Any
 
 import ml_collections
 
+from itm_jax.buckets.store import is_url
 from itm_jax.config.default import default_config
 from itm_jax.config.fields import flatten, nearest_field
 from itm_jax.config.model_fields import MODELS, VARIANTS, fields_of
@@ -41,7 +42,7 @@ CHOICES = {
     "train.logger": ("tensorboard", "wandb", "none"),
 }
 OWN = ("data.source", "model.name")  # fields that may also be MODULE:NAME
-# Fields that are places on this machine; `data.dir` is one too, but where `tfds` reads a bucket.
+# Fields that are places on this machine.
 LOCAL = ("data.cache_dir", "init_from", "eval.ground_truth", "model.text.pretrained", "model.text.vocab")
 # A value of the type that each field which may be None has otherwise; those that are missing here are strings.
 OPTIONAL = {
@@ -110,9 +111,8 @@ def _value_problems(config: ml_collections.ConfigDict, known: dict[str, Any], gi
             continue
         if given[name] not in choices and not (given[name] is None and known[name] is None):
             yield f"config.{name}={given[name]!r}: must be one of {', '.join(choices)}"
-    reads_urls = config.data.source == "tfds" or is_own(config.data.source)
-    for name in LOCAL if reads_urls else (*LOCAL, "data.dir"):
-        if "://" in (given[name] or ""):
+    for name in LOCAL:
+        if is_url(given[name] or ""):
             yield f"config.{name}={given[name]!r}: a URL; pass a local path (mount a bucket with gcsfuse, say)"
     yield from range_problems(given)
     augment = config.data.augment

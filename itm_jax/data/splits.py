@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from itm_jax.config.plugins import is_own, load
 from itm_jax.data.alter import alter
+from itm_jax.data.bucket import local_directory
 from itm_jax.data.precomp import reader as precomp
 from itm_jax.errors import InputError
 from itm_jax.structs import Split
@@ -31,8 +32,8 @@ def read_unaltered(config, name: str) -> Split:
     if config.data.source == "tfds":
         from itm_jax.data.tfds import reader as tfds_reader
 
-        return tfds_reader.read_split(config.data.dir, name)
-    split = precomp.read_split(config.data.dir, name, pairing=config.data.pairing)
+        return tfds_reader.read_split(local_directory(config.data, name), name)
+    split = precomp.read_split(local_directory(config.data, name), name, pairing=config.data.pairing)
     assert split is not None  # defects are strict: the first one is raised
     return split
 

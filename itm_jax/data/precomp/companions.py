@@ -34,7 +34,7 @@ class Companions:
     defects: Defects
 
     @property
-    def features(self) -> np.ndarray:
+    def features(self) -> Any:
         """The features of all rows, [rows, r, f]."""
         return self.files.features
 

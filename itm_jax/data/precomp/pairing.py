@@ -7,6 +7,7 @@ with the order of rows and captions. Without it, every k equal neighbouring rows
 import dataclasses
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -57,7 +58,7 @@ class Files:
 
     directory: pathlib.Path
     split: str
-    features: np.ndarray
+    features: Any
     num_captions: int
     ids: Sequence[str] | None
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from itm_jax.data.bucket import FEATURES, STAY
 from itm_jax.data.defects import STRICT, Defects
-from itm_jax.data.elsewhere import SomeRows
+from itm_jax.data.elsewhere import RowsElsewhere, SomeRows
 from itm_jax.data.precomp.captions import read_captions
 from itm_jax.data.precomp.companions import Companions, read_boxes, read_edges, read_labels, read_num_regions
 from itm_jax.data.precomp.pairing import Files, pair_by_order
@@ -51,7 +52,7 @@ def find_directory(directory: str, split: str) -> pathlib.Path:
     root = pathlib.Path(directory).expanduser()
     require(root, split)
     for candidate in (root, root / "precomp"):
-        if (candidate / f"{split}_ims.npy").exists():
+        if any((candidate / f"{split}{name}").exists() for name in (FEATURES, STAY)):
             return candidate
     splits = splits_in(root)
     hint = f"; splits found there: {', '.join(splits)}" if splits else _other_forms(root)
@@ -67,8 +68,10 @@ def _other_forms(root: pathlib.Path) -> str:
     return ""
 
 
-def _rows_of_images(features: np.ndarray, rows: np.ndarray) -> Any:
+def _rows_of_images(features: Any, rows: np.ndarray) -> Any:
     """Returns the features of the images, whose first rows are `rows`; they stay where they are."""
+    if isinstance(features, RowsElsewhere):
+        return features if len(rows) == len(features) else SomeRows(features, rows)
     step = len(features) // len(rows)
     return features[::step] if np.array_equal(rows, range(0, len(features), step)) else SomeRows(features, rows)
 

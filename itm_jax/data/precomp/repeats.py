@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
+from itm_jax.data.elsewhere import RowsElsewhere
 from itm_jax.data.regions import is_small
 
 HEAD_BYTES = 4096  # bytes at the beginning of a row that are compared first
@@ -20,23 +21,30 @@ def may_be_twice(images: int) -> float:
 
 
 def equal_rows(
-    features: np.ndarray, first: Int[np.ndarray, " n"], second: Int[np.ndarray, " n"], *, whole: bool = True
+    features: Any, first: Int[np.ndarray, " n"], second: Int[np.ndarray, " n"], *, whole: bool = True
 ) -> Bool[np.ndarray, " n"]:
     """Returns whether the rows `first` and `second` of [rows, r, f] hold the same bits, pair by pair.
 
     Without `whole` only the beginnings of the rows are compared.
     """
-    flat = features.reshape(len(features), -1)
+    size = int(np.prod(features.shape[1:]))
     head = HEAD_BYTES // features.dtype.itemsize
     equal = np.empty(len(first), bool)
-    step = max(1, CHUNK_BYTES // (flat.shape[1] * features.dtype.itemsize))
+    step = max(1, CHUNK_BYTES // (size * features.dtype.itemsize))
     for start in range(0, len(first), step):
         a, b = first[start : start + step], second[start : start + step]
-        same = _same_bits(flat[a, :head], flat[b, :head])
-        if whole and flat.shape[1] > head and same.any():
-            same[same] = _same_bits(flat[a[same]], flat[b[same]])
+        same = _same_bits(_beginnings(features, a, head), _beginnings(features, b, head))
+        if whole and size > head and same.any():
+            same[same] = _same_bits(_beginnings(features, a[same], size), _beginnings(features, b[same], size))
         equal[start : start + step] = same
     return equal
+
+
+def _beginnings(features: Any, rows: np.ndarray, values: int) -> np.ndarray:
+    """The first values of some rows, [n, values]; a memory map reads no more than these."""
+    if isinstance(features, RowsElsewhere):
+        return features[rows].reshape(len(rows), -1)[:, :values]
+    return features.reshape(len(features), -1)[rows, :values]
 
 
 def _same_bits(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -49,7 +57,7 @@ def runs(equal: Bool[np.ndarray, " n"]) -> Int[np.ndarray, " g"]:
     return np.flatnonzero(np.concatenate([[True], ~equal]))
 
 
-def runs_of_rows(features: np.ndarray) -> Int[np.ndarray, " g"]:
+def runs_of_rows(features: Any) -> Int[np.ndarray, " g"]:
     """Returns the first row of each run of equal neighbouring rows of [rows, r, f].
 
     Of a large file some neighbours are compared first. If none of them are equal, no others are compared: a few
@@ -75,7 +83,7 @@ def constant_size(starts: Int[np.ndarray, " g"], rows: int) -> int | None:
     return int(sizes[0]) if len(sizes) == 1 else None
 
 
-def equal_neighbours(features: np.ndarray, rows: Int[np.ndarray, " i"]) -> Int[np.ndarray, " k"]:
+def equal_neighbours(features: Any, rows: Int[np.ndarray, " i"]) -> Int[np.ndarray, " k"]:
     """Returns the places k in `rows` where the rows k and k + 1 of [rows, r, f] are equal and finite.
 
     Of a large file some neighbours are compared first; if none of them are equal, no others are compared.
@@ -109,7 +117,7 @@ def spread(values: np.ndarray) -> np.ndarray:
 
 
 def unequal_images(
-    features: np.ndarray, first: Int[np.ndarray, " i"], owner: Int[np.ndarray, " rows"]
+    features: Any, first: Int[np.ndarray, " i"], owner: Int[np.ndarray, " rows"]
 ) -> Int[np.ndarray, " k"]:
     """Returns the images whose rows are not all equal; of a large file only some rows are compared.
 

@@ -7,9 +7,12 @@ import json
 import mmap
 import pathlib
 import tokenize
+from typing import Any
 
 import numpy as np
 
+from itm_jax.data.bucket import FEATURES, STAY
+from itm_jax.data.bucket_rows import RowsInBucket
 from itm_jax.data.defects import STRICT, Defects
 from itm_jax.errors import InputError
 from itm_jax.files import LFS_HINT, is_lfs_pointer
@@ -51,8 +54,16 @@ def is_there(path: pathlib.Path, defects: Defects) -> bool:
     return path.exists()
 
 
-def open_features(path: pathlib.Path, defects: Defects = STRICT) -> np.ndarray | None:
-    """Opens `{split}_ims.npy`: float16 or float32 [rows, regions, width], stored row by row."""
+def open_features(path: pathlib.Path, defects: Defects = STRICT) -> Any:
+    """Opens `{split}_ims.npy`: float16 or float32 [rows, regions, width], stored row by row.
+
+    Returns:
+        A memory map, or `RowsInBucket` for features that stay in a bucket; None where they are not usable and the
+        defects are not strict.
+    """
+    in_bucket = path.with_name(path.name.removesuffix(FEATURES) + STAY)
+    if in_bucket.exists():
+        return RowsInBucket(in_bucket)
     array = open_array(path, defects)
     if array is None:
         return None
