@@ -15,7 +15,8 @@ fail() {
   echo "error: launch/gke/run.sh: $1" >&2
   exit 2
 }
-# shellcheck source=launch/gke/tpu.sh
+pods='' slices='' chips='' several='' dns='' annotations='' nodes='' tolerations='' # tpu_settings sets them
+# shellcheck source=/dev/null
 . "$here/tpu.sh"
 
 dry_run=

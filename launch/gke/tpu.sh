@@ -1,8 +1,9 @@
 # shellcheck shell=bash disable=SC2034 # launch/gke/run.sh uses what is set here
 # What GKE calls a TPU type, and how its slices are made of nodes; launch/gke/run.sh reads this file.
 #
-# Source: core/system_characteristics.py of xpk 1.16.0, Google's launcher for GKE. The slices of one node of v5e (1x1, 2x2) and
-# the nodes of 8 chips are not in it; they are of docs.cloud.google.com/kubernetes-engine/docs/concepts/plan-tpus.
+# Source: core/system_characteristics.py of xpk 1.16.0, Google's launcher for GKE. For the slices of one node of v5e, also the
+# table of TPU types in ai-infrastructure/tpu-training-on-gke of GoogleCloudPlatform/applied-ai-engineering-samples. That v6e has
+# nodes of 8 chips for 2x4 (ct6e-standard-8t), as v5e has, stands in several public launchers.
 #   type    label                  topologies                                            chips of a node
 #   v5e     tpu-v5-lite-podslice   1x1 2x2 2x4 4x4 4x8 8x8 8x16 16x16                     1 for 1x1; 4; for 2x4 also 8
 #   v6e     tpu-v6e-slice          the same                                              the same

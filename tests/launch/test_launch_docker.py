@@ -28,6 +28,16 @@ def test_hadolint():
     assert done.returncode == 0, done.stdout
 
 
-def test_the_image_can_extract_features():
+@pytest.mark.parametrize(
+    ("extra", "package"), [("", ".[images]"), ("cuda", ".[images,cuda]"), ("tpu", ".[images,tpu]")]
+)
+def test_the_image_can_extract_features(tmp_path, extra, package):
     """launch/gke/run.sh extract runs in it."""
-    assert '-e ".[images${EXTRA:+,$EXTRA}]"' in (LAUNCH / "docker" / "Dockerfile").read_text()
+    (tmp_path / "pip").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "pip").chmod(0o755)
+    [line] = [x for x in (LAUNCH / "docker" / "Dockerfile").read_text().splitlines() if x.startswith("RUN pip ")]
+    variables = {"PATH": f"{tmp_path}:/usr/bin:/bin", "EXTRA": extra}
+    done = subprocess.run(
+        ["sh", "-c", line.removeprefix("RUN ")], env=variables, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == package

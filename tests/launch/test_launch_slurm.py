@@ -1,5 +1,6 @@
 """launch/slurm.sbatch and launch/extract.sbatch: dry runs, and the options that sbatch reads."""
 
+import os
 import re
 import shlex
 
@@ -11,6 +12,14 @@ def test_slurm_runs_one_task_on_each_node():
     out, _ = launch("slurm.sbatch", "--dry_run", *FLAGS)
     assert out.startswith("srun --kill-on-bad-exit=1 python3 -m itm_jax.main --config=configs/afa_f30k.py")
     assert_flags_are_read(shlex.split(out)[4:])
+
+
+@pytest.mark.parametrize(("restarts", "seconds"), [("0", ""), ("1", "300")])
+def test_a_requeued_job_waits_for_the_lock_of_a_node_that_is_gone(tmp_path, restarts, seconds):
+    (tmp_path / "srun").write_text('#!/bin/sh\necho "$ITM_JAX_LOCK_SECONDS"\n')
+    (tmp_path / "srun").chmod(0o755)
+    out, _ = launch("slurm.sbatch", *FLAGS, PATH=f"{tmp_path}:{os.environ['PATH']}", SLURM_RESTART_COUNT=restarts)
+    assert out == f"{seconds}\n"
 
 
 def test_an_array_of_slurm_gives_each_task_its_part():
