@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# A run on a Cloud TPU slice, from nothing to results:
+# A run on a slice of Cloud TPU VMs up to v6e, from nothing to results:
 #   launch/tpu_vm.sh ACTION [flags of itm_jax.main for `run` and `all`]
 #   ACTION: create, install, run, fetch, delete, or all (the first four, one after the other). With --dry_run, anywhere, the
 #   commands are printed and nothing is created.
-# Settings, as variables: NAME, ZONE, TYPE (v5litepod-8), VERSION (v2-alpha-tpuv5-lite), BUCKET (a Cloud Storage bucket, mounted
-# on all workers at ~/bucket: data, workdir and caches live there), RUN (the run's name in it), SPOT=1 for preemptible machines.
+# Google keeps this way of making slices (the Cloud TPU API) with fixes only, and it has no TPU7x. launch/gke has what comes next.
+# Settings, as variables: NAME, ZONE, TYPE (v5litepod-8), VERSION (of the software; follows from TYPE), BUCKET (a Cloud Storage
+# bucket, mounted on all workers at ~/bucket: data, workdir and caches live there), RUN (the run's name in it), SPOT=1 for
+# preemptible machines.
 #   NAME=itm ZONE=us-west4-a BUCKET=my-bucket RUN=afa launch/tpu_vm.sh all --config=configs/afa_f30k.py \
 #     --config.data.dir=bucket/f30k
 # The image must have gcsfuse, and an apt that has python3.11 (Ubuntu 22.04). Not run on a TPU by us: the dry run alone.
@@ -56,6 +58,24 @@ if [ $# -eq 0 ] && { [ "$action" = run ] || [ "$action" = all ]; }; then
   echo "error: launch/tpu_vm.sh: no flags; say what to run, launch/tpu_vm.sh $action --config=configs/afa_f30k.py ..." >&2
   exit 2
 fi
+type=${TYPE:-v5litepod-8}
+case $type in
+  tpu7* | v7* | tpu-v7* | tpu-7*)
+    echo "error: launch/tpu_vm.sh: TYPE=$type: Google's Cloud TPU API has no TPU7x; use launch/gke/run.sh with TPU=tpu7x" >&2
+    exit 2
+    ;;
+  v5litepod-*) version=v2-alpha-tpuv5-lite ;;
+  v5p-*) version=v2-alpha-tpuv5 ;;
+  v6e-*) version=v2-alpha-tpuv6e ;;
+  v2-* | v3-* | v4-*) version="tpu-ubuntu2204-base" ;;
+  *)
+    if [ -z "${VERSION:-}" ]; then
+      echo "error: launch/tpu_vm.sh: TYPE=$type: not known here; set VERSION too, or take v5litepod-8, v5p-8, v6e-8 or a larger one" >&2
+      exit 2
+    fi
+    version=$VERSION
+    ;;
+esac
 tpu=(gcloud compute tpus tpu-vm)
 where=("$NAME" "--zone=$ZONE")
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -81,7 +101,7 @@ create() {
   esac
   local spot=()
   [ -z "${SPOT:-}" ] || spot=(--spot)
-  do_it "${tpu[@]}" create "${where[@]}" "--accelerator-type=${TYPE:-v5litepod-8}" "--version=${VERSION:-v2-alpha-tpuv5-lite}" \
+  do_it "${tpu[@]}" create "${where[@]}" "--accelerator-type=$type" "--version=${VERSION:-$version}" \
     ${spot[@]+"${spot[@]}"}
 }
 

@@ -1,13 +1,17 @@
 """Several processes on this machine: the numbers of one, one workdir, and an end for all when one is gone."""
 
 import json
+import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
 from support import processes
+from support.paths import ROOT
 from support.processes import finish
 from support.runs import lines
 
@@ -24,7 +28,9 @@ def no_one_is_left():
     for process in CHILDREN:
         process.kill()
         process.wait()
-        process.stderr.close()
+        for stream in (process.stdout, process.stderr):
+            if stream:
+                stream.close()
     CHILDREN.clear()
 
 
@@ -136,6 +142,63 @@ def test_on_a_tpu_jax_finds_the_pod_itself(monkeypatch):
     monkeypatch.setattr(distributed, "TPU_DEVICES", ())
     monkeypatch.setattr(distributed.jax.distributed, "initialize", lambda **k: pytest.fail("no TPU here"))
     distributed.start()
+
+
+GKE_POD = """
+import jax
+jax.config.update("jax_platforms", "cpu")  # these processes have no TPU; all else is as GKE has it
+from itm_jax.devices import distributed
+distributed.start()
+print(jax.process_index(), jax.process_count(), distributed.first(), sep=",")
+"""
+
+
+def test_tpu_slices_of_gke_are_one_run(tmp_path):
+    """JAX reads what GKE sets: two slices of two hosts are four processes, and the first host of the first slice is the first."""
+    (tmp_path / "libtpu.py").write_text("def get_library_path():\n    return ''\n")
+    with socket.socket() as s:
+        s.bind(("localhost", 0))
+        port = str(s.getsockname()[1])
+    started = []
+    for index in range(4):
+        variables = {
+            "TPU_WORKER_HOSTNAMES": "localhost,localhost", "TPU_WORKER_ID": str(index % 2),
+            "MEGASCALE_NUM_SLICES": "2", "MEGASCALE_SLICE_ID": str(index // 2),
+            "MEGASCALE_COORDINATOR_ADDRESS": "localhost:8080", "JAX_COORDINATOR_PORT": port,
+            "JAX_FORCE_TPU_INIT": "1", "PYTHONPATH": f"{tmp_path}:{ROOT}", "PYTHONWARNINGS": "ignore",
+        }  # fmt: skip
+        environment = {name: value for name, value in os.environ.items() if name != "JAX_PLATFORMS"} | variables
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen([sys.executable, "-c", GKE_POD], env=environment, **pipes))
+    CHILDREN.extend(started)
+    said = [process.communicate(timeout=120) for process in started]
+    assert [out.strip() for out, _ in said] == [f"{i},4,{i == 0}" for i in range(4)], said
+
+
+def test_a_pod_of_gke_that_sees_no_tpu_says_so(monkeypatch):
+    """It must not train alone: the other pods would do the same."""
+    for name in (*distributed.PLAIN, "SLURM_PROCID", "JAX_PLATFORMS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TPU_WORKER_HOSTNAMES", "a-0,a-1")
+    monkeypatch.setenv("MEGASCALE_NUM_SLICES", "2")
+    monkeypatch.setattr(distributed, "TPU_DEVICES", ())
+    monkeypatch.setattr(distributed, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="one of 4 TPU workers, but libtpu is not installed"):
+        distributed.start()
+
+    def alone(**_):
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr(distributed.jax.distributed, "initialize", alone)
+    monkeypatch.setattr(distributed, "find_spec", lambda name: name == "libtpu")
+    with pytest.raises(InputError, match="one of 4 TPU workers, but JAX sees no TPU in it"):
+        distributed.start()
+    monkeypatch.setenv("TPU_WORKER_HOSTNAMES", "localhost")
+    monkeypatch.delenv("MEGASCALE_NUM_SLICES")
+    distributed.start()  # a slice of one host
+    monkeypatch.setenv("TPU_WORKER_HOSTNAMES", "a-0,a-1")
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    distributed.start()  # on purpose
 
 
 def test_one_slurm_task_takes_all_gpus_of_its_node():

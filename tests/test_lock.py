@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 from support.paths import ROOT
@@ -42,6 +43,23 @@ def test_a_second_writer_is_refused_and_told_who_holds_it(tmp_path):
     finally:
         process.kill()
         process.communicate()
+
+
+def test_a_lock_that_ends_in_time_is_waited_for(tmp_path, monkeypatch):
+    """A server of a network file system may keep the lock of a host that is gone."""
+    monkeypatch.setenv(lock.WAIT, "30")
+    process = holder(tmp_path)
+    killer = threading.Timer(0.5, process.kill)
+    killer.start()
+    with workdir_lock(tmp_path):
+        assert not killer.is_alive()
+    process.communicate()
+    monkeypatch.setenv(lock.WAIT, "1")
+    with workdir_lock(tmp_path), pytest.raises(InputError, match="in use by"), workdir_lock(tmp_path):
+        pass
+    monkeypatch.setenv(lock.WAIT, "soon")
+    with pytest.raises(InputError, match="ITM_JAX_LOCK_SECONDS=soon: must be a whole number"), workdir_lock(tmp_path):
+        pass
 
 
 def test_the_lock_of_a_killed_process_is_taken_over(tmp_path, capsys):

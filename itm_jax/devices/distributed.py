@@ -31,16 +31,23 @@ def start() -> None:
     """Joins the other processes of this run, where the environment says that there are any.
 
     Call this before anything else of JAX. The plain variables are JAX_COORDINATOR_ADDRESS (host:port of the first
-    process), JAX_NUM_PROCESSES and JAX_PROCESS_ID. For SLURM and TPU pods, JAX itself reads their variables and the
-    metadata server. Where the first process waits in vain for others, JAX aborts it (exit code 134) after
-    ITM_JAX_WAIT_SECONDS.
+    process), JAX_NUM_PROCESSES and JAX_PROCESS_ID. For SLURM, TPU VMs and TPU slices in GKE, JAX itself reads their
+    variables and the metadata server. Where the first process waits in vain for others, JAX aborts it (exit code 134)
+    after ITM_JAX_WAIT_SECONDS.
 
     Raises:
-        InputError: some of the plain variables are missing or wrong, or the first process did not answer.
+        InputError: some of the plain variables are missing or wrong, the first process did not answer, or GKE started
+            several TPU workers and JAX cannot use their TPUs.
     """
     seconds = wait_seconds(os.environ)
     slurm = "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
     arguments = plain_variables(os.environ) or (slurm_devices(os.environ) if slurm else {})
+    workers = 0 if arguments or slurm or not _tpu_allowed() else tpu_workers(os.environ)
+    if workers > 1 and not find_spec("libtpu"):  # each of them would train a run of its own
+        raise InputError(
+            f"TPU_WORKER_HOSTNAMES: this pod is one of {workers} TPU workers, but libtpu is not installed; "
+            "use the image of launch/docker/build.sh tpu"
+        )
     if not arguments and not slurm and not on_tpu():
         return
     if arguments.get("process_id"):
@@ -54,6 +61,11 @@ def start() -> None:
         )
     except (RuntimeError, ValueError) as e:
         if not arguments and not slurm and "coordinator_address should be defined" in str(e):
+            if workers > 1:
+                raise InputError(
+                    f"TPU_WORKER_HOSTNAMES: this pod is one of {workers} TPU workers, but JAX sees no TPU in it; "
+                    "look at google.com/tpu in its manifest"
+                ) from None
             return  # a TPU that is not part of a pod
         raise InputError(
             f"the processes of this run did not find each other: {' '.join(str(e).split())[:300]}"
@@ -109,9 +121,22 @@ def wait_for(address: str, seconds: float) -> None:
 
 def on_tpu() -> bool:
     """Returns whether this machine has TPUs that JAX may use."""
-    if os.environ.get("JAX_PLATFORMS", "tpu").split(",")[0] not in ("", "tpu") or not find_spec("libtpu"):
+    if not _tpu_allowed() or not find_spec("libtpu"):
         return False
-    return any(map(glob.glob, TPU_DEVICES))
+    return tpu_workers(os.environ) > 0 or any(map(glob.glob, TPU_DEVICES))
+
+
+def _tpu_allowed() -> bool:
+    return os.environ.get("JAX_PLATFORMS", "tpu").split(",")[0] in ("", "tpu")
+
+
+def tpu_workers(environment: Mapping[str, str]) -> int:
+    """Returns how many processes a run on TPUs has by the variables that GKE sets; 0 outside of GKE.
+
+    There is one for each host of a slice (TPU_WORKER_HOSTNAMES), in each slice (MEGASCALE_NUM_SLICES).
+    """
+    hosts, slices = environment.get("TPU_WORKER_HOSTNAMES"), environment.get("MEGASCALE_NUM_SLICES") or "1"
+    return len(hosts.split(",")) * int(slices) if hosts and slices.isdecimal() else 0
 
 
 def slurm_devices(environment: Mapping[str, str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from itm_jax.errors import InputError, NotWritableError
 
 NAME = ".lock"
+WAIT = "ITM_JAX_LOCK_SECONDS"  # how long to wait for the owner of the lock to end; 0 by default
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # errors of file systems without locks
 
 
@@ -51,12 +52,24 @@ def _open_locked(path: pathlib.Path) -> int | None:
         os.close(descriptor)
 
 
+def _open_locked_in_time(path: pathlib.Path) -> int | None:
+    """Locks the lock file as `_open_locked` does, but waits ITM_JAX_LOCK_SECONDS for another owner to end."""
+    text = os.environ.get(WAIT) or "0"
+    if not text.isdecimal():
+        raise InputError(f"{WAIT}={text}: must be a whole number of seconds")
+    end = time.monotonic() + int(text)
+    while (descriptor := _open_locked(path)) is None and time.monotonic() < end:
+        time.sleep(min(1.0, int(text) / 10))
+    return descriptor
+
+
 @contextlib.contextmanager
 def workdir_lock(workdir: pathlib.Path) -> Iterator[None]:
     """Locks the workdir. A missing directory is created; a directory that stays empty is removed again.
 
     The lock is the kernel's (flock): it ends with its owner, however the owner ends. A lock file that a killed process
-    left is recognised and taken over. On a network file system that supports flock, the lock holds across hosts.
+    left is recognised and taken over. On a network file system that supports flock, the lock holds across hosts. Its
+    server may keep the lock of a host that is gone for some time: ITM_JAX_LOCK_SECONDS says how long to wait.
 
     Raises:
         InputError: another process holds it, or the workdir cannot be written.
@@ -65,7 +78,7 @@ def workdir_lock(workdir: pathlib.Path) -> Iterator[None]:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         left_by = _owner(path) if path.exists() and path.stat().st_size else None
-        descriptor = _open_locked(path)
+        descriptor = _open_locked_in_time(path)
     except OSError as e:
         raise NotWritableError(f"{workdir}: cannot be written ({e.strerror})") from None
     if descriptor is None:
