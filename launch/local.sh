@@ -95,7 +95,7 @@ for ((index = 0; index < count; index++)); do
   pids+=($!)
 done
 
-# The first code that is not 0; when one process fails the others end within two minutes by themselves. A signal interrupts
+# The first code that is not 0; when one process fails the others end within a minute by themselves. A signal interrupts
 # wait, so that each is waited for until it is gone.
 code=0
 for pid in "${pids[@]}"; do

@@ -7,6 +7,7 @@ import pathlib
 import re
 import signal
 import sys
+import time
 import types
 import warnings
 from collections.abc import Callable, Sequence
@@ -173,7 +174,8 @@ def run(main: Callable[..., None], values: flags.FlagValues, argv: Sequence[str]
         argv: the command line, the program's name first.
         words: a command with words takes one of them as its first argument and hands it to `main`.
 
-    The exit codes are: 0 done; 2 wrong usage or bad input; 3 diverged; 130 Ctrl-C; 143 SIGTERM. Any other error is a
+    The exit codes are: 0 done; 2 wrong usage or bad input; 3 diverged; 4 another process of the run was lost; 130
+    Ctrl-C; 143 SIGTERM. Any other error is a
     defect of the library and ends with its traceback.
     """
     keep_memory()
@@ -196,12 +198,17 @@ def run(main: Callable[..., None], values: flags.FlagValues, argv: Sequence[str]
         print(f"error: {' '.join(str(e).split())}", file=sys.stderr, flush=True)
         if isinstance(e, InputError):
             _leave_others(e.exit_code)
+        if distributed := _of_several():
+            distributed.leave(0)  # all of them end like this
         return e.exit_code
     except BrokenPipeError:  # whoever read stdout has seen enough, such as `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except Exception as e:
         if not _disk_is_full(e):
+            _wait_for_verdict(e)
+            if distributed := _of_several():
+                distributed.leave(1)
             raise
         where = f"{e.filename}: " if isinstance(e, OSError) and e.filename else ""
         print(
@@ -214,7 +221,10 @@ def run(main: Callable[..., None], values: flags.FlagValues, argv: Sequence[str]
     except KeyboardInterrupt:
         what = "interrupted; the same command continues from the last checkpoint, or starts anew"
         print(f"error: {what}", file=sys.stderr, flush=True)
+        _leave_others(128 + signal.SIGINT)
         return 128 + signal.SIGINT
+    if distributed := _of_several():
+        distributed.leave(0)
     return 0
 
 
@@ -224,11 +234,24 @@ def start(program: types.ModuleType, argv: Sequence[str]) -> int:
     return run(program.main, program.FLAGS, argv, words=list(getattr(program, "WORDS", ())))
 
 
+def _of_several() -> types.ModuleType | None:
+    """Returns `devices.distributed` if this process is one of several."""
+    distributed = sys.modules.get("itm_jax.devices.distributed")
+    return distributed if distributed and not distributed.alone() else None
+
+
 def _leave_others(code: int) -> None:
     """Ends this process at once if it is one of several: an error of one process must not leave the others waiting."""
-    distributed = sys.modules.get("itm_jax.devices.distributed")
-    if distributed and not distributed.alone():
+    if distributed := _of_several():
+        distributed.leave(code)
         os._exit(code)
+
+
+def _wait_for_verdict(error: Exception) -> None:
+    """Where a sum over several processes failed, gives `devices.peers` the time to say which process was lost."""
+    distributed = _of_several()
+    if distributed and type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError"):
+        time.sleep(distributed.HEARTBEAT_SECONDS)  # it ends this process before
 
 
 def _disk_is_full(error: BaseException) -> bool:

@@ -1,7 +1,7 @@
 """One run of several processes: how they find each other, what the first does for all, and what they agree on.
 
 Every process reads its own part of each batch and computes its devices' part of each step. Only the first process reads
-and writes the workdir. Where one process ends, the others end too, within the heartbeat's time.
+and writes the workdir. Where one process dies or hangs, the others end with a line (`devices.peers`).
 """
 
 import glob
@@ -18,13 +18,15 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from itm_jax.devices.mesh import put
+from itm_jax.devices.peers import Peers, instead_of_abort
 from itm_jax.errors import InputError
 
 WAIT = "ITM_JAX_WAIT_SECONDS"  # how long the processes of a run wait for each other; JAX has the same default
 WAIT_SECONDS = 300
-HEARTBEAT_SECONDS = 60  # a process that is silent for so long counts as dead
+HEARTBEAT_SECONDS = 100  # a process that is silent for so long counts as dead for JAX; `peers` acts sooner
 TPU_DEVICES = ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*")
 PLAIN = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+PEERS: Peers | None = None  # the signs of life of the processes of this run, once it has several
 
 
 def start() -> None:
@@ -32,8 +34,8 @@ def start() -> None:
 
     Call this before anything else of JAX. The plain variables are JAX_COORDINATOR_ADDRESS (host:port of the first
     process), JAX_NUM_PROCESSES and JAX_PROCESS_ID. For SLURM, TPU VMs and TPU slices in GKE, JAX itself reads their
-    variables and the metadata server. Where the first process waits in vain for others, JAX aborts it (exit code 134)
-    after ITM_JAX_WAIT_SECONDS.
+    variables and the metadata server. Where the first process waits in vain for others, it ends with a line
+    after ITM_JAX_WAIT_SECONDS (exit code 4).
 
     Raises:
         InputError: some of the plain variables are missing or wrong, the first process did not answer, or GKE started
@@ -52,6 +54,7 @@ def start() -> None:
         return
     if arguments.get("process_id"):
         wait_for(arguments["coordinator_address"], seconds)
+    instead_of_abort(f"not all processes of this run came within {seconds} s")
     try:
         jax.distributed.initialize(
             **arguments,
@@ -70,10 +73,21 @@ def start() -> None:
         raise InputError(
             f"the processes of this run did not find each other: {' '.join(str(e).split())[:300]}"
         ) from None
+    if jax.process_count() > 1:
+        from jax._src import distributed as runtime  # the store of signs of life has no public name
+
+        global PEERS
+        PEERS = Peers(runtime.global_state.client)
     if jax.default_backend() == "cpu":
         # With a cache, 4 of 4 runs of two processes with optim.sharded died of messages of the wrong size. Without a
         # cache, 5 of 5 finished (jax 0.10). Probably a program from the cache and a new one send in different orders.
         jax.config.update("jax_enable_compilation_cache", False)
+
+
+def leave(code: int) -> None:
+    """Tells the other processes of this run, if there are any, that this one ends with this exit code."""
+    if PEERS:
+        PEERS.leave(code)
 
 
 def plain_variables(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -159,11 +173,6 @@ def first() -> bool:
 def alone() -> bool:
     """Returns whether this is the only process of the run."""
     return jax.process_count() == 1
-
-
-def any_of_them(flag: bool) -> bool:
-    """Returns whether the flag is set in any process. All processes must call this."""
-    return flag if alone() else bool(np.any(multihost_utils.process_allgather(np.array(flag))))
 
 
 def near(tree: Any) -> Any:

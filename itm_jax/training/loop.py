@@ -23,6 +23,7 @@ from itm_jax.data.pipeline import TextSplit
 from itm_jax.data.prepare import prepare
 from itm_jax.devices import distributed
 from itm_jax.devices.mesh import own_rows, put_part
+from itm_jax.devices.pace import Pace
 from itm_jax.devices.programs import use_cache
 from itm_jax.errors import DivergedError, InputError, NonFiniteScoresError
 from itm_jax.evaluation.encode import make_encoders
@@ -167,12 +168,15 @@ def _loop(
     eval_every = max(1, round(config.train.eval_every_epochs * epoch))
     records = Records(config, workdir, publisher, start, progress) if distributed.first() else NoRecords()
     profile = Profile(config.train.profile if distributed.first() else (0, 0), workdir)
-    stop, speed = StopSignal(), Speed(start)
+    stop, speed, pace = StopSignal(), Speed(start), Pace()
     try:
         for step in range(start + 1, total + 1):
             profile.before(step)
             with jax.profiler.StepTraceAnnotation("train", step_num=step):
-                batch = put_part(next(batches), run.mesh)
+                began = time.perf_counter()
+                batch = next(batches)
+                pace.waited(time.perf_counter() - began)
+                batch = put_part(batch, run.mesh)
                 with jax.transfer_guard("disallow"):  # any other transfer would make the host wait for the devices
                     state, metrics = step_function(state, batch)
             profile.after(step, state)
@@ -197,7 +201,7 @@ def _loop(
                 speed.restart(step)
             stopped = False
             if logged or evaluated or distributed.alone():  # asking costs communication
-                stopped = distributed.any_of_them(stop.requested)
+                stopped = pace.any_of_them(stop.requested)
             periodic = config.train.checkpoint_every and step % config.train.checkpoint_every == 0
             if evaluated or periodic or stopped:
                 records.save(distributed.near(state), progress)
