@@ -1,0 +1,7 @@
+"""All readers, by name."""
+
+from fuzz.data_targets import DATA
+from fuzz.model_targets import MODELS
+from fuzz.store_targets import STORES
+
+TARGETS = DATA | MODELS | STORES
