@@ -168,7 +168,8 @@ def _results(folder: pathlib.Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     values = read_values(path)
-    full = values.get("protocols", {}).get("full") if isinstance(values, dict) else None
+    protocols = values.get("protocols") if isinstance(values, dict) else None
+    full = protocols.get("full") if isinstance(protocols, dict) else None
     recalls = [f"{direction}_r{k}" for direction in ("i2t", "t2i") for k in (1, 5, 10)]
     if (
         not isinstance(full, dict)

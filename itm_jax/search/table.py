@@ -88,7 +88,9 @@ def readable(place: str) -> Iterator[None]:
         yield
     except (InputError, MemoryError, KeyboardInterrupt):
         raise
-    except (OSError, RuntimeError, ValueError) as e:
+    except Exception as e:  # LanceDB raises many kinds for damaged files, and RustPanic, a class that it does not name
+        if not isinstance(e, OSError | RuntimeError | ValueError) and type(e).__name__ != "RustPanic":
+            raise
         raise InputError(f"{place}: the index cannot be read or written ({_short(e)})") from None
 
 

@@ -1,6 +1,6 @@
 """Runs cases of targets in this process, and prints a JSON line for each finding and each finished target.
 
-    PYTHONPATH=tests python -m fuzz.child --root=DIR --target=npy --executions=1000
+PYTHONPATH=tests python -m fuzz.child --root=DIR --target=npy --executions=1000
 """
 
 import argparse
@@ -45,8 +45,9 @@ def main(argv=None):
 
         with limits.memory_limit(target.megabytes):
             if flags.engine == "corpus":
-                for done, (finding, changes) in enumerate(corpus.findings(name), 1):
+                for finding, changes in corpus.findings(name):
                     tell(changes, finding)
+                    done += 1
             elif flags.engine == "hypothesis":
                 done = by_hypothesis(target, flags.executions, flags.seed, tell)
             else:

@@ -8,12 +8,31 @@ import signal
 import sys
 import traceback
 
-from itm_jax.errors import InputError
+from itm_jax.errors import InputError, in_a_line
 
-LONGEST = 1500  # characters of a message
-WATCHED = {"open", "os.listdir", "os.scandir", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree", "os.symlink"}
+LONGEST = 2000  # characters of a message
+WATCHED = {
+    "open",
+    "os.listdir",
+    "os.scandir",
+    "os.rename",
+    "os.remove",
+    "os.mkdir",
+    "os.rmdir",
+    "shutil.rmtree",
+    "os.symlink",
+}
 CODE = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "socket.connect", "pickle.find_class"}
-SYSTEM = ("/proc/", "/sys/", "/dev/null", "/dev/urandom", "/etc/mime.types", "/usr/share/zoneinfo", "/usr/lib", "/usr/local/lib")
+SYSTEM = (
+    "/proc/",
+    "/sys/",
+    "/dev/null",
+    "/dev/urandom",
+    "/etc/mime.types",
+    "/usr/share/zoneinfo",
+    "/usr/lib",
+    "/usr/local/lib",
+)
 GENERATED = ("dataclasses.py", "collections/__init__.py", "namedtuple", "jax/", "enum.py", "attr/", "functools.py")
 
 _allowed: list[str] = []
@@ -28,7 +47,7 @@ class HangError(BaseException):
 def _audit(event, args):
     if not _watching:
         return
-    if event in CODE:
+    if event in CODE and args[0] != "uname":  # of `platform`
         _seen.append(f"{event} {args[0]!r:.100}")
     elif event == "exec":
         file = getattr(args[0], "co_filename", "")
@@ -99,9 +118,9 @@ def attempt(read, fine, seconds):
             signal.setitimer(signal.ITIMER_REAL, 0)
             _watching = False
     except InputError as e:
-        said = " ".join(str(e).split())
-        if len(said) > LONGEST:
-            return "message", f"long message {_place(e)}", said[:300]
+        said = in_a_line(e)  # what the terminal gets
+        if len(said) > LONGEST or not said.isprintable():
+            return "message", f"message {_place(e)}", said[:300]
         if not said:
             return "message", f"empty message {_place(e)}", ""
     except fine:

@@ -31,8 +31,9 @@ def made(write):
 @made
 def bert(folder):
     """A tiny BERT with vocab.txt, and one with tokenizer.json."""
-    from itm_jax.pretrained.huggingface import load_tokenizer
     from support.checkpoint import write_checkpoint
+
+    from itm_jax.pretrained.huggingface import load_tokenizer
 
     write_checkpoint(folder / "plain")
     write_checkpoint(folder / "fast")
@@ -49,13 +50,16 @@ def vit(folder):
     from support.images import checkpoint
 
     checkpoint(folder / "vit", np.random.default_rng(0))
-    (folder / "vit" / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5] * 3, "image_std": [0.5] * 3}))
+    (folder / "vit" / "preprocessor_config.json").write_text(
+        json.dumps({"image_mean": [0.5] * 3, "image_std": [0.5] * 3})
+    )
 
 
 def small_config(**changes):
     """The config of a tiny run on scenes, completed, with its text side."""
-    from itm_jax.data.prepare import prepare
     from support.runs import shrunk
+
+    from itm_jax.data.prepare import prepare
 
     return prepare(shrunk(**changes), ["train"])
 
@@ -65,6 +69,7 @@ def exported(folder):
     """An exported model of random weights, with a BERT from scratch and an extractor."""
     import jax
     import numpy as np
+
     from itm_jax.evaluation.open_run import build_for_evaluation
     from itm_jax.hub.write import Contents, write_folder
     from itm_jax.models.variables import abstract_variables  # noqa: F401
@@ -84,6 +89,7 @@ def workdir(folder):
     import json
 
     import numpy as np
+
     from fuzz.data_targets import extractor_record, npz
     from itm_jax.data.text.kept import OLD_LABELS
     from itm_jax.runs.provenance import describe_split
@@ -112,6 +118,7 @@ def workdir(folder):
 def tiny_state():
     """A state with a few arrays."""
     import jax.numpy as jnp
+
     from itm_jax.structs import TrainState
 
     values = {"w": jnp.arange(6.0).reshape(2, 3)}

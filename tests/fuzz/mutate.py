@@ -131,7 +131,9 @@ def change_json(rng, data):
     raw = None
     what = rng.randrange(10)
     if what <= 2:
-        node[key] = rng.choice((None, [], {}, "", True, False, 0, -1, 1.5, [[]], {"": None}, [None], "x", 2**70, -(2**63)))
+        node[key] = rng.choice(
+            (None, [], {}, "", True, False, 0, -1, 1.5, [[]], {"": None}, [None], "x", 2**70, -(2**63))
+        )
     elif what == 3:
         raw = rng.choice(NUMBERS)
         node[key] = marker
@@ -153,7 +155,7 @@ def change_json(rng, data):
         if rng.random() < 0.5:
             del node[key]
         else:  # the key twice
-            raw = f'1, {json.dumps(key)}: {json.dumps(rng.choice((None, 1, "x", [], {})))}'
+            raw = f"1, {json.dumps(key)}: {json.dumps(rng.choice((None, 1, 'x', [], {})))}"
             node[key] = marker
     elif node is not holder:
         node[key : key + 1] = rng.choice(([], [value] * 2, [value] * 50))
@@ -175,10 +177,32 @@ def change_npy(rng, data):
     header, body = data[10 : 10 + length], data[10 + length :]
     what = rng.randrange(5)
     if what == 0:
-        shapes = (b"()", b"(0,)", b"(-1, 3, 6)", b"(1000000000000,)", b"(2, 2)", b"(99999999999, 99999999999, 9)", b"(1.5,)")
+        shapes = (
+            b"()",
+            b"(0,)",
+            b"(-1, 3, 6)",
+            b"(1000000000000,)",
+            b"(2, 2)",
+            b"(99999999999, 99999999999, 9)",
+            b"(1.5,)",
+        )
         header = re.sub(rb"\([^)]*\)", rng.choice((*shapes, b"(" * 3000, b"(True, 3)", b"None", b"(1,)" * 400)), header)
     elif what == 1:
-        types = (b"|O", b"<f8", b">f4", b"<f2", b"<i8", b"|b1", b"<c8", b"<U9", b"|V4", b"|S0", b"<M8[s]", b"x" * 100, b"<U999999999")
+        types = (
+            b"|O",
+            b"<f8",
+            b">f4",
+            b"<f2",
+            b"<i8",
+            b"|b1",
+            b"<c8",
+            b"<U9",
+            b"|V4",
+            b"|S0",
+            b"<M8[s]",
+            b"x" * 100,
+            b"<U999999999",
+        )
         header = re.sub(rb"'descr': '[^']*'", b"'descr': '" + rng.choice(types) + b"'", header)
     elif what == 2:
         header = header.replace(b"False", rng.choice((b"True", b"None", b"0", b"__import__('os').system('true')")))

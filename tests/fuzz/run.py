@@ -20,6 +20,7 @@ import time
 
 QUIET = {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 QUIET |= {"PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2", "RUST_BACKTRACE": "0"}
+PLACES = ("MPLCONFIGDIR", "XDG_CACHE_HOME", "HF_HOME", "JAX_COMPILATION_CACHE_DIR")  # where children may write
 GRACE = 40  # seconds in which a case of a child must end, and the imports too
 
 
@@ -41,7 +42,9 @@ def run(targets, *, engine="random", executions=100, seed=0, seconds=1e9):
             if left:
                 kind = "hang" if ended is None else "crash"
                 what = "no answer" if ended is None else _name(ended)
-                findings.append({"target": left[0], "case": number, "kind": kind, "signature": what, "text": said_last(said)})
+                findings.append(
+                    {"target": left[0], "case": number, "kind": kind, "signature": what, "text": said_last(said)}
+                )
                 totals.append({"target": left[0], "executions": max(0, number - start + 1), "seconds": 0.0})
                 start = number + 1
                 if number < 0 or engine != "random" or start >= executions:
@@ -64,7 +67,7 @@ def _child(flags, progress):
     path = os.pathsep.join(x for x in (str(here.parent), str(here), os.environ.get("PYTHONPATH", "")) if x)
     child = subprocess.Popen(
         [sys.executable, "-m", "fuzz.child", *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env={**os.environ, **QUIET, "PYTHONPATH": path}, cwd=here.parent, encoding="utf-8", errors="replace",
+        env={**os.environ, **QUIET, **dict.fromkeys(PLACES, str(progress.parent / "home")), "PYTHONPATH": path}, cwd=here.parent, encoding="utf-8", errors="replace",
     )  # fmt: skip
     said, errors = [], []
     readers = [

@@ -12,6 +12,7 @@ WIDTH = 4
 def read_tfds(folder, names, out):
     """A split of a TFDS data set, with its features."""
     import numpy as np
+
     from itm_jax.data.tfds.reader import read_split
 
     split = read_split(str(folder), "test")
@@ -20,9 +21,10 @@ def read_tfds(folder, names, out):
 
 def examples_seed():
     """The records of a TFDS data set, each as a file of its own, and its JSON files."""
-    from array_record.python.array_record_data_source import ArrayRecordDataSource
     import pathlib
     import tempfile
+
+    from array_record.python.array_record_data_source import ArrayRecordDataSource
 
     out = {}
     for name, content in made.tfds().items():
@@ -86,6 +88,7 @@ def build_index(folder, files):
     """Writes both tables with the rows and the record of the files, whatever these say of the columns."""
     import lancedb
     import pyarrow as pa
+
     from itm_jax.search.table import KEY, TABLE, Record
 
     for kind in ("one", "fragments"):
@@ -101,6 +104,7 @@ def build_index(folder, files):
 def read_index(folder, names, out):
     """An index without its model: the record, the ids, the vectors, a search."""
     import numpy as np
+
     from itm_jax.errors import InputError
     from itm_jax.hub.encodings import Encodings
     from itm_jax.search import stored
@@ -122,7 +126,7 @@ def read_index(folder, names, out):
         ids = ids_of(table, place)
         list(stored.parts(table, about, model, place, 2))
         index = Index(place, table, about, model)
-        if not about.fragments and ids and WIDTH == about.width:
+        if not about.fragments and ids and about.width == WIDTH:
             question = Encodings("captions", [(np.arange(1), np.ones((1, WIDTH), np.float32))], "f", "x")
             index.nearest(question, 2, Search(), ["id"])
             index.encodings_of(next(iter(sorted(ids))))
