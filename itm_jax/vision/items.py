@@ -20,7 +20,7 @@ NO_CAPTIONS = (
     (re.compile(r"\[\s*['\"]"), "json", "a list of words"),
     (re.compile(r"b['\"]"), "bytes", "the b'...' of Python's bytes"),
 )
-LONGEST_NAME, MOST_FOLDERS = 255, 50  # characters of a name, and names in a path; file systems refuse longer ones
+LONGEST_NAME, MOST_FOLDERS = 240, 50  # characters of a name, and names in a path; file systems refuse longer ones
 NO_TEXT = ("nan", "none", "null", "n/a", "<na>")  # what tables have in an empty cell
 
 

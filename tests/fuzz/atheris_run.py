@@ -21,6 +21,7 @@ with atheris.instrument_imports(include=["itm_jax"]):
     from fuzz import limits
     from fuzz.cases import Folder
     from fuzz.mutate import mutate
+    from fuzz.run import MEMORY
     from fuzz.targets import TARGETS
 
 
@@ -28,13 +29,16 @@ def main():
     """Runs the target that the command line names; further flags are those of libFuzzer."""
     name, flags = sys.argv[1], sys.argv[2:]
     target = TARGETS[name]
-    root = pathlib.Path(tempfile.mkdtemp(prefix=f"itm_jax_atheris_{name}_"))
+    root = pathlib.Path(
+        tempfile.mkdtemp(prefix=f"itm_jax_atheris_{name}_", dir=MEMORY if os.access(MEMORY, os.W_OK) else None)
+    )
     os.environ |= {"MPLCONFIGDIR": str(root), "XDG_CACHE_HOME": str(root), "HF_HOME": str(root), "HF_HUB_OFFLINE": "1"}
+    os.environ |= {"JAX_COMPILATION_CACHE_DIR": str(root), "PYTHONWARNINGS": "ignore"}
     limits.install(root)
     folder, seen = Folder(target, root), set()
     with atheris.instrument_imports(include=["itm_jax"]):  # the readers import their modules late
         for _ in range(2):
-            folder.run({x: target.files[x] for x in target.names})
+            folder.run({x: target.files[x] for x in target.names}, seconds=60)
     kept = root / "kept"
     kept.mkdir()
     for k, file in enumerate(target.names):

@@ -82,10 +82,9 @@ class Folder:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_bytes(content)
                     self._there[name] = content
-        if self.out.exists():
-            shutil.rmtree(self.out)
+        shutil.rmtree(self.out, ignore_errors=True)
 
-    def run(self, changes):
+    def run(self, changes, *, seconds=None, intact=False):
         """Reads the folder with some files changed; returns the finding, or None."""
         try:
             self.write(changes)
@@ -95,7 +94,10 @@ class Folder:
             raise e
         names = sorted(changes)
         return limits.attempt(
-            lambda: self.target.read(self.place, names, self.out), self.target.fine, self.target.seconds
+            lambda: self.target.read(self.place, names, self.out),
+            self.target.fine,
+            seconds or self.target.seconds,
+            intact=intact,
         )
 
 

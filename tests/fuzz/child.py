@@ -61,11 +61,11 @@ def main(argv=None):
 
 
 def warm_up(name, folder):
-    """Reads the seed itself, which must be fine; imports and caches are there then."""
-    for _ in range(2):
-        found = folder.run({name: folder.target.files[name] for name in folder.target.names})
-        if found:
-            say(target=name, case=-1, kind="seed", signature=f"seed {found[1]}", text=found[2])
+    """Reads the seed itself, which must be fine. The first time brings the imports, which look around."""
+    seed = {x: folder.target.files[x] for x in folder.target.names}
+    folder.run(seed, seconds=60)
+    if found := folder.run(seed, seconds=60, intact=True):
+        say(target=name, case=-1, kind="seed", signature=f"seed {found[1]}", text=found[2])
 
 
 def by_hypothesis(target, executions, seed, tell):

@@ -1,8 +1,13 @@
 """All readers, by name."""
 
+import importlib
+import os
+
 from fuzz.data_targets import DATA
 from fuzz.model_targets import MODELS
 from fuzz.run_targets import RUNS
 from fuzz.store_targets import STORES
 
-TARGETS = DATA | MODELS | RUNS | STORES
+# ITM_JAX_FUZZ_MORE names a module with further targets, such as readers of your own.
+MORE = os.environ.get("ITM_JAX_FUZZ_MORE")
+TARGETS = DATA | MODELS | RUNS | STORES | (importlib.import_module(MORE).TARGETS if MORE else {})

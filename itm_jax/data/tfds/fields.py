@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from etils import epath
+from tensorflow_datasets.core.features import FeaturesDict
 
 from itm_jax.errors import InputError
 
@@ -60,7 +61,7 @@ def about_split(about: Any, path: epath.Path, split: str) -> tuple[int, int | No
 
 def features_of(features: Any, path: epath.Path) -> Any:
     """Returns the feature `features` of TFDS: numbers of two axes."""
-    field = features.get("features") if hasattr(features, "get") else None
+    field = features["features"] if isinstance(features, FeaturesDict) and "features" in features.keys() else None  # noqa: SIM118 (not a dict)
     shape: Sequence[int | None] = getattr(field, "shape", ())
     dtype = getattr(field, "np_dtype", None)
     if len(shape) != 2 or dtype not in (np.float16, np.float32) or not 0 < (shape[-1] or 0) <= MOST:
