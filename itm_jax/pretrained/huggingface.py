@@ -16,6 +16,7 @@ from itm_jax.modules.bert import ACTIVATIONS, BertConfig
 from itm_jax.pretrained.directory import cache_hint, checkpoint_dir
 from itm_jax.pretrained.safetensors_files import read_safetensors
 from itm_jax.pretrained.tensor_maps import Table, fit, in_a_line
+from itm_jax.pretrained.tokenizer_files import read_tokenizer
 
 # Parts of a checkpoint that are not the encoder: pretraining and task heads, the pooler, the stored position index.
 NOT_ENCODER = re.compile(r"^(cls|pooler|classifier|qa_outputs|lm_head|dropout)\.|^embeddings\.position_ids$")
@@ -146,6 +147,8 @@ def load_tokenizer(directory: pathlib.Path):
         raise InputError(f"{directory}: no tokenizer (tokenizer.json or vocab.txt)")
     from transformers import AutoTokenizer
 
+    if (directory / "tokenizer.json").is_file():
+        read_tokenizer(directory / "tokenizer.json", "download the checkpoint again")
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False)
     except Exception as e:  # transformers raises many kinds for broken or missing files

@@ -129,7 +129,8 @@ def read_results(folder, names, out):
         CollapseAlarm.after(writer.kept)
         writer.close()
     with contextlib.suppress(InputError):
-        summary(_results(folder))
+        content = _results(folder)
+        summary(content | {"protocols": {"full": content["protocols"]["full"]}})
 
 
 def read_data(folder, names, out):

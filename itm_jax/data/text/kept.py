@@ -22,6 +22,7 @@ from itm_jax.data.text.fingerprints import without_limits
 from itm_jax.errors import InputError
 from itm_jax.files import read_json, read_npz, write_whole
 from itm_jax.modules.bert import BertConfig
+from itm_jax.pretrained.tokenizer_files import read_tokenizer
 
 FOLDER = "text"
 RECORD, TOKENIZER, LABELS = "text.json", "tokenizer.json", "labels.safetensors"
@@ -74,16 +75,9 @@ def read_kept(workdir: pathlib.Path) -> Kept | None:
     if (bert and bert.problem) or not isinstance(source, str | None):
         problem = bert.problem if bert and bert.problem else f"source is {source!r:.40}"
         raise InputError(f"{folder / RECORD}: damaged ({problem}); copy the workdir again")
-    tokenizer = None if bert is None else _read_tokenizer(folder / TOKENIZER)
+    tokenizer = None if bert is None else read_tokenizer(folder / TOKENIZER, "copy the workdir again")
     labels = _read_labels(folder / LABELS) if (folder / LABELS).exists() else _read_old_labels(folder / OLD_LABELS)
     return Kept(folder, source, fingerprints, bert, tokenizer, labels)
-
-
-def _read_tokenizer(path: pathlib.Path) -> Tokenizer:
-    try:
-        return Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    except Exception as e:  # tokenizers raises plain Exceptions
-        raise InputError(f"{path}: cannot be read ({e}); copy the workdir again") from None
 
 
 def _read_labels(path: pathlib.Path) -> dict[str, np.ndarray]:
