@@ -13,7 +13,7 @@ import uuid
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -134,8 +134,8 @@ def read_npz(path: pathlib.Path, names: Sequence[str] | None = None, hint: str =
     return out
 
 
-def _array(file: IO[bytes]) -> np.ndarray:
-    """Reads an array. Memory is taken for the bytes that come, not for those that the header promises."""
+def _array(file: Any) -> np.ndarray:
+    """Reads an array from a file. Memory is taken for the bytes that come, not for those that a header promises."""
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"version {version} of the format")

@@ -1,6 +1,7 @@
 """Loads a trained model for images and captions of your own."""
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -55,7 +56,7 @@ def load(name: str | pathlib.Path, *, backbone: str | None = None, own_code: boo
     """
     if "://" in str(name):
         raise InputError(f"{name}: a URL; pass a local directory, or USER/NAME of the hub")
-    if "/" not in str(name) and not pathlib.Path(name).is_dir():  # no name of the hub either
+    if "/" not in str(name) and not os.path.isdir(name):  # no name of the hub either
         raise InputError(f"{name}: no such directory; pass a run, an exported folder, or USER/NAME of the hub")
     folder = checkpoint_dir(str(name), flag="the name of the model", files=FILES, weights=(WEIGHTS,))
     commit = revision_of(folder)

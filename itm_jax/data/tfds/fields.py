@@ -67,3 +67,20 @@ def features_of(features: Any, path: epath.Path) -> Any:
     if len(shape) != 2 or dtype not in (np.float16, np.float32) or not 0 < (shape[-1] or 0) <= MOST:
         raise InputError(f"{path}: its features are no float16 or float32 [regions, width]; {AGAIN}")
     return field
+
+
+def shards_of(builder: Any, name: str) -> tuple[list[epath.Path], list[int]]:
+    """Returns the files of a TFDS split and the numbers of their records. All files lie in the folder of the data set.
+
+    Raises:
+        InputError: dataset_info.json names no such files.
+    """
+    info = builder.info.splits[name]
+    try:
+        paths, lengths = list(info.filepaths), list(info.shard_lengths)
+    except (ValueError, LookupError, AttributeError, TypeError) as e:  # of the template of the names
+        raise InputError(f"{builder.data_path}: TFDS does not know the files of {name} ({e}); {AGAIN}") from None
+    folder = epath.Path(builder.data_path)
+    if not paths or any(path.parent != folder for path in paths):
+        raise InputError(f"{folder}: the files of {name} are not files in this folder; {AGAIN}")
+    return paths, lengths

@@ -20,7 +20,16 @@ from etils import epath
 from tensorflow_datasets.proto import tf_example_pb2
 
 from itm_jax.data.elsewhere import RowsElsewhere
-from itm_jax.data.tfds.fields import AGAIN, about_split, edges_of, features_of, labels_of, one_value, strings_of
+from itm_jax.data.tfds.fields import (
+    AGAIN,
+    about_split,
+    edges_of,
+    features_of,
+    labels_of,
+    one_value,
+    shards_of,
+    strings_of,
+)
 from itm_jax.errors import InputError
 from itm_jax.files import read_json
 from itm_jax.structs import Split
@@ -92,8 +101,7 @@ class Records:
 
     def __init__(self, builder: Any, name: str):
         """Opens the TFDS split `name`; a missing or damaged shard is an InputError."""
-        info = builder.info.splits[name]
-        self._paths, self._lengths = info.filepaths, info.shard_lengths
+        self._paths, self._lengths = shards_of(builder, name)
         with ThreadPoolExecutor(16) as pool:  # a bucket answers slowly, so all are asked at once
             list(pool.map(_check_shard, self._paths, self._lengths))
         raw = tfds.decode.DeserializeMethod.RAW_BYTES
