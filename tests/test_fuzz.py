@@ -23,7 +23,7 @@ def told(findings):
 
 @pytest.mark.parametrize("engine", ["random", "hypothesis"])
 def test_hostile_files_end_in_one_line(engine):
-    findings, totals = run(FAST, engine=engine, executions=40, seconds=1.5, seed=int(time.time()))
+    findings, totals = run(FAST, engine=engine, executions=40, seconds=0.6)
     assert not told(findings)
     assert {t["target"] for t in totals} == set(FAST)
 
@@ -44,9 +44,7 @@ def test_many_hostile_files(name):
 
 def test_no_finding_comes_back():
     names = [name for name in TARGETS if any(True for _ in corpus.findings(name))]
-    assert names == sorted(p.name for p in corpus.PLACE.iterdir() if p.is_dir()) or set(names) == {
-        p.name for p in corpus.PLACE.iterdir()
-    }
+    assert set(names) == {p.name for p in corpus.PLACE.iterdir()}
     findings, totals = run(names, engine="corpus")
     assert not told(findings)
     assert sum(t["executions"] for t in totals) == sum(len(list(corpus.findings(name))) for name in names)
