@@ -157,8 +157,10 @@ def _array(file: Any) -> np.ndarray:
 
 
 def _unreadable(path: pathlib.Path, form: str, error: Exception, hint: str) -> InputError:
-    reason = error.strerror or error if isinstance(error, OSError) else f"not an intact {form} file: {error}"
-    return InputError(f"{path}: cannot be read ({str(reason)[:200]}){f'; {hint}' if hint else ''}")
+    advice = f"; {hint}" if hint else ""
+    if isinstance(error, OSError):
+        return InputError(f"{path}: cannot be read ({error.strerror or error}){advice}")
+    return InputError(f"{path}: damaged (not an intact {form} file: {str(error)[:200]}){advice}")
 
 
 def umask() -> int:
