@@ -9,7 +9,7 @@ from mkdocs.structure.files import File
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Files elsewhere in the repository, and their places in the site.
 ELSEWHERE = {"README.md": "index.md", "launch/README.md": "launch.md", "launch/growth.png": "growth.png"}
-ELSEWHERE |= {name: name for name in ("RESULTS.md", "CONTRIBUTING.md", "CHANGELOG.md")}
+ELSEWHERE |= {name: name for name in ("RESULTS.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")}
 LINK = re.compile(r"(\]\()([^)#:\s]+)((?:#[^)]*)?\))")
 # The parts of the package that a user calls from Python.
 PUBLIC = (

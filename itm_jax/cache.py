@@ -20,7 +20,7 @@ from absl import flags
 from itm_jax.buckets.workdir import COPIES
 from itm_jax.cli import commands
 from itm_jax.errors import InputError
-from itm_jax.files import PROGRAMS, STATES_PREFIX, cache_dir
+from itm_jax.files import DAMAGED, PROGRAMS, STATES_PREFIX, cache_dir
 from itm_jax.runs.lock import NAME as LOCK
 
 WORDS = ("list", "clear")
@@ -107,9 +107,9 @@ def _of_states(path: pathlib.Path) -> Entry | None:
             return None
         return Entry(path, about.st_size, about.st_mtime, "incomplete: an interrupted command left it")
     try:
-        tokens, width = np.load(path, mmap_mode="r").shape
+        tokens, width = np.lib.format.open_memmap(path, mode="r").shape
         content = f"hidden states of {tokens:,} tokens, {width} wide"
-    except (OSError, ValueError, EOFError):
+    except (OSError, *DAMAGED):
         content = "damaged"
     return Entry(path, about.st_size, about.st_mtime, content)
 

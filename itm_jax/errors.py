@@ -1,5 +1,7 @@
 """The errors that end a command without a traceback, and their exit codes."""
 
+LONGEST = 1000  # characters of a message on the terminal
+
 
 class InputError(Exception):
     """The user made a mistake: bad data, a bad config or wrong usage. Exit code 2.
@@ -35,3 +37,15 @@ class TerminatedError(Exception):
         """Takes the message, and the exit code of the signal."""
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def in_a_line(message: object) -> str:
+    """Returns a message as one line for the terminal.
+
+    What a file brought into it cannot harm there: control characters, which steer a terminal, and halves of characters
+    are written as escapes, and a long message is cut in its middle.
+    """
+    line = " ".join(str(message).split())
+    if len(line) > LONGEST:
+        line = f"{line[: LONGEST * 3 // 4]} ... {line[-LONGEST // 4 :]}"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)

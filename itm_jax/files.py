@@ -2,11 +2,17 @@
 
 import contextlib
 import json
+import lzma
+import math
 import os
 import pathlib
 import shutil
+import struct
+import tokenize
 import uuid
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -15,7 +21,13 @@ from itm_jax.errors import InputError
 
 # Parts of the cache: files of hidden states, and the folder of compiled programs.
 STATES_PREFIX, PROGRAMS = "states-", "xla"
+PIECE = 16 << 20  # bytes of an array that are read at a time
+MOST_UNICODE = 0x10FFFF  # the largest number of a character
 LFS = b"version https://git-lfs.github.com/spec/"  # how a pointer of Git LFS begins
+# The errors that NumPy raises for a damaged header, whose text it passes to a tokenizer and to ast.literal_eval.
+DAMAGED = (ValueError, EOFError, SyntaxError, TypeError, OverflowError, RecursionError, tokenize.TokenError)
+# Those that Python raises for a damaged ZIP archive: the last two for encryption, and for ways of packing it lacks.
+DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, RuntimeError, NotImplementedError)
 LFS_HINT = "a pointer of Git LFS, not the file itself; run git lfs pull where it was cloned"
 
 
@@ -79,6 +91,76 @@ def read_json(path: Any, hint: str = "") -> Any:
         raise InputError(f"{path}: cannot be read ({e.strerror or e}){advice}") from None
     except (ValueError, RecursionError) as e:
         raise InputError(f"{path}: not JSON ({e}){advice}") from None
+
+
+def read_npy(path: pathlib.Path, hint: str = "") -> np.ndarray:
+    """Returns the array in an .npy file, in memory. Objects are never unpickled.
+
+    Args:
+        path: the file.
+        hint: what the user can do where the file cannot be read, for the message.
+
+    Raises:
+        InputError: the file cannot be read, or is damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            return _array(file)
+    except (OSError, *DAMAGED) as e:
+        raise _unreadable(path, ".npy", e, hint) from None
+
+
+def read_npz(path: pathlib.Path, names: Sequence[str] | None = None, hint: str = "") -> dict[str, np.ndarray]:
+    """Returns arrays of an .npz file, by name. Objects are never unpickled.
+
+    Args:
+        path: the file.
+        names: of the arrays that are wanted; those that the file lacks are left out. None: all.
+        hint: as for `read_npy`.
+
+    Raises:
+        InputError: the file cannot be read, or is damaged.
+    """
+    out = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.namelist():
+                name = member.removesuffix(".npy")
+                if names is None or name in names:
+                    with archive.open(member) as file:
+                        out[name] = _array(file)
+    except (OSError, KeyError, *DAMAGED, *DAMAGED_ZIP) as e:
+        raise _unreadable(path, ".npz", e, hint) from None
+    return out
+
+
+def _array(file: Any) -> np.ndarray:
+    """Reads an array from a file. Memory is taken for the bytes that come, not for those that a header promises."""
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"version {version} of the format")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, by_columns, dtype = read(file)
+    if dtype.hasobject:
+        raise ValueError("Python objects, which are never unpickled")
+    if any(type(n) is not int or n < 0 for n in shape):
+        raise ValueError(f"shape {shape}")
+    size, data = math.prod(shape) * dtype.itemsize, bytearray()
+    while piece := file.read(min(PIECE, size - len(data))):
+        data += piece
+    if len(data) != size:
+        raise ValueError(f"{len(data)} bytes, its header says {dtype} {shape}")
+    array = np.ndarray(shape, dtype, data, order="F" if by_columns else "C")
+    if dtype.kind == "U" and array.size and np.frombuffer(data, f"{dtype.str[0]}u4").max() > MOST_UNICODE:
+        raise ValueError("texts with numbers that are no characters")
+    return array
+
+
+def _unreadable(path: pathlib.Path, form: str, error: Exception, hint: str) -> InputError:
+    advice = f"; {hint}" if hint else ""
+    if isinstance(error, OSError):
+        return InputError(f"{path}: cannot be read ({error.strerror or error}){advice}")
+    return InputError(f"{path}: damaged (not an intact {form} file: {str(error)[:200]}){advice}")
 
 
 def umask() -> int:

@@ -206,6 +206,17 @@ def test_damage_in_a_later_shard_is_named_by_its_own_record(tmp_path, monkeypatc
         features[[2, 3, 0]]
 
 
+def test_shards_outside_the_folder_are_not_read(tmp_path):
+    _, path = built(tmp_path)
+    info = json.loads((path / "dataset_info.json").read_text())
+    for split in info["splits"]:
+        split["filepathTemplate"] = "../elsewhere/{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+    shutil.copytree(path, path.parent / "elsewhere")
+    (path / "dataset_info.json").write_text(json.dumps(info))
+    with pytest.raises(InputError, match="are not files in this folder"):
+        tfds_reader.read_split(str(path), info["splits"][0]["name"].removesuffix(tfds_reader.ANNOTATIONS))
+
+
 def test_non_finite_features_are_named_by_row(tmp_path, monkeypatch):
     write(tmp_path / "source", repeats=5)
     features = np.load(tmp_path / "source" / "train_ims.npy")

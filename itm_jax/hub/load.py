@@ -1,6 +1,7 @@
 """Loads a trained model for images and captions of your own."""
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -57,7 +58,7 @@ def load(name: str | pathlib.Path, *, backbone: str | None = None, own_code: boo
     """
     if is_url(str(name)):
         return dataclasses.replace(load(fetched(str(name)), backbone=backbone, own_code=own_code), source=str(name))
-    if "/" not in str(name) and not pathlib.Path(name).is_dir():  # no name of the hub either
+    if "/" not in str(name) and not os.path.isdir(name):  # no name of the hub either
         raise InputError(f"{name}: no such directory; pass a run, an exported folder, or USER/NAME of the hub")
     folder = checkpoint_dir(str(name), flag="the name of the model", files=FILES, weights=(WEIGHTS,))
     commit = revision_of(folder)
@@ -170,7 +171,8 @@ def _results(folder: pathlib.Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     values = read_values(path)
-    full = values.get("protocols", {}).get("full") if isinstance(values, dict) else None
+    protocols = values.get("protocols") if isinstance(values, dict) else None
+    full = protocols.get("full") if isinstance(protocols, dict) else None
     recalls = [f"{direction}_r{k}" for direction in ("i2t", "t2i") for k in (1, 5, 10)]
     if (
         not isinstance(full, dict)

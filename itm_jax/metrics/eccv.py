@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from itm_jax.errors import InputError
-from itm_jax.files import read_json
+from itm_jax.files import read_json, read_npy
 from itm_jax.metrics.retrieval import RECALLS, check_scores
 from itm_jax.structs import Split
 
@@ -115,10 +115,12 @@ def read_truth(directory: pathlib.Path, split: Split) -> GroundTruth:
     Raises:
         InputError: a file is missing or invalid, or the split is not those images in that order.
     """
-    captions = _load(directory / "coco_test_ids.npy", lambda p: np.load(p, allow_pickle=False))
-    images = _load(
-        directory / "coco_testall_ids.txt", lambda p: np.array(p.read_text(encoding="utf-8").split(), np.int64)
-    )
+    captions = read_npy(directory / "coco_test_ids.npy")
+    if captions.ndim != 1 or captions.dtype.kind not in "iu":
+        raise InputError(
+            f"{directory / 'coco_test_ids.npy'}: {captions.dtype} {captions.shape}; expected a list of ids"
+        )
+    images = _image_ids(directory / "coco_testall_ids.txt")
     if len(captions) != len(images) or len(captions) % 5:
         raise InputError(
             f"{directory}: {len(captions)} caption ids and {len(images)} image ids; both must be the same multiple of 5"
@@ -161,7 +163,7 @@ def _truth(pairs: Any, queries: Mapping, items: Mapping, path: pathlib.Path) -> 
         ]
     except KeyError as e:
         raise InputError(f"{path}: {e.args[0]} is not an id of the split") from None
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OverflowError):
         raise InputError(f"{path}: must be an object of lists of ids") from None
     if not answers or not all(right for _, right, _ in answers):
         raise InputError(f"{path}: no ids, or a query without right items in the gallery")
@@ -171,8 +173,8 @@ def _truth(pairs: Any, queries: Mapping, items: Mapping, path: pathlib.Path) -> 
     return Truth(np.array([q for q, _, _ in answers]), table, np.array([n for _, _, n in answers]))
 
 
-def _load(path: pathlib.Path, read):
+def _image_ids(path: pathlib.Path) -> np.ndarray:
     try:
-        return read(path)
-    except (OSError, ValueError) as e:
-        raise InputError(f"{path}: cannot be read ({e})") from None
+        return np.array(path.read_text(encoding="utf-8").split(), np.int64)
+    except (OSError, ValueError, OverflowError) as e:
+        raise InputError(f"{path}: cannot be read ({str(e)[:200]})") from None

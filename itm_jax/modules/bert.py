@@ -20,6 +20,8 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": nn.relu,
     "silu": nn.silu,
 }
+# Larger sizes in a file are damage. Without a limit, the names of the tensors alone could fill the memory.
+MOST, MOST_OTHERS = {"num_layers": 1000, "vocab_size": 10**8}, 10**6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,23 @@ class BertConfig:
     def from_config(cls, text) -> "BertConfig":
         """Reads the fields of this class from a `model.text` config section. A field that is None takes its default."""
         return cls(**{f.name: text[f.name] for f in dataclasses.fields(cls) if text[f.name] is not None})
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with a value that comes from a file; empty where nothing is."""
+        for field in dataclasses.fields(self):
+            value, most = getattr(self, field.name), MOST.get(field.name, MOST_OTHERS)
+            if isinstance(field.default, float):
+                if type(value) not in (int, float) or not 0 <= value < 1:
+                    return f"{field.name} is {value!r:.40}, expected a number from 0 to 1"
+            elif field.name == "activation":
+                if not isinstance(value, str) or value not in ACTIVATIONS:
+                    return f"activation is {value!r:.40}, expected one of {', '.join(ACTIVATIONS)}"
+            elif type(value) is not int or not 1 <= value <= most:
+                return f"{field.name} is {value!r:.40}, expected a whole number from 1 to {most:,}"
+        if self.hidden_size % self.num_heads:
+            return f"hidden_size is {self.hidden_size}, no multiple of num_heads, {self.num_heads}"
+        return ""
 
 
 class Attention(nn.Module):

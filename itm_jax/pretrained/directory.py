@@ -1,6 +1,7 @@
 """Finds the directory of a pretrained checkpoint: a path, a Hugging Face hub name, or a folder of a Python package."""
 
 import importlib.util
+import os
 import pathlib
 from collections.abc import Sequence
 
@@ -58,10 +59,10 @@ def _local(path_or_name: str, flag: str = FIELD) -> pathlib.Path | None:
     if path_or_name.startswith(PACKAGE):
         return _in_package(path_or_name)
     path = pathlib.Path(path_or_name).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):  # False for a name that is too long, too
         return path
     name, _ = split_revision(path_or_name)
-    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or path.exists():
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or os.path.exists(path):
         raise InputError(f"{path_or_name}: no such directory; {flag} takes a directory or a hub name")
     return None
 

@@ -16,6 +16,7 @@ from itm_jax.modules.bert import ACTIVATIONS, BertConfig
 from itm_jax.pretrained.directory import cache_hint, checkpoint_dir
 from itm_jax.pretrained.safetensors_files import read_safetensors
 from itm_jax.pretrained.tensor_maps import Table, fit, in_a_line
+from itm_jax.pretrained.tokenizer_files import read_tokenizer
 
 # Parts of a checkpoint that are not the encoder: pretraining and task heads, the pooler, the stored position index.
 NOT_ENCODER = re.compile(r"^(cls|pooler|classifier|qa_outputs|lm_head|dropout)\.|^embeddings\.position_ids$")
@@ -49,15 +50,18 @@ def read_config(directory: pathlib.Path) -> BertConfig:
     if missing:
         raise InputError(f"{path}: missing {', '.join(missing)}")
     activation = values.get("hidden_act", "gelu")
-    if activation not in ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise InputError(f"{path}: hidden_act {activation!r} is not one of {', '.join(ACTIVATIONS)}")
-    return BertConfig(
+    config = BertConfig(
         **{ours: values[theirs] for theirs, ours in CONFIG_KEYS.items()},
         type_vocab_size=values.get("type_vocab_size", 2),
         activation=activation,
         layer_norm_eps=values.get("layer_norm_eps", 1e-12),
         dropout=values.get("hidden_dropout_prob", 0.1),
     )
+    if config.problem:
+        raise InputError(f"{path}: {config.problem}")
+    return config
 
 
 def expected_tensors(c: BertConfig) -> Table:
@@ -143,8 +147,10 @@ def load_tokenizer(directory: pathlib.Path):
         raise InputError(f"{directory}: no tokenizer (tokenizer.json or vocab.txt)")
     from transformers import AutoTokenizer
 
+    if (directory / "tokenizer.json").is_file():
+        read_tokenizer(directory / "tokenizer.json", "download the checkpoint again")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False)
     except Exception as e:  # transformers raises many kinds for broken or missing files
         reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
         raise InputError(f"{directory}: no usable tokenizer (tokenizer.json or vocab.txt): {reason}") from None

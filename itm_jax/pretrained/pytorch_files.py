@@ -36,7 +36,7 @@ def read_pytorch(path: pathlib.Path) -> Any:
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except MemoryError:
-            raise
+            raise InputError(f"{path}: needs more memory than there is; it is damaged, or too large") from None
         except Exception as e:  # torch raises many kinds for files that are damaged or no checkpoints
             raise InputError(_reason(path, str(e))) from None
 

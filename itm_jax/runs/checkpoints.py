@@ -135,13 +135,24 @@ def _check_space(manager: Manager, size: int) -> None:
 
 def read_meta(workdir: pathlib.Path, step: int) -> dict[str, Any]:
     """Returns the sealed record of a checkpoint. Raises DamagedError where it differs from what was saved."""
-    return read_sealed(workdir / FOLDER / str(step) / "meta" / "metadata")
+    meta = read_sealed(workdir / FOLDER / str(step) / "meta" / "metadata")
+    Progress.of_record(meta)
+    if not all(_is_table(meta.get(part)) for part in ("arrays", "checksums")):
+        raise DamagedError("damaged: its record does not name its arrays")
+    return meta
+
+
+def _is_table(value: Any) -> bool:
+    """Returns whether a value is {item: {array: text}}."""
+    return isinstance(value, dict) and all(
+        isinstance(items, dict) and all(isinstance(text, str) for text in items.values()) for items in value.values()
+    )
 
 
 def _best_of(workdir: pathlib.Path, step: int) -> int:
     """The best step that a checkpoint recorded; 0 where the checkpoint is damaged."""
     try:
-        return read_meta(workdir, step)["best_step"]
+        return Progress.of_record(read_meta(workdir, step)).best_step
     except DamagedError:
         return 0
 

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, UInt32
 
 from itm_jax.errors import DamagedError, InputError
+from itm_jax.vision.items import is_inside
 
 FILES = "files.json"
 CHANGES = "_CHECKPOINT_METADATA"  # Orbax later adds the time of the commit to this file
@@ -92,7 +93,7 @@ def read_sealed(path: pathlib.Path) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read ({e.strerror})") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
         raise DamagedError(f"damaged: {name} cannot be read ({' '.join(str(e).split())[:200]})") from None
-    if not intact:
+    if not intact or not isinstance(record["content"], dict):
         raise DamagedError(f"damaged: {name} is not what was saved")
     return record["content"]
 
@@ -118,7 +119,7 @@ def check_files(folder: pathlib.Path, prefix: str = "") -> None:
         path = folder / name
         if not name.startswith(prefix):
             continue
-        if not path.is_file():
+        if not is_inside(name) or not path.is_file():  # nothing outside the checkpoint is read
             raise DamagedError(f"damaged: {name} is missing")
         if expected and _sha256(path) != expected:
             raise DamagedError(f"damaged: {name} is not what was saved")

@@ -9,7 +9,7 @@ TOLERANCE = 0.01  # relative distance that counts as being on the plateau
 
 def on_plateau(values: Mapping[str, Any]) -> bool:
     """Whether the loss is what it would be if all embeddings were the same."""
-    if values["loss"] is None:  # metrics.jsonl has null for a loss that is not finite
+    if values["loss"] is None or values.get("plateau") is None:  # metrics.jsonl has null for what is not finite
         return False
     return abs(values["loss"] - values["plateau"]) <= TOLERANCE * values["plateau"]
 

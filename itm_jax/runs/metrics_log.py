@@ -10,6 +10,7 @@ from itm_jax.files import write_whole
 from itm_jax.runs.loggers import Logger
 
 METRICS = "metrics.jsonl"
+NUMBERS = ("loss", "plateau", "rsum", "epoch", "lr")  # values that others compute with; null where not finite
 
 
 class MetricsWriter:
@@ -57,14 +58,18 @@ class MetricsWriter:
 def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
     """The objects of metrics.jsonl, without a half-written last line; empty where the file is missing."""
     path = workdir / METRICS
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     return [x for line in lines if (x := _parse(line))]
 
 
 def _parse(line: str) -> dict[str, Any] | None:
-    """The object of a line; None for a half-written last line."""
+    """The object of a line; None for a half-written last line, and for a line that no run writes."""
     try:
         value = json.loads(line)
-        return value if isinstance(value["step"], int) else None
-    except (ValueError, KeyError, TypeError):
+        known = type(value["step"]) is int and isinstance(value["split"], str)
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
+    needed = {"train": ("loss",), "dev": ("rsum",)}.get(value["split"], ()) if known else ()
+    numbers = [name for name in value if name in NUMBERS]
+    fits = {*needed} <= {*numbers} and all(value[n] is None or type(value[n]) in (int, float) for n in numbers)
+    return value if known and fits else None

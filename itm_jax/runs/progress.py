@@ -4,6 +4,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from itm_jax.errors import DamagedError
+
+KINDS = {"best_step": (int,), "total_steps": (int,), "best_rsum": (int, float), "train_seconds": (int, float)}
+
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
@@ -25,9 +29,17 @@ class Progress:
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> "Progress":
-        """Takes the progress from the record of a checkpoint. A field that the record lacks gets its default."""
+        """Takes the progress from the record of a checkpoint. A field that the record lacks gets its default.
+
+        Raises:
+            DamagedError: a value has another type than a run writes.
+        """
         names = [field.name for field in dataclasses.fields(cls)]
         values = {"code": ["unknown"]} | {name: record[name] for name in names if name in record}
+        for name, value in values.items():
+            fits = isinstance(value, list | tuple) if name == "code" else type(value) in KINDS[name]
+            if not fits or (name == "code" and not all(isinstance(x, str) for x in value)):
+                raise DamagedError(f"damaged: {name} of its record is {value!r:.40}")
         return cls(**values | {"code": tuple(values["code"])})
 
     def evaluated(self, step: int, rsum: float) -> "Progress":

@@ -25,7 +25,7 @@ def _target(x: Any) -> Any:
 def _restore_item(workdir: pathlib.Path, step: int, name: str, meta: dict[str, Any], like: Any) -> Any:
     """Restores one item of a checkpoint, laid out like `like`, and compares its checksums."""
     path = (workdir / FOLDER / str(step) / name).absolute()
-    problems = array_differences(meta["arrays"][name], describe(like))
+    problems = array_differences(meta["arrays"].get(name, {}), describe(like))
     if problems:
         raise InputError(
             f"{path.parent}: a checkpoint of another architecture ({'; '.join(problems[:5])}); set config.model as in "
@@ -42,7 +42,7 @@ def _restore_item(workdir: pathlib.Path, step: int, name: str, meta: dict[str, A
         if "RESOURCE_EXHAUSTED" in str(e):
             raise
         raise DamagedError(f"damaged: {name} cannot be restored ({_short(e)})") from None
-    wrong = [leaf for leaf, value in meta["checksums"][name].items() if got[leaf] != value]
+    wrong = [leaf for leaf, value in got.items() if meta["checksums"].get(name, {}).get(leaf) != value]
     if wrong:
         raise DamagedError(f"damaged: {len(wrong)} arrays are not what was saved, among them {wrong[0]}")
     return restored

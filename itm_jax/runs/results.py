@@ -5,7 +5,6 @@ import io
 import json
 import pathlib
 import platform
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +15,7 @@ import itm_jax
 from itm_jax.config.fields import differences
 from itm_jax.data.regions import region_mask
 from itm_jax.errors import InputError
-from itm_jax.files import write_whole
+from itm_jax.files import read_npz, write_whole
 from itm_jax.metrics.objects import object_counts
 from itm_jax.metrics.retrieval import Ranks
 from itm_jax.runs.checkpoints import Record
@@ -169,13 +168,11 @@ def read_ranks(results_file: pathlib.Path) -> dict[str, np.ndarray]:
         InputError: the file cannot be read; the message says how to write it again.
     """
     path = ranks_path(results_file)
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, zipfile.BadZipFile) as e:
-        raise InputError(
-            f"{path}: cannot be read ({e}); write it with itm_jax.main --mode=evaluate --workdir={path.parent}"
-        ) from None
+    again = f"write it with itm_jax.main --mode=evaluate --workdir={path.parent}"
+    ranks = read_npz(path, hint=again)
+    if not ranks or any(array.dtype.kind not in "iu" or (array < 0).any() for array in ranks.values()):
+        raise InputError(f"{path}: holds something else than ranks; {again}")
+    return ranks
 
 
 def to_text(content: dict) -> str:

@@ -22,6 +22,7 @@ from itm_jax.vision.identity import read as read_extractor
 from itm_jax.vision.identity import text as identity_text
 
 DATA = "data.json"
+DATA_AGAIN = "remove the file, and the run records its data again"
 
 
 def read_data(workdir: pathlib.Path) -> dict[str, Any]:
@@ -29,7 +30,19 @@ def read_data(workdir: pathlib.Path) -> dict[str, Any]:
     path = workdir / DATA
     if not path.exists():
         return {}
-    return files.read_json(path, "remove the file, and the run records its data again")
+    recorded = files.read_json(path, DATA_AGAIN)
+    if not isinstance(recorded, dict) or not all(map(_is_fingerprint, recorded.values())):
+        raise InputError(f"{path}: not the fingerprints of splits; {DATA_AGAIN}")
+    return recorded
+
+
+def _is_fingerprint(value: Any) -> bool:
+    """Returns whether a value of data.json can be what `provenance.fingerprint` returns; earlier ones lack fields."""
+    if not isinstance(value, dict):
+        return False
+    shape, extractor = value.get("features_shape", [1, 1]), value.get("extractor")
+    fits = isinstance(shape, list) and len(shape) == 2 and all(type(n) is int and n > 0 for n in shape)
+    return fits and isinstance(extractor, str | None)
 
 
 def check_data(recorded: Mapping[str, Any], splits: Mapping[str, Split], workdir: pathlib.Path) -> None:

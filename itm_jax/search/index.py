@@ -1,6 +1,7 @@
 """An index that is open for questions: images by a text, by an image, or by another image of the gallery."""
 
 import dataclasses
+import os
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
@@ -234,8 +235,8 @@ def load_model(record: Record, place: str | None = None, backbone: str | None = 
 def _check_recorded(model: str) -> None:
     """Raises InputError where the index of somebody else could bring code: it says itself where its model is."""
     folder, hint = pathlib.Path(model), f"if you trust that model, pass it yourself (--model={model})"
-    if folder.exists() and not folder.is_absolute():
+    if os.path.exists(model) and not folder.is_absolute():
         raise InputError(f"{model}: the index names its model by a place in the present folder; {hint}")
-    is_run = folder.is_absolute() and (folder / "config.json").is_file() and not is_exported(folder)
+    is_run = folder.is_absolute() and os.path.isfile(folder / "config.json") and not is_exported(folder)
     if is_run and (code := own_code_of(read_json(folder / "config.json"))):
         raise InputError(f"{model}: the model of the index runs Python code of its author, config.{code}; {hint}")

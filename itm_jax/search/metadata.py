@@ -39,7 +39,7 @@ def read_metadata(path: pathlib.Path, types: Mapping[str, str] | None = None) ->
     for name in names:
         values = [row[name] for row in rows]
         kind = types[name] if types else next(kind for kind in KINDS if _fits([v for v in values if v], kind))
-        if not _fits([v for v in values if v], kind):
+        if any(values) and not _fits([v for v in values if v], kind):  # a column without values has any type
             wrong = next(line for line, v in zip(lines, values, strict=True) if v and not _fits([v], kind))
             raise InputError(f"{path}: line {wrong}: {name} must be {WORDS[kind]}, as in the index; correct it")
         for row, value in zip(rows, values, strict=True):
@@ -56,9 +56,9 @@ def _rows(path: pathlib.Path) -> tuple[list[str], list[int], list[dict[str, str]
             for row in reader:
                 rows.append(row)
                 lines.append(reader.line_num)
+            header = list(reader.fieldnames or ())
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise InputError(f"{path}: cannot be read as CSV ({e})") from None
-    header = list(reader.fieldnames or ())
     if "id" not in header:
         raise InputError(f"{path}: has no column id; its first line has the names of the columns")
     if len(set(header)) < len(header):

@@ -26,6 +26,7 @@ from itm_jax.errors import InputError
 TABLE = "itm_jax_images"
 KEY = b"itm_jax_search"  # of the record in the schema's metadata
 FORMAT = 1
+WIDEST = 1_000_000  # numbers of a vector, or pixels of a thumbnail; more is damage
 OURS = ("id", "vector", "vectors", "boxes", "thumbnail")  # names of columns that metadata cannot have
 
 
@@ -88,7 +89,9 @@ def readable(place: str) -> Iterator[None]:
         yield
     except (InputError, MemoryError, KeyboardInterrupt):
         raise
-    except (OSError, RuntimeError, ValueError) as e:
+    except Exception as e:  # LanceDB raises many kinds for damaged files, and RustPanic, a class that it does not name
+        if not isinstance(e, OSError | RuntimeError | ValueError) and type(e).__name__ != "RustPanic":
+            raise
         raise InputError(f"{place}: the index cannot be read or written ({_short(e)})") from None
 
 
@@ -161,8 +164,10 @@ def record_of(metadata: Mapping[bytes, bytes], place: str) -> Record:
 def _check_types(record: Record) -> None:
     """Raises ValueError where the record of an index has a value that `build` never writes."""
     kinds = {"model": str, "fingerprint": str, "fragments": bool, "width": int, "dtype": str, "thumbnails": int}
-    if any(type(getattr(record, name)) is not kind for name, kind in kinds.items()) or record.width < 1:
+    if any(type(getattr(record, name)) is not kind for name, kind in kinds.items()):
         raise ValueError("a value of another type")
+    if not 1 <= record.width <= WIDEST or not 0 <= record.thumbnails <= WIDEST:
+        raise ValueError("a size that no index has")
     if record.dtype not in ("float16", "float32") or not isinstance(record.metadata, dict):
         raise ValueError("a value that is not known")
     if not set(record.metadata.values()) <= {"string", "int64", "double"}:

@@ -112,8 +112,9 @@ class FileBoxes:
         without = [name for name in names if name not in self.found]
         if len(without) == len(names):
             raise InputError(f"{path}: none of its images is among the images of the captions, such as {names[0]}")
-        more = f"{path}: {len(without):,} images have no boxes there, and get the layout ({without[0]} is the first)"
-        return more if without else ""
+        if not without:
+            return ""
+        return f"{path}: {len(without):,} images have no boxes there, and get the layout ({without[0]} is the first)"
 
     @property
     def identity(self) -> dict[str, Any]:

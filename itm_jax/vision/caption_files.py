@@ -82,7 +82,7 @@ def _split(value: Any, path: pathlib.Path, where: str) -> str | None:
     if value is None or value == "":
         return None
     name = str(value).strip().lower()
-    if not re.fullmatch(r"[a-z0-9_]+", name):
+    if not re.fullmatch(r"[a-z0-9_]{1,100}", name):  # it is part of the names of files
         raise InputError(f"{path}: {where}: the split {value!r} is no plain word, such as train, dev or test")
     return SPLITS.get(name, name)
 

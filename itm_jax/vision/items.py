@@ -20,6 +20,7 @@ NO_CAPTIONS = (
     (re.compile(r"\[\s*['\"]"), "json", "a list of words"),
     (re.compile(r"b['\"]"), "bytes", "the b'...' of Python's bytes"),
 )
+LONGEST_NAME, MOST_FOLDERS = 240, 50  # characters of a name, and names in a path; file systems refuse longer ones
 NO_TEXT = ("nan", "none", "null", "n/a", "<na>")  # what tables have in an empty cell
 
 
@@ -61,7 +62,9 @@ def safe_name(name: object, path: pathlib.Path, where: str) -> str:
 
 def is_inside(name: str) -> bool:
     """Returns whether a name is a relative path without `..`: it stays inside the folder that it is added to."""
-    bad = name.startswith(("/", "~")) or ".." in pathlib.PurePosixPath(name).parts or "\\" in name
+    parts = pathlib.PurePosixPath(name).parts
+    bad = name.startswith(("/", "~")) or ".." in parts or "\\" in name
+    bad = bad or len(parts) > MOST_FOLDERS or any(len(part) > LONGEST_NAME for part in parts)
     return not bad and not any(ord(c) < 32 for c in name)
 
 

@@ -4,19 +4,17 @@ import dataclasses
 import json
 import math
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Float16, Shaped
 
 from itm_jax.errors import InputError
-from itm_jax.files import check_space, whole, write_array, write_whole
+from itm_jax.files import check_space, read_npz, whole, write_array, write_whole
 from itm_jax.vision.plan import Part, Plan
 
 FOLDER = "parts"  # in the directory of the data set, until all parts are there
-DAMAGED = (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error)
+AGAIN = "remove it, and run the same command again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,14 +51,10 @@ def read_errors(folder: pathlib.Path, part: Part) -> list[str]:
 
 
 def _read(path: pathlib.Path, names: Sequence[str], rows: int) -> list[np.ndarray]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            values = [arrays[name] for name in names]
-    except DAMAGED as e:
-        raise InputError(f"{path}: damaged ({e}); remove it, and run the same command again") from None
-    if any(len(value) != rows for value in values):
-        raise InputError(f"{path}: of another extraction; remove it, and run the same command again")
-    return values
+    arrays = read_npz(path, names, AGAIN)
+    if any(name not in arrays or arrays[name].shape[:1] != (rows,) for name in names):
+        raise InputError(f"{path}: of another extraction; {AGAIN}")
+    return [arrays[name] for name in names]
 
 
 def put_together(plan: Plan, split: str, folder: pathlib.Path, out: pathlib.Path) -> int:

@@ -16,6 +16,8 @@ from itm_jax.vision.weights import KINDS, fill, fold_norms, shapes_of
 EPSILON = 1e-5  # of BatchNorm
 STEM, REDUCTION = 64, 4
 SIDE = 64  # of images, where only the shapes of parameters are asked for
+# More are damage. Without a limit, the names of the tensors alone could fill the memory.
+MOST_BLOCKS, MOST_FILTERS = 1000, 10**6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +78,11 @@ def config_of(values: Mapping[str, Any], source: str) -> ResNetConfig:
             raise InputError(f"{source}: {name} is {values.get(name)!r}; only {value!r} can be loaded")
     depths, filters = values.get("depths", (3, 4, 6, 3)), values.get("hidden_sizes", (256, 512, 1024, 2048))
     lists = isinstance(depths, list | tuple) and isinstance(filters, list | tuple)
-    if not lists or len(depths) != len(filters) or not all(isinstance(n, int) and n > 0 for n in (*depths, *filters)):
+    numbers = (*depths, *filters) if lists else (0,)
+    if not all(type(n) is int and 0 < n <= MOST_FILTERS for n in numbers) or len(depths) != len(filters):
         raise InputError(f"{source}: depths {depths} and hidden_sizes {filters} make no network")
+    if sum(depths) > MOST_BLOCKS:
+        raise InputError(f"{source}: depths {depths} are more than {MOST_BLOCKS} blocks")
     return ResNetConfig(tuple(depths), tuple(filters))
 
 

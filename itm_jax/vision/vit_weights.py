@@ -1,5 +1,6 @@
 """Reads the image towers of ViT, CLIP, SigLIP and DINOv2 from Hugging Face checkpoints, by tables of names."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -34,6 +35,8 @@ SIZES = {
     "patch_size": "patch",
     "image_size": "image_size",
 }
+# Larger sizes are damage. Without a limit, the names of the tensors alone could fill the memory.
+MOST, MOST_OTHERS = {"num_hidden_layers": 1000, "image_size": 32_768}, 10**6
 EPSILON = {"vit": 1e-12, "clip": 1e-5, "siglip": 1e-6, "dinov2": 1e-6}
 ACTIVATION = {"vit": "gelu", "clip": "quick_gelu", "siglip": "gelu_pytorch_tanh", "dinov2": "gelu"}
 
@@ -59,10 +62,12 @@ def config_of(values: Mapping[str, Any], source: str) -> ViTConfig:
     for name in SIZES:  # hidden_size comes first
         if sizes[name] is None and name == "intermediate_size":
             ratio = sizes.get("mlp_ratio", 4)
-            sizes[name] = int(sizes["hidden_size"] * ratio) if isinstance(ratio, int | float) else ratio
-        if not isinstance(sizes[name], int) or sizes[name] < 1:
-            raise InputError(f"{source}: {name} is {sizes[name]!r}, expected a whole number above 0")
-    if not isinstance(sizes["layer_norm_eps"], float):
+            known = isinstance(ratio, int | float) and math.isfinite(ratio)
+            sizes[name] = int(sizes["hidden_size"] * ratio) if known else ratio
+        most = MOST.get(name, MOST_OTHERS)
+        if type(sizes[name]) is not int or not 1 <= sizes[name] <= most:
+            raise InputError(f"{source}: {name} is {sizes[name]!r}, expected a whole number from 1 to {most:,}")
+    if not isinstance(sizes["layer_norm_eps"], float) or not 0 <= sizes["layer_norm_eps"] < 1:
         raise InputError(f"{source}: layer_norm_eps is {sizes['layer_norm_eps']!r}, expected a number")
     if sizes["hidden_size"] % sizes["num_attention_heads"]:
         raise InputError(f"{source}: hidden_size is no multiple of num_attention_heads")

@@ -10,22 +10,21 @@ import csv
 import dataclasses
 import pathlib
 import sys
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
 
-from itm_jax.data.precomp.single_files import DAMAGED, open_array
+from itm_jax.data.precomp.single_files import open_array
 from itm_jax.errors import InputError
+from itm_jax.files import read_npz as read_arrays
 
 FIELDS = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features")
 # The TSV of LXMERT's extractor (py-bottom-up-attention), with the indices of objects and attributes.
 LONG = ("image_id", "image_h", "image_w", "objects", "o_conf", "attributes", "a_conf", "num_boxes", "boxes", "features")
 FEATURES = ("features", "feat", "x")  # names of the features in an .npz
 BOXES = ("boxes", "bbox")
-BROKEN = (*DAMAGED, OSError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error)
+WANTED = (*FEATURES, *BOXES, "image_w", "image_h")  # of an .npz; a pickled array among the others is not looked at
 BEYOND = 0.01  # how far a box may reach beyond the image, as a share of it
 MOST = 1000  # boxes of an image; more mean a damaged file
 
@@ -119,22 +118,12 @@ def read_npz(directory: pathlib.Path, boxes: pathlib.Path | None = None) -> Iter
     if not paths:
         raise InputError(f"{directory}: no .npz file; expected one for each image")
     for path in paths:
-        values = _arrays(path)
+        values = read_arrays(path, WANTED)
         features = next((values[name] for name in FEATURES if name in values), None)
         if features is None or features.ndim != 2 or not 1 <= len(features) <= MOST:
             raise InputError(f"{path}: no features [regions, width] in it (as {', '.join(FEATURES)})")
         found, pixels = _boxes_of(path, values, len(features), boxes)
         yield Row(path.stem, checked(numbers(features, str(path)), str(path)), found, str(path), pixels)
-
-
-def _arrays(path: pathlib.Path) -> Mapping[str, np.ndarray]:
-    """The arrays of an .npz that are needed; a pickled one among the others is not looked at."""
-    wanted = (*FEATURES, *BOXES, "image_w", "image_h")
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in wanted if name in arrays.files}
-    except BROKEN as e:
-        raise InputError(f"{path}: not an intact .npz file ({str(e)[:200]})") from None
 
 
 def read_array(path: pathlib.Path) -> np.ndarray:

@@ -14,6 +14,7 @@ from itm_jax.errors import InputError
 from itm_jax.files import write_array
 from itm_jax.terminal import Bar, say
 from itm_jax.vision.images import size_of
+from itm_jax.vision.items import safe_name
 
 THEIRS = "_ims_bbx.npy"
 
@@ -57,7 +58,8 @@ def convert_boxes(directory: pathlib.Path, images: pathlib.Path) -> list[pathlib
 
 
 def _names(path: pathlib.Path, rows: int) -> Sequence[str]:
-    names = [line.strip() for line in read_lines(path) or () if line.strip()]
+    lines = enumerate(read_lines(path) or (), 1)
+    names = [safe_name(line, path, f"line {n}") for n, line in lines if line.strip()]
     if len(names) == 5 * rows:  # a name for each caption
         names = names[::5]
     if len(names) != rows:

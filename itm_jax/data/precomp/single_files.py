@@ -6,7 +6,6 @@ Each reader reports to `Defects`. Where these are not strict, it returns None fo
 import json
 import mmap
 import pathlib
-import tokenize
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,7 @@ from itm_jax.data.bucket import FEATURES, STAY
 from itm_jax.data.bucket_rows import RowsInBucket
 from itm_jax.data.defects import STRICT, Defects
 from itm_jax.errors import InputError
-from itm_jax.files import LFS_HINT, is_lfs_pointer
-
-# The errors that NumPy raises for a damaged header, whose text it passes to a tokenizer and to ast.literal_eval.
-DAMAGED = (ValueError, EOFError, SyntaxError, TypeError, OverflowError, RecursionError, tokenize.TokenError)
+from itm_jax.files import DAMAGED, LFS_HINT, is_lfs_pointer
 
 
 def open_array(path: pathlib.Path, defects: Defects = STRICT) -> np.ndarray | None:

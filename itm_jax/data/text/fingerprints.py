@@ -8,6 +8,8 @@ import jax
 import numpy as np
 from tokenizers import Tokenizer
 
+from itm_jax.errors import InputError
+
 # Texts whose word pieces tell apart tokenizers with one vocabulary: case, accents, punctuation, scripts, spaces.
 PROBES = (
     "A man's DOG jumps over 12,500 café tables -- naïvely!",
@@ -25,14 +27,21 @@ def without_limits(tokenizer: Tokenizer) -> Tokenizer:
     return plain
 
 
-def of_tokenizer(tokenizer: Tokenizer) -> str:
+def of_tokenizer(tokenizer: Tokenizer, source: str = "the tokenizer") -> str:
     """Returns a fingerprint of a tokenizer: its vocabulary, and what it makes of some texts.
 
     It is the same in every version of `tokenizers` that makes the same word pieces.
+
+    Raises:
+        InputError: it cannot encode the texts; the message names its `source`.
     """
     plain = without_limits(tokenizer)
     vocabulary = sorted(plain.get_vocab().items(), key=lambda item: (item[1], item[0]))
-    pieces = [encoding.ids for encoding in plain.encode_batch([text.split() for text in PROBES], is_pretokenized=True)]
+    try:
+        encoded = plain.encode_batch([text.split() for text in PROBES], is_pretokenized=True)
+    except Exception as e:  # tokenizers raises plain Exceptions
+        raise InputError(f"{source}: its tokenizer cannot encode a text ({e}); get its files again") from None
+    pieces = [encoding.ids for encoding in encoded]
     return hashlib.sha256(json.dumps([vocabulary, pieces]).encode()).hexdigest()[:32]
 
 

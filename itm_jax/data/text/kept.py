@@ -10,7 +10,6 @@ any place. An exported model (`hub.folder`) keeps its text side in the same way.
 import dataclasses
 import json
 import pathlib
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,8 +20,9 @@ from tokenizers import Tokenizer
 
 from itm_jax.data.text.fingerprints import without_limits
 from itm_jax.errors import InputError
-from itm_jax.files import read_json, write_whole
+from itm_jax.files import read_json, read_npz, write_whole
 from itm_jax.modules.bert import BertConfig
+from itm_jax.pretrained.tokenizer_files import read_tokenizer
 
 FOLDER = "text"
 RECORD, TOKENIZER, LABELS = "text.json", "tokenizer.json", "labels.safetensors"
@@ -72,37 +72,35 @@ def read_kept(workdir: pathlib.Path) -> Kept | None:
     except (AttributeError, KeyError, TypeError) as e:
         raise InputError(f"{folder / RECORD}: damaged ({type(e).__name__}: {e}); copy the workdir again") from None
     source = record.get("source")
-    tokenizer = None if bert is None else _read_tokenizer(folder / TOKENIZER)
+    if (bert and bert.problem) or not isinstance(source, str | None):
+        problem = bert.problem if bert and bert.problem else f"source is {source!r:.40}"
+        raise InputError(f"{folder / RECORD}: damaged ({problem}); copy the workdir again")
+    tokenizer = None if bert is None else read_tokenizer(folder / TOKENIZER, "copy the workdir again")
     labels = _read_labels(folder / LABELS) if (folder / LABELS).exists() else _read_old_labels(folder / OLD_LABELS)
     return Kept(folder, source, fingerprints, bert, tokenizer, labels)
-
-
-def _read_tokenizer(path: pathlib.Path) -> Tokenizer:
-    try:
-        return Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    except Exception as e:  # tokenizers raises plain Exceptions
-        raise InputError(f"{path}: cannot be read ({e}); copy the workdir again") from None
 
 
 def _read_labels(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
         with safe_open(path, framework="numpy") as file:
             names, encodings = json.loads((file.metadata() or {})[NAMES]), file.get_tensor(ENCODINGS)
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError("the names of the labels are no list of texts")
         if encodings.ndim != 2 or len(names) != len(encodings):
             raise ValueError(f"{len(names)} names, and encodings of shape {list(encodings.shape)}")
         return dict(zip(names, encodings, strict=True))
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as e:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as e:
         raise InputError(f"{path}: cannot be read ({e}); copy it again") from None
 
 
 def _read_old_labels(path: pathlib.Path) -> dict[str, np.ndarray]:
     if not path.exists():
         return {}
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return dict(zip(arrays["names"].tolist(), arrays["encodings"], strict=True))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as e:
-        raise InputError(f"{path}: cannot be read ({e}); copy the workdir again") from None
+    arrays = read_npz(path, hint="copy the workdir again")
+    names, encodings = arrays.get("names"), arrays.get("encodings")
+    if names is None or encodings is None or names.dtype.kind != "U" or names.shape != encodings.shape[:1]:
+        raise InputError(f"{path}: not the names and encodings of labels; copy the workdir again")
+    return dict(zip(names.tolist(), encodings, strict=True))
 
 
 def write_kept(

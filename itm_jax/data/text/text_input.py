@@ -211,7 +211,9 @@ def make_text_input(
     usable = [
         i for token, i in vocabulary.items() if not (token.startswith("[") and token.endswith("]") and len(token) > 1)
     ]
-    fingerprints = {"tokenizer": of_tokenizer(tokenizer)} | ({"weights": weights} if weights else {})
+    fingerprints = {"tokenizer": of_tokenizer(tokenizer, text.pretrained or text.vocab or "its text side")} | (
+        {"weights": weights} if weights else {}
+    )
     replacements = np.sort(np.array(usable, np.int32))
     return TextInput(tokenizer, vocabulary["[MASK]"], replacements, fields, fingerprints, **parts)
 
@@ -239,7 +241,7 @@ def checkpoint_fields(text, checkpoint: BertConfig) -> dict[str, Any]:
 def wordpiece_tokenizer(path: pathlib.Path) -> Tokenizer:
     """Returns a BERT tokenizer, which makes all letters lower case, from a vocab.txt."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = [line.rstrip("\r\t ") for line in path.read_text(encoding="utf-8").removesuffix("\n").split("\n")]
     except (OSError, UnicodeDecodeError) as e:
         raise InputError(f"{path}: cannot be read as a vocabulary ({e})") from None
     numbers: dict[str, int] = {}
@@ -251,4 +253,5 @@ def wordpiece_tokenizer(path: pathlib.Path) -> Tokenizer:
     missing = [s for s in SPECIAL if s not in lines]
     if missing:
         raise InputError(f"{path}: not a BERT vocabulary: it has no {', '.join(missing)}")
-    return Tokenizer.from_str(BertWordPieceTokenizer(str(path), lowercase=True).to_str())
+    vocabulary = {word: number - 1 for word, number in numbers.items()}
+    return Tokenizer.from_str(BertWordPieceTokenizer(vocabulary, lowercase=True).to_str())

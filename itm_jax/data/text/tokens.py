@@ -10,6 +10,8 @@ from tokenizers import Tokenizer
 from itm_jax.data.text.scripts import unseparated
 from itm_jax.structs import Tokens
 
+LAST_WORD = np.iinfo(np.int16).max  # of a caption that an edge can name
+
 
 @dataclasses.dataclass(frozen=True)
 class TokenTable:
@@ -42,7 +44,7 @@ def pad_edges(edges: Sequence[Sequence[Sequence[int]]]) -> np.ndarray:
     """Returns the edges of all captions as int16, [t k 2], -1 after a caption's last edge."""
     out = np.full((len(edges), max((len(e) for e in edges), default=0) or 1, 2), -1, np.int16)
     for row, caption_edges in zip(out, edges, strict=True):
-        row[: len(caption_edges)] = np.array(caption_edges, np.int16).reshape(-1, 2)
+        row[: len(caption_edges)] = np.minimum(caption_edges, LAST_WORD).reshape(-1, 2)  # further words are cut anyway
     return out
 
 

@@ -20,6 +20,16 @@ from etils import epath
 from tensorflow_datasets.proto import tf_example_pb2
 
 from itm_jax.data.elsewhere import RowsElsewhere
+from itm_jax.data.tfds.fields import (
+    AGAIN,
+    about_split,
+    edges_of,
+    features_of,
+    labels_of,
+    one_value,
+    shards_of,
+    strings_of,
+)
 from itm_jax.errors import InputError
 from itm_jax.files import read_json
 from itm_jax.structs import Split
@@ -91,8 +101,7 @@ class Records:
 
     def __init__(self, builder: Any, name: str):
         """Opens the TFDS split `name`; a missing or damaged shard is an InputError."""
-        info = builder.info.splits[name]
-        self._paths, self._lengths = info.filepaths, info.shard_lengths
+        self._paths, self._lengths = shards_of(builder, name)
         with ThreadPoolExecutor(16) as pool:  # a bucket answers slowly, so all are asked at once
             list(pool.map(_check_shard, self._paths, self._lengths))
         raw = tfds.decode.DeserializeMethod.RAW_BYTES
@@ -154,7 +163,7 @@ class RecordFeatures(RowsElsewhere):
         """Reads rows by their indices."""
         out = np.zeros((len(rows), *self.shape[1:]), self.dtype)  # an image with fewer regions is padded
         for target, (row, fields) in zip(out, self._records.read(rows), strict=True):
-            data = fields["features"].bytes_list.value[0]
+            data = b"".join(fields["features"].bytes_list.value)  # one value
             if len(data) > target.nbytes or len(data) % target[0].nbytes:
                 raise InputError(
                     f"{self._records.where(row)}: {len(data)} bytes, expected at most {target.nbytes}, a multiple of "
@@ -184,9 +193,12 @@ def read_split(directory: epath.PathLike, split: str) -> Split:
     builder, about = open_dataset(path)
     if split not in about:
         raise InputError(f"{path}: no split {split!r}; splits found there: {', '.join(sorted(about))}")
-    regions, each, present = (about[split][k] for k in ("regions", "captions_per_image", "fields"))
+    regions, each, present = about_split(about[split], path / FILES[2], split)
     record = about[split].get("extractor")  # data sets of earlier versions have none
-    features = builder.info.features["features"]
+    features = features_of(builder.info.features, path / FILES[1])
+    for name in (split, split + ANNOTATIONS):
+        if name not in builder.info.splits:
+            raise InputError(f"{path / FILES[0]}: has no split {name}, which {FILES[2]} names; {AGAIN}")
     records = Records(builder, split)
     notes = Records(builder, split + ANNOTATIONS)
     if len(records) != len(notes):
@@ -197,20 +209,22 @@ def read_split(directory: epath.PathLike, split: str) -> Split:
 
     captions, ids, boxes, names, edges, counts = [], [], [], [], [], []
     for row, fields in notes.read(range(len(notes))):
-        strings = functools.partial(_strings, fields)
-        some = strings("captions")
-        if len(some) != each if each else not some:
-            expected = each or "at least one"
-            raise InputError(f"{notes.where(row)}: {len(some)} captions, expected {expected}; build the data set again")
-        captions += some
-        counts.append(len(some))
-        ids += strings("id")
-        if "boxes" in present:
-            boxes.append(np.frombuffer(fields["boxes"].bytes_list.value[0], np.float32).reshape(regions, 4))
-        if "labels" in present:
-            names.append(strings("labels"))
-        if "dependencies" in present:
-            edges += _edges(fields["dependencies"].bytes_list.value[0], len(some))
+        try:
+            strings = functools.partial(strings_of, fields)
+            some, name = strings("captions"), one_value(fields, "id").decode()
+            if len(some) != each if each else not some:
+                raise ValueError(f"{len(some)} captions, expected {each or 'at least one'}")
+            captions += some
+            counts.append(len(some))
+            ids.append(name)
+            if "boxes" in present:
+                boxes.append(np.frombuffer(one_value(fields, "boxes"), np.float32).reshape(regions, 4))
+            if "labels" in present:
+                names.append(labels_of(strings("labels"), regions))
+            if "dependencies" in present:
+                edges += edges_of(one_value(fields, "dependencies"), some)
+        except ValueError as e:  # of an encoding, a size, or one of ours
+            raise InputError(f"{notes.where(row)}: damaged ({e}); {AGAIN}") from None
     vocabulary = tuple(sorted({x for row in names for x in row}))
     index = {x: j for j, x in enumerate(vocabulary)}
     stored: Any = RecordFeatures(records, regions, features.shape[-1], features.np_dtype)  # read like an array
@@ -227,15 +241,3 @@ def read_split(directory: epath.PathLike, split: str) -> Split:
         source=f"{path}: {split}",
         extractor=of_record(record, pathlib.Path(os.fspath(path)), str(path / FILES[2])) if record else None,
     )
-
-
-def _strings(fields: Any, name: str) -> list[str]:
-    return [value.decode() for value in fields[name].bytes_list.value]
-
-
-def _edges(data: bytes, captions: int) -> list[list[list[int]]]:
-    """Turns rows (caption of the image, head, dependent) into a list of [head, dependent] for each caption."""
-    out: list[list[list[int]]] = [[] for _ in range(captions)]
-    for caption, head, dependent in np.frombuffer(data, np.int32).reshape(-1, 3).tolist():
-        out[caption].append([head, dependent])
-    return out
