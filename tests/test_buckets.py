@@ -255,7 +255,8 @@ def test_killed_at_random_it_ends_with_the_same_numbers(bucket, tmp_path, monkey
         )
 
     undisturbed = started(tmp_path / "whole", tmp_path / "c")
-    assert undisturbed.communicate()[1] and undisturbed.returncode == 0
+    said = undisturbed.communicate()[1]
+    assert undisturbed.returncode == 0, said
     place, chance, killed = Bucket(f"{bucket}/killed"), random.Random(0), 0
     for k in range(20):
         process, wanted = started(place.url, tmp_path / f"cache{k}"), len(place.entries("checkpoints"))
