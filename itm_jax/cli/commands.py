@@ -23,9 +23,14 @@ from itm_jax.config.default import default_config
 from itm_jax.config.fields import flatten, nearest_field
 from itm_jax.config.load import config_names, find_config
 from itm_jax.config.model_fields import idle_flags
+from itm_jax.devices.fatal import say_instead
 from itm_jax.devices.host_memory import keep_memory
 from itm_jax.errors import DivergedError, InputError, TerminatedError, in_a_line
 
+CUT_SHORT = (
+    "a file was cut short while it was being read, or its disk failed (SIGBUS); put the data back, and start the same "
+    "command again to continue from the last checkpoint"
+)
 CONFIG_OF_RUN = pathlib.Path(config_of_run.__file__)
 
 
@@ -180,6 +185,7 @@ def run(main: Callable[..., None], values: flags.FlagValues, argv: Sequence[str]
     """
     keep_memory()
     quiet_libraries()
+    say_instead(signal.SIGBUS, CUT_SHORT, InputError.exit_code)
     sys.argv = argv = with_named_config(argv)  # where ml_collections looks for fields of the config
     if any(a in ("--help", "-h", "-help", "--helpfull") for a in argv[1:]):
         print((sys.modules[main.__module__].__doc__ or "").strip())

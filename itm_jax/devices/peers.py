@@ -7,9 +7,7 @@ over devices for a process that hangs would wait for ever. Clocks of machines ar
 When the first process dies, JAX aborts the others at once, because it had the store. They say a line then too.
 """
 
-import ctypes
 import json
-import os
 import signal
 import socket
 import threading
@@ -18,10 +16,13 @@ from typing import Any
 
 import jax
 
+from itm_jax.devices import fatal
+
 BEAT_SECONDS = 3.0
 SILENT_SECONDS = 30.0  # JAX itself acts later, at the earliest after half of `distributed.HEARTBEAT_SECONDS`
 EXIT_CODE = 4
 KEY = "itm_jax/process/"
+NEXT = "This process ends too. Start the same command again on all machines to continue from the last checkpoint"
 
 
 class Peers:
@@ -105,33 +106,12 @@ class Peers:
 
 def end(what: str) -> None:
     """Ends this process at once with a line: the main thread may wait for the other processes for ever."""
-    line = (
-        f"error: {what}. This process ends too. Start the same command again on all machines to continue from the last "
-        "checkpoint\n"
-    )
-    os.write(2, line.encode())
-    os._exit(EXIT_CODE)
-
-
-_HANDLERS: list[Any] = []  # a handler must live as long as the process
+    fatal.end(f"{what}. {NEXT}", EXIT_CODE)
 
 
 def instead_of_abort(what: str) -> None:
-    """Says a line, from now on, where JAX aborts the process.
+    """Says a line, from now on, where JAX aborts the process, and why it did it.
 
-    JAX does so in a thread of C++, for which Python's own handlers of signals come too late. It has a callback in place
-    of the abort, but cannot hand it the error (0.10), and dies.
-
-    Args:
-        what: why JAX did it.
+    JAX (0.10) has a callback in place of the abort, but cannot hand it the error, and dies.
     """
-
-    @ctypes.CFUNCTYPE(None, ctypes.c_int)
-    def on_abort(number: int) -> None:
-        ctypes.CDLL(None).alarm(20)  # ends the process if Python cannot run here
-        end(what)
-
-    _HANDLERS.append(on_abort)
-    libc = ctypes.CDLL(None)
-    libc.signal.restype = ctypes.c_void_p
-    libc.signal(ctypes.c_int(signal.SIGABRT), on_abort)
+    fatal.say_instead(signal.SIGABRT, f"{what}. {NEXT}", EXIT_CODE)

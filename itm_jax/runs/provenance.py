@@ -11,6 +11,7 @@ import numpy as np
 
 import itm_jax
 from itm_jax.config.fields import FREE_FIELDS, PLACES, flatten
+from itm_jax.data import watch
 from itm_jax.data.regions import masked_regions
 from itm_jax.structs import Split
 
@@ -86,14 +87,7 @@ def _describe_counts(counts: np.ndarray) -> dict[str, Any]:
 
 def files_of(split: Split) -> dict[str, int]:
     """Names and sizes in bytes of the files that the split was read from."""
-    source = pathlib.Path(split.source.removesuffix(f": {split.name}"))
-    if source.is_dir():  # tfds
-        files = source.glob(f"*-{split.name}.*")
-    elif source.is_file():
-        files = source.parent.glob(f"{split.name}_*")
-    else:
-        return {}
-    return {p.name: p.stat().st_size for p in sorted(files) if p.is_file()}
+    return {path.name: path.stat().st_size for path in watch.files_of(split)}
 
 
 def describe_split(split: Split) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from itm_jax.config.validation import split_problem
 from itm_jax.data import pipeline
 from itm_jax.data.pipeline import TextSplit
 from itm_jax.data.prepare import prepare
+from itm_jax.data.watch import Watch
 from itm_jax.devices import distributed
 from itm_jax.devices.mesh import own_rows, put_part
 from itm_jax.devices.pace import Pace
@@ -169,6 +170,7 @@ def _loop(
     records = Records(config, workdir, publisher, start, progress) if distributed.first() else NoRecords()
     profile = Profile(config.train.profile if distributed.first() else (0, 0), workdir)
     stop, speed, pace = StopSignal(), Speed(start), Pace()
+    watch = Watch([data.split for data in (train_data, dev_data)])
     try:
         for step in range(start + 1, total + 1):
             profile.before(step)
@@ -182,6 +184,7 @@ def _loop(
             profile.after(step, state)
             logged = step % config.train.log_every == 0 or step == total
             if logged:
+                watch.check()
                 values = {name: float(value) for name, value in jax.device_get(metrics).items()}
                 values["lr"] = learning_rate(run, state)
                 records.train(step, values, step / epoch, speed.at(step), config.data.batch_size)
