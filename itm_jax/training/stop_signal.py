@@ -1,4 +1,4 @@
-"""Notes SIGTERM and Ctrl-C, so that the loop can save before it ends."""
+"""Notes SIGTERM, Ctrl-C and a closed terminal (SIGHUP), so that the loop can save before it ends."""
 
 import pathlib
 import signal
@@ -6,11 +6,11 @@ import signal
 from itm_jax.errors import TerminatedError
 from itm_jax.terminal import say
 
-NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
+NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C", signal.SIGHUP: "the end of its terminal (SIGHUP)"}
 
 
 class StopSignal:
-    """Notes SIGTERM and Ctrl-C, so that the loop can save before it ends. A second Ctrl-C ends the loop at once.
+    """Notes SIGTERM, Ctrl-C and SIGHUP, so that the loop can save before it ends. A second Ctrl-C ends the loop at once.
 
     Attributes:
         received: the signal that arrived; None as long as there is none.
@@ -22,6 +22,8 @@ class StopSignal:
         self._old = {}
         try:
             self._old[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._note)
+            if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # under nohup it is ignored
+                self._old[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._note)
             if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background it is ignored
                 self._old[signal.SIGINT] = signal.signal(signal.SIGINT, self._note)
         except ValueError:  # not the main thread: the caller's handlers stay
