@@ -1,5 +1,6 @@
 """Hostile files end in one line: every reader, every input that was once a finding, and the limits themselves."""
 
+import importlib.util
 import json
 import os
 import pathlib
@@ -13,7 +14,9 @@ from fuzz.run import run
 from fuzz.targets import TARGETS
 
 EXECUTIONS = int(os.environ.get("ITM_JAX_FUZZ", "3000"))  # of each reader in the long form
-FAST = [name for name, target in TARGETS.items() if target.weight >= 0.3]
+# A reader that needs an extra is left out where that is not installed; CI runs these tests with all of them too.
+HERE = [name for name, target in TARGETS.items() if not target.needs or importlib.util.find_spec(target.needs)]
+FAST = [name for name in HERE if TARGETS[name].weight >= 0.3]
 
 
 def told(findings):
@@ -29,22 +32,23 @@ def test_hostile_files_end_in_one_line(engine):
 
 
 def test_slow_readers_too():
-    slow = [name for name in TARGETS if name not in FAST]
+    slow = [name for name in HERE if name not in FAST]
     findings, totals = run(slow, executions=8, seconds=1.5)
     assert not told(findings)
     assert sum(t["executions"] for t in totals) >= len(slow)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", HERE)
 def test_many_hostile_files(name):
     findings, _ = run([name], executions=int(EXECUTIONS * TARGETS[name].weight), seed=int(time.time()))
     assert not told(findings)
 
 
 def test_no_finding_comes_back():
-    names = [name for name in TARGETS if any(True for _ in corpus.findings(name))]
-    assert set(names) == {p.name for p in corpus.PLACE.iterdir()}
+    named = {name for name in TARGETS if any(True for _ in corpus.findings(name))}
+    assert named == {p.name for p in corpus.PLACE.iterdir()}
+    names = [name for name in HERE if name in named]
     findings, totals = run(names, engine="corpus")
     assert not told(findings)
     assert sum(t["executions"] for t in totals) == sum(len(list(corpus.findings(name))) for name in names)

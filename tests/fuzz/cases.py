@@ -26,6 +26,7 @@ class Target:
         seconds: that a case may take.
         megabytes: that it may allocate.
         weight: the share of executions; slow readers have less.
+        needs: a package of an extra, without which the reader is left out.
     """
 
     seed: Callable[[], dict[str, bytes]]
@@ -37,6 +38,7 @@ class Target:
     seconds: float = 5.0
     megabytes: int = 512
     weight: float = 1.0
+    needs: str = ""
 
     @functools.cached_property
     def files(self):

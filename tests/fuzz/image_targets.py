@@ -34,7 +34,7 @@ def image_seed():
     """An image of each format, and some modes."""
     return {
         "a.png": picture("PNG"), "alpha.png": picture("PNG", "RGBA"), "palette.png": picture("PNG", "P"),
-        "deep.png": picture("PNG", "I"), "a.jpg": picture("JPEG"),
+        "deep.png": picture("PNG", "I;16"), "a.jpg": picture("JPEG"),
         "cmyk.jpg": picture("JPEG", "CMYK"), "progressive.jpg": picture("JPEG", progressive=True, exif=exif()),
         "a.webp": picture("WEBP"), "a.bmp": picture("BMP"), "a.gif": picture("GIF"), "a.tif": picture("TIFF"),
         "lzw.tif": picture("TIFF", compression="tiff_lzw"), "a.ppm": picture("PPM"), "alpha.webp": picture("WEBP", "RGBA"),

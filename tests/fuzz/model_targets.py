@@ -144,6 +144,6 @@ MODELS = {
     "exported_load": Target(
         made.exported, load_exported, repair=resummed_export, weight=0.02, seconds=30, megabytes=1500
     ),
-    "pytorch": Target(torch_seed, read_torch),
-    "torch_file": Target(torch_seed, read_lite, weight=0.3),
+    "pytorch": Target(torch_seed, read_torch, needs="torch"),
+    "torch_file": Target(torch_seed, read_lite, weight=0.3, needs="torch"),
 }

@@ -141,6 +141,6 @@ def index_files(folder):
 STORES = {
     "tfds_files": Target(made.tfds, read_tfds, weight=0.2, seconds=10),
     "tfds_records": Target(examples_seed, read_tfds, "@", build=build_tfds, weight=0.2, seconds=10),
-    "index_rows": Target(index_seed, read_index, build=build_index, weight=0.2, seconds=10),
-    "index_files": Target(index_files, read_index, weight=0.2, seconds=10, megabytes=1024),
+    "index_rows": Target(index_seed, read_index, build=build_index, weight=0.2, seconds=10, needs="lancedb"),
+    "index_files": Target(index_files, read_index, weight=0.2, seconds=10, megabytes=1024, needs="lancedb"),
 }
