@@ -10,7 +10,7 @@ NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C", signal.SIGHUP: "the
 
 
 class StopSignal:
-    """Notes SIGTERM, Ctrl-C and SIGHUP, so that the loop can save before it ends. A second Ctrl-C ends the loop at once.
+    """Notes SIGTERM, Ctrl-C and SIGHUP, so that the loop can save before it ends. A second Ctrl-C ends it at once.
 
     Attributes:
         received: the signal that arrived; None as long as there is none.
