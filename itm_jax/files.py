@@ -23,6 +23,7 @@ from itm_jax.errors import InputError
 STATES_PREFIX, PROGRAMS = "states-", "xla"
 PIECE = 16 << 20  # bytes of an array that are read at a time
 MOST_UNICODE = 0x10FFFF  # the largest number of a character
+DEEPEST = 100  # levels of a JSON text
 LFS = b"version https://git-lfs.github.com/spec/"  # how a pointer of Git LFS begins
 # The errors that NumPy raises for a damaged header, whose text it passes to a tokenizer and to ast.literal_eval.
 DAMAGED = (ValueError, EOFError, SyntaxError, TypeError, OverflowError, RecursionError, tokenize.TokenError)
@@ -74,6 +75,25 @@ def make_directory(path: pathlib.Path) -> None:
         raise InputError(f"{path}: cannot be made a directory ({e.strerror})") from None
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Returns the value of a JSON text that is nested no deeper than `DEEPEST`.
+
+    From Python 3.13 on the parser takes texts that are nested so deeply that whatever walks through the value fails.
+
+    Raises:
+        ValueError: the text is not JSON, or nested too deeply.
+        RecursionError: the text is nested too deeply for the parser.
+    """
+    value = json.loads(text)
+    level = [value]
+    for _ in range(DEEPEST):
+        children = (x.values() if isinstance(x, dict) else x for x in level if isinstance(x, dict | list))
+        level = [x for some in children for x in some if isinstance(x, dict | list)]
+        if not level:
+            return value
+    raise ValueError(f"nested more than {DEEPEST} deep")
+
+
 def read_json(path: Any, hint: str = "") -> Any:
     """Returns the value in a JSON file.
 
@@ -86,7 +106,7 @@ def read_json(path: Any, hint: str = "") -> Any:
     """
     advice = f"; {hint}" if hint else ""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except OSError as e:
         raise InputError(f"{path}: cannot be read ({e.strerror or e}){advice}") from None
     except (ValueError, RecursionError) as e:

@@ -23,6 +23,7 @@ from typing import Any
 
 from itm_jax.buckets.store import RETRY_SECONDS, Bucket, NoConditionalWrites
 from itm_jax.errors import InputError
+from itm_jax.files import parse_json
 from itm_jax.terminal import say
 
 NAME = ".lease"
@@ -159,7 +160,7 @@ def _to_bytes(content: Mapping[str, Any]) -> bytes:
 
 def _content(data: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(data)
+        value = parse_json(data)
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, UInt32
 
 from itm_jax.errors import DamagedError, InputError
+from itm_jax.files import parse_json
 from itm_jax.vision.items import is_inside
 
 FILES = "files.json"
@@ -87,7 +88,7 @@ def read_sealed(path: pathlib.Path) -> dict[str, Any]:
     """Returns the content of a sealed record. Raises DamagedError where it differs from what was written."""
     name = path.name if path.name == FILES else f"{path.parent.name}/{path.name}"
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(path.read_text(encoding="utf-8"))
         intact = record == seal(record["content"])
     except PermissionError as e:
         raise InputError(f"{path}: cannot be read ({e.strerror})") from None

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 
 from itm_jax.errors import InputError, NotWritableError
+from itm_jax.files import parse_json
 
 NAME = ".lock"
 WAIT = "ITM_JAX_LOCK_SECONDS"  # how long to wait for the owner of the lock to end; 0 by default
@@ -21,7 +22,7 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # errors of file systems
 def _owner(path: pathlib.Path) -> str:
     """Says who wrote the lock file, for messages."""
     try:
-        owner = json.loads(path.read_text(encoding="utf-8"))
+        owner = parse_json(path.read_text(encoding="utf-8"))
         return f"process {owner['pid']} on {owner['host']} since {owner['since']} ({owner['command']})"
     except (OSError, ValueError, KeyError, TypeError):
         return "a process that left no name"

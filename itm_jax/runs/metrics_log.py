@@ -6,7 +6,7 @@ import os
 import pathlib
 from typing import Any
 
-from itm_jax.files import write_whole
+from itm_jax.files import parse_json, write_whole
 from itm_jax.runs.loggers import Logger
 
 METRICS = "metrics.jsonl"
@@ -65,7 +65,7 @@ def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
 def _parse(line: str) -> dict[str, Any] | None:
     """The object of a line; None for a half-written last line, and for a line that no run writes."""
     try:
-        value = json.loads(line)
+        value = parse_json(line)
         known = type(value["step"]) is int and isinstance(value["split"], str)
     except (ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -15,7 +15,7 @@ import itm_jax
 from itm_jax.config.fields import differences
 from itm_jax.data.regions import region_mask
 from itm_jax.errors import InputError
-from itm_jax.files import read_npz, write_whole
+from itm_jax.files import parse_json, read_npz, write_whole
 from itm_jax.metrics.objects import object_counts
 from itm_jax.metrics.retrieval import Ranks
 from itm_jax.runs.checkpoints import Record
@@ -128,7 +128,7 @@ def results_path(directory: pathlib.Path, config, trained, content: Mapping[str,
         return path
     mine = content["data"][content["split"]]["id"]
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = parse_json(path.read_text(encoding="utf-8"))
         theirs = before["data"][before["split"]]["id"]
     except (OSError, ValueError, KeyError, TypeError):
         return path  # no results: the file is written anew

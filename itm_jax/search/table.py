@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from itm_jax.errors import InputError
+from itm_jax.files import parse_json
 
 TABLE = "itm_jax_images"
 KEY = b"itm_jax_search"  # of the record in the schema's metadata
@@ -148,7 +149,7 @@ def record_of(metadata: Mapping[bytes, bytes], place: str) -> Record:
         InputError: the table is not one of ours, or is of a later version.
     """
     try:
-        values = json.loads(metadata[KEY])
+        values = parse_json(metadata[KEY])
         version = values.get("format")
         if version == FORMAT:
             record = Record(**values)

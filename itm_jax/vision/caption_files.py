@@ -2,14 +2,13 @@
 
 import csv
 import io
-import json
 import pathlib
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from itm_jax.errors import InputError
-from itm_jax.files import LFS_HINT, is_lfs_pointer
+from itm_jax.files import LFS_HINT, is_lfs_pointer, parse_json
 from itm_jax.vision.items import Item, caption_text, safe_name
 
 # What the files of the field call the columns that are needed.
@@ -115,7 +114,7 @@ def json_lines(path: pathlib.Path, text: str, content: str) -> Iterator[tuple[st
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
+            value = parse_json(line)
         except (ValueError, RecursionError) as e:
             raise InputError(f"{path}: line {n}: not JSON ({e})") from None
         if not isinstance(value, dict):
@@ -171,7 +170,7 @@ def _record(value: dict[str, Any], path: pathlib.Path, where: str) -> tuple[str,
 
 def _json(path: pathlib.Path, text: str) -> Iterator[Item]:
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except (ValueError, RecursionError) as e:
         raise InputError(f"{path}: not JSON ({e})") from None
     images = value.get("images") if isinstance(value, dict) else None

@@ -3,7 +3,6 @@
 Each reader reports to `Defects`. Where these are not strict, it returns None for a file that is not usable.
 """
 
-import json
 import mmap
 import pathlib
 from typing import Any
@@ -14,7 +13,7 @@ from itm_jax.data.bucket import FEATURES, STAY
 from itm_jax.data.bucket_rows import RowsInBucket
 from itm_jax.data.defects import STRICT, Defects
 from itm_jax.errors import InputError
-from itm_jax.files import DAMAGED, LFS_HINT, is_lfs_pointer
+from itm_jax.files import DAMAGED, LFS_HINT, is_lfs_pointer, parse_json
 
 
 def open_array(path: pathlib.Path, defects: Defects = STRICT) -> np.ndarray | None:
@@ -115,7 +114,7 @@ def read_list(path: pathlib.Path, defects: Defects = STRICT) -> list | None:
         defects.add(path, "damaged", LFS_HINT)
         return None
     try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
+        value = parse_json(path.read_text(encoding="utf-8-sig"))
     except OSError as e:
         defects.add(path, "unreadable", f"cannot be read ({e.strerror})")
         return None

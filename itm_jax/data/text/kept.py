@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 
 from itm_jax.data.text.fingerprints import without_limits
 from itm_jax.errors import InputError
-from itm_jax.files import read_json, read_npz, write_whole
+from itm_jax.files import parse_json, read_json, read_npz, write_whole
 from itm_jax.modules.bert import BertConfig
 from itm_jax.pretrained.tokenizer_files import read_tokenizer
 
@@ -83,7 +83,7 @@ def read_kept(workdir: pathlib.Path) -> Kept | None:
 def _read_labels(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
         with safe_open(path, framework="numpy") as file:
-            names, encodings = json.loads((file.metadata() or {})[NAMES]), file.get_tensor(ENCODINGS)
+            names, encodings = parse_json((file.metadata() or {})[NAMES]), file.get_tensor(ENCODINGS)
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ValueError("the names of the labels are no list of texts")
         if encodings.ndim != 2 or len(names) != len(encodings):
