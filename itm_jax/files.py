@@ -25,8 +25,11 @@ PIECE = 16 << 20  # bytes of an array that are read at a time
 MOST_UNICODE = 0x10FFFF  # the largest number of a character
 DEEPEST = 100  # levels of a JSON text
 LFS = b"version https://git-lfs.github.com/spec/"  # how a pointer of Git LFS begins
-# The errors that NumPy raises for a damaged header, whose text it passes to a tokenizer and to ast.literal_eval.
-DAMAGED = (ValueError, EOFError, SyntaxError, TypeError, OverflowError, RecursionError, tokenize.TokenError)
+# The errors that NumPy raises for a damaged header, whose text it passes to a tokenizer and to ast.literal_eval. The
+# last one is that of Python 3.13 for brackets that are nested deeply.
+DAMAGED = (
+    ValueError, EOFError, SyntaxError, TypeError, OverflowError, RecursionError, tokenize.TokenError, SystemError,
+)  # fmt: skip
 # Those that Python raises for a damaged ZIP archive: the last two for encryption, and for ways of packing it lacks.
 DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, RuntimeError, NotImplementedError)
 LFS_HINT = "a pointer of Git LFS, not the file itself; run git lfs pull where it was cloned"

@@ -101,7 +101,7 @@ def _child(flags, progress):
 
 def main():
     """Prints a table of the targets, and the findings, one of each signature."""
-    from fuzz.targets import TARGETS
+    from fuzz.targets import HERE, TARGETS
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", action="append", choices=list(TARGETS))
@@ -111,7 +111,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=pathlib.Path, help="a JSON file of all findings and totals")
     flags = parser.parse_args()
-    names = flags.target or list(TARGETS)
+    names = flags.target or HERE
     findings, totals = [], []
     for name in names:
         count = max(1, int(flags.executions * TARGETS[name].weight))
