@@ -102,7 +102,7 @@ def test_two_kills_and_the_end_is_the_same(tmp_path, undisturbed):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "name"),
-    [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C"), (signal.SIGHUP, "the end of its terminal")],
+    [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C"), (signal.SIGHUP, "the end of its terminal (SIGHUP)")],
 )
 def test_a_stop_signal_saves(tmp_path, undisturbed, number, name):
     config, env, expected = undisturbed

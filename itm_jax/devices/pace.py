@@ -17,9 +17,9 @@ from jaxtyping import Float
 from itm_jax.devices import distributed
 from itm_jax.terminal import say
 
-SIDE = 1024  # of the matrices
+SIDE = 512  # of the matrices
 SLOWER = 2.0  # a process is named where it needs so many times the median of the others
-LEAST_SECONDS = 0.02  # of the product, or of each step's wait; less is noise
+LEAST_SECONDS = 0.01  # of the product, or of each step's wait; less is noise
 QUIET_SECONDS = 600.0  # between two lines about the same process
 
 
