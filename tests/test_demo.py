@@ -193,7 +193,7 @@ def test_words_of_the_user_stay_and_paths_go():
     clean = lambda text, *keep: without_paths(text, "/srv/my index", keep=keep)  # noqa: E731
     assert clean("/srv/my index: has no image /", "/") == "my index: has no image /"
     assert clean("/srv/my index: 10 images at 0, /tmp/x/a.jpg", "i", "0") == "my index: 10 images at 0, a.jpg"
-    assert clean("'year / 2 > 3': no condition (/root/x.rs)", "year / 2 > 3") == "'year / 2 > 3': no condition (x.rs)"
+    assert clean("'year / 2 > 3': no condition (/srv/x.rs)", "year / 2 > 3") == "'year / 2 > 3': no condition (x.rs)"
 
 
 def test_facts_name_the_recipe_without_paths(answers, root):

@@ -211,17 +211,17 @@ def run(main: Callable[..., None], values: flags.FlagValues, argv: Sequence[str]
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except Exception as e:
-        if not _disk_is_full(e):
+        if _disk_is_full(e):
+            where = f"{e.filename}: " if isinstance(e, OSError) and e.filename else ""
+            line = f"error: {where}no space left on the disk; make room, the same command continues"
+        elif _memory_is_short(e):
+            line = "error: no memory left; end other programs, or take a smaller batch; the same command continues"
+        else:
             _wait_for_verdict(e)
             if distributed := _of_several():
                 distributed.leave(1)
             raise
-        where = f"{e.filename}: " if isinstance(e, OSError) and e.filename else ""
-        print(
-            f"error: {where}no space left on the disk; make room, the same command continues",
-            file=sys.stderr,
-            flush=True,
-        )
+        print(line, file=sys.stderr, flush=True)
         _leave_others(InputError.exit_code)
         return InputError.exit_code
     except KeyboardInterrupt:
@@ -265,6 +265,11 @@ def _disk_is_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     return "No space left on device" in str(error) or "Disk quota exceeded" in str(error)
+
+
+def _memory_is_short(error: BaseException) -> bool:
+    """Whether the machine or a limit had no more memory, or no more threads, which need some."""
+    return isinstance(error, MemoryError) or "can't start new thread" in str(error)
 
 
 def _help(values: flags.FlagValues) -> str:

@@ -1,5 +1,6 @@
 """Notes SIGTERM, Ctrl-C and a closed terminal (SIGHUP), so that the loop can save before it ends."""
 
+import os
 import pathlib
 import signal
 
@@ -19,6 +20,7 @@ class StopSignal:
     def __init__(self):
         """Installs the handlers, if this is the main thread."""
         self.received: int | None = None
+        self._terminals = [number for number in (1, 2) if os.isatty(number)]
         self._old = {}
         try:
             self._old[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._note)
@@ -36,6 +38,9 @@ class StopSignal:
 
     def _note(self, number: int, _) -> None:
         self.received = number
+        if number == signal.SIGHUP:  # nothing can be written to a terminal that is gone, and the run must still save
+            for terminal in self._terminals:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), terminal)
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             say("saving a checkpoint soon; press Ctrl-C again to end at once, without it")

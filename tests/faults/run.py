@@ -83,11 +83,14 @@ def main(names: list[str]) -> int:
                 if fault in ROOT_ONLY and os.geteuid():
                     continue
                 folder = root / fault.__name__
-                if group == "bucket":
-                    code, line, kept = in_a_bucket(fault, folder, expected)
-                else:
-                    code, line, kept = tried(fault, group, folder, expected)
-                bad += kept == "OTHER NUMBERS" or code == "hangs"
+                try:
+                    if group == "bucket":
+                        code, line, kept = in_a_bucket(fault, folder, expected)
+                    else:
+                        code, line, kept = tried(fault, group, folder, expected)
+                except AssertionError as e:
+                    code, line, kept = "?", str(e).strip().splitlines()[-1], "FAILED"
+                bad += kept in ("OTHER NUMBERS", "FAILED") or code == "hangs"
                 clean = [re.sub(r"\|", "/", text.replace(str(folder), "DIR"))[:220] for text in (line, kept)]
                 print(f"| {fault.__doc__} | {code} | {clean[0]} | {clean[1]} |", flush=True)
     return int(bad > 0)
