@@ -89,10 +89,10 @@ def read_precomp(folder, names, out):
 
 def read_npz(folder, names, out):
     """A folder of .npz, with and without a folder of boxes."""
-    from itm_jax.data.forms.bottom_up import read_npz as read
+    from itm_jax.data.forms.bottom_up import rows_of_npz
 
-    list(read(folder / "npz"))
-    list(read(folder / "npz", folder / "boxes"))
+    list(rows_of_npz(folder / "npz"))
+    list(rows_of_npz(folder / "npz", folder / "boxes"))
 
 
 def npz_seed():
