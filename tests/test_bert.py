@@ -142,9 +142,8 @@ def test_broken_directories(checkpoint, file, content, message):
     ("field", "value"),
     [
         ("hidden_act", "gelu9"),
-        ("hidden_act", None),
         ("num_hidden_layers", 0),
-        ("layer_norm_eps", "x"),
+        ("layer_norm_eps", 2.0),
         ("hidden_size", 9),
     ],
 )
