@@ -15,6 +15,7 @@ import numpy as np
 from itm_jax.buckets.store import Bucket
 from itm_jax.data.elsewhere import RowsElsewhere
 from itm_jax.errors import InputError
+from itm_jax.files import npy_header
 from itm_jax.terminal import say
 
 HEADER_BYTES = 4096
@@ -138,14 +139,11 @@ def _sum(data: bytes) -> int:
 
 def _header(head: bytes, where: str) -> tuple[tuple[int, int, int], Any, int]:
     """Returns shape, dtype and the place of the first value of an .npy file, from its first bytes."""
-    file = io.BytesIO(head)
     try:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, by_columns, dtype = read(file)
-    except Exception as e:  # NumPy passes the text of a damaged header to a tokenizer, which raises many kinds
+        shape, dtype, order, offset = npy_header(io.BytesIO(head))
+    except ValueError as e:
         raise InputError(f"{where}: not an intact .npy file ({' '.join(str(e).split())[:200]})") from None
     numeric = dtype in (np.float16, np.float32) and dtype.isnative
-    if len(shape) != 3 or not numeric or by_columns or 0 in shape:
+    if len(shape) != 3 or not numeric or order != "C" or 0 in shape:
         raise InputError(f"{where}: {dtype} {shape}; expected float16 or float32 [rows, regions, width], row by row")
-    return shape, dtype, file.tell()
+    return shape, dtype, offset
