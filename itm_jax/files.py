@@ -224,3 +224,10 @@ def cache_dir(configured: str | None) -> pathlib.Path:
     if configured:
         return pathlib.Path(configured).expanduser()
     return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "itm_jax"
+
+
+def is_inside(name: str) -> bool:
+    """Returns whether a name is a relative path without `..`: it stays inside the folder that it is added to."""
+    parts = pathlib.PurePosixPath(name).parts
+    bad = name.startswith(("/", "~")) or ".." in parts or "\\" in name
+    return not bad and not any(ord(c) < 32 for c in name) and "//" not in name
