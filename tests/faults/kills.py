@@ -10,7 +10,6 @@ a run; all files of extracted features and of an export; ids and vectors of an i
 import argparse
 import hashlib
 import json
-import os
 import pathlib
 import random
 import subprocess
@@ -19,8 +18,7 @@ import tempfile
 import time
 
 from support.paths import ROOT
-from support.runs import RUN_FILE
-from test_kill import outcome
+from support.runs import RUN_FILE, environment, outcome
 
 IMAGES = (300, 40, 40)  # of train, dev, test
 
@@ -67,11 +65,6 @@ def of_index(folder: pathlib.Path):
     table = lancedb.connect(folder).open_table("images").to_arrow()
     order = sorted(range(table.num_rows), key=table["id"].to_pylist().__getitem__)
     return [hashlib.sha256(json.dumps(table.select(["id", "vector"]).take(order).to_pylist()).encode()).hexdigest()]
-
-
-def environment():
-    """One device."""
-    return os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
 
 
 def run(line: list[str]) -> float:

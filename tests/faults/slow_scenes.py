@@ -9,7 +9,7 @@ import numpy as np
 from itm_jax.data.elsewhere import RowsElsewhere
 from itm_jax.data.scenes.world import make_split
 
-SECONDS = 0.1  # for each batch
+SECONDS = 0.05  # for each batch
 
 
 class SlowFeatures(RowsElsewhere):
