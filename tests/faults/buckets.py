@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 
+from faults import slow_scenes
 from faults.trial import SECONDS, Ended, Trial, fault, faults_of, outcome_of
 from itm_jax.buckets.store import Bucket
 from itm_jax.buckets.workdir import fetched, local_copy
@@ -106,7 +107,7 @@ def killed_and_continued_elsewhere(place):
 @fault(2, "error: ")
 def second_writer(place):
     """A second machine starts the same run"""
-    first = place.start()
+    first = place.start(**{slow_scenes.SECONDS: "1"})  # so that it does not end before the second one looks
     place.until_published(first)
     ended = place.ended(place.start(f"--config.data.cache_dir={place.folder / 'cache-of-the-second'}"))
     place.stop(first)

@@ -6,7 +6,7 @@ import time
 
 from faults.trial import KILLED, Ended, Trial, fault, faults_of
 
-FLAGS = ("--config.train.epochs=6",)
+FLAGS = ("--config.train.epochs=3",)
 SHORT = {"ITM_JAX_WAIT_SECONDS": "10"}
 LOST = 4  # the exit code where another process was lost
 

@@ -18,8 +18,8 @@ SECONDS = 120  # a run that says nothing for so long has hung
 FLAGS = (
     "--config.data.source=faults.slow_scenes:read",
     f"--config.model.text.vocab={ROOT / 'itm_jax' / 'data' / 'scenes' / 'vocab.txt'}",
-    "--config.train.epochs=2",
 )
+QUICK = {"XLA_FLAGS": "--xla_backend_optimization_level=0", "JAX_PLATFORMS": "cpu"}  # compiling takes most of the time
 KILLED = -signal.SIGKILL
 MAY_REMAIN = ("damaged", ".bucket.json")  # damaged checkpoints are kept aside; what a copy of a bucket equals
 
@@ -89,7 +89,7 @@ class Trial:
     def start(self, *flags, workdir=None, script=("-m", "itm_jax.main"), stderr=None, **environment):
         """Starts the run; later flags win. Its stderr goes to a file, or to `stderr`."""
         said = (self.folder / f"said{len(list(self.folder.glob('said*')))}").open("w+")
-        variables = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+        variables = os.environ | QUICK | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
         line = [sys.executable, *script, f"--config={self.config}", f"--workdir={workdir or self.workdir}"]
         cache = f"--config.data.cache_dir={self.folder / 'cache'}"
         process = subprocess.Popen(
