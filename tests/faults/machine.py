@@ -7,6 +7,7 @@ import resource
 import signal
 import time
 
+from faults import slow_scenes
 from faults.trial import KILLED, Ended, Trial, fault, faults_of
 
 CLOCK = """
@@ -27,12 +28,10 @@ sys.exit(commands.start(main, sys.argv))
 """
 
 
-def _signalled(trial: Trial, *numbers: int, pause: float = 0.0) -> Ended:
+def _signalled(trial: Trial, number: int) -> Ended:
     process = trial.start()
     trial.until(process, 7)
-    for number in numbers:
-        process.send_signal(number)
-        time.sleep(pause)
+    process.send_signal(number)
     return trial.ended(process)
 
 
@@ -88,7 +87,13 @@ def interrupted(trial):
 @fault(128 + signal.SIGINT, "interrupted; the same command continues")
 def interrupted_twice(trial):
     """Ctrl-C twice"""
-    return _signalled(trial, signal.SIGINT, signal.SIGINT, pause=0.02)
+    process = trial.start(**{slow_scenes.SECONDS: "1"})  # so that it has not saved when the second one comes
+    trial.until(process, 7)
+    process.send_signal(signal.SIGINT)
+    while process.poll() is None and "press Ctrl-C again" not in trial.text(process):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    return trial.ended(process)
 
 
 @fault(128 + signal.SIGHUP, "stopped by the end of its terminal (SIGHUP) at step")
