@@ -11,8 +11,7 @@ from support import processes
 from support.bucket import empty_bucket
 from support.commands import command
 from support.paths import ROOT
-from support.runs import RUN_FILE, lines, shrunk
-from test_kill import environment, outcome
+from support.runs import RUN_FILE, environment, lines, outcome, shrunk
 
 import itm_jax
 from itm_jax.buckets import lease
