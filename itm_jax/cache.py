@@ -14,13 +14,12 @@ import sys
 import time
 from typing import NamedTuple
 
-import numpy as np
 from absl import flags
 
 from itm_jax.buckets import copies
 from itm_jax.cli import commands
 from itm_jax.errors import InputError
-from itm_jax.files import DAMAGED, PROGRAMS, STATES_PREFIX, cache_dir
+from itm_jax.files import PROGRAMS, STATES_PREFIX, cache_dir, map_npy
 
 WORDS = ("list", "clear")
 KINDS = ("states", "programs", "copies")
@@ -106,9 +105,9 @@ def _of_states(path: pathlib.Path) -> Entry | None:
             return None
         return Entry(path, about.st_size, about.st_mtime, "incomplete: an interrupted command left it")
     try:
-        tokens, width = np.lib.format.open_memmap(path, mode="r").shape
+        tokens, width = map_npy(path).shape
         content = f"hidden states of {tokens:,} tokens, {width} wide"
-    except (OSError, *DAMAGED):
+    except (OSError, ValueError):
         content = "damaged"
     return Entry(path, about.st_size, about.st_mtime, content)
 

@@ -1,6 +1,7 @@
 """The errors that end a command without a traceback, and their exit codes."""
 
 LONGEST = 1000  # characters of a message on the terminal
+JOINERS = "\u200c\u200d"  # Persian and Indian words have them between their letters
 
 
 class InputError(Exception):
@@ -39,13 +40,12 @@ class TerminatedError(Exception):
         self.exit_code = exit_code
 
 
-def in_a_line(message: object) -> str:
-    """Returns a message as one line for the terminal.
+def for_terminal(message: object) -> str:
+    """Returns a message as one line that a terminal can show.
 
-    What a file brought into it cannot harm there: control characters, which steer a terminal, and halves of characters
-    are written as escapes, and a long message is cut in its middle.
+    Whatever a file brought into the message, it cannot steer the terminal: control characters and other invisible ones
+    are written as escapes, such as `\\x1b`. The two joiners of Persian and Indian scripts stay. A long message is cut
+    in its middle.
     """
-    line = " ".join(str(message).split())
-    if len(line) > LONGEST:
-        line = f"{line[: LONGEST * 3 // 4]} ... {line[-LONGEST // 4 :]}"
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    line = "".join(c if c.isprintable() or c in JOINERS else ascii(c)[1:-1] for c in " ".join(str(message).split()))
+    return line if len(line) <= LONGEST else f"{line[: LONGEST * 3 // 4]} ... {line[-LONGEST // 4 :]}"

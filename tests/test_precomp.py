@@ -110,7 +110,7 @@ BAD = [
     ("ims.npy", Bytes(lambda x: b""), "not an intact .npy file"),
     ("ims.npy", Bytes(lambda x: x.replace(b"}", b" ", 1)), "not an intact .npy file"),
     ("ims.npy", Bytes(lambda x: x[:8] + b"\1\0" + x[10:]), "not an intact .npy file"),
-    ("ims.npy", Bytes(lambda x: x.replace(b", 3,", b",-3,", 1)), "not an intact .npy file (memory mapped length"),
+    ("ims.npy", Bytes(lambda x: x.replace(b", 3,", b",-3,", 1)), "not an intact .npy file (its header says"),
     ("ims.npy", lambda x: x[:, 0], "float32 (4, 6); expected"),
     ("ims.npy", lambda x: x.astype(np.int32), "int32 (4, 3, 6); expected"),
     ("ims.npy", lambda x: x[:0], "shape (0, 3, 6) holds nothing"),

@@ -24,7 +24,7 @@ from itm_jax.config.load import config_names, find_config
 from itm_jax.config.model_fields import idle_flags
 from itm_jax.devices.fatal import say_instead
 from itm_jax.devices.host_memory import keep_memory
-from itm_jax.errors import DivergedError, InputError, TerminatedError, in_a_line
+from itm_jax.errors import DivergedError, InputError, TerminatedError, for_terminal
 
 CUT_SHORT = (
     "a file was cut short while it was being read, or its disk failed (SIGBUS); put the data back, and start the same "
@@ -202,7 +202,7 @@ def run(main: Callable[..., None], values: flags.FlagValues, argv: Sequence[str]
             raise InputError(f"{rest[-1]!r}: not understood; arguments have the form --name=value")
         main(*rest)
     except (InputError, DivergedError, TerminatedError) as e:
-        print(f"error: {in_a_line(e)}", file=sys.stderr, flush=True)
+        print(f"error: {for_terminal(e)}", file=sys.stderr, flush=True)
         if isinstance(e, InputError):
             _leave_others(e.exit_code)
         if distributed := _of_several():

@@ -8,13 +8,13 @@ import os
 import pathlib
 import shutil
 import zlib
-from typing import Any
 
 import numpy as np
 
 from itm_jax.buckets.store import Bucket, ChangedObjectError
 from itm_jax.data.elsewhere import RowsElsewhere
 from itm_jax.errors import InputError
+from itm_jax.files import Header, npy_header
 from itm_jax.terminal import say
 
 HEADER_BYTES = 4096
@@ -33,8 +33,10 @@ class RowsInBucket(RowsElsewhere):
         record = json.loads(path.read_text(encoding="utf-8"))
         self._bucket, self._path, self._etag = Bucket(record["url"]), record["path"], record["etag"]
         self._where, size = self._bucket.where(self._path), record["size"]
-        shape, dtype, self._offset = _header(self._ranges([(0, min(HEADER_BYTES, size))])[0], self._where)
-        super().__init__(shape, dtype)
+        header = _header(self._ranges([(0, min(HEADER_BYTES, size))])[0], self._where)
+        rows, regions, width = header.shape
+        super().__init__((rows, regions, width), header.dtype)
+        self._offset = header.offset
         if self._offset + self.nbytes != size:
             says = f"{self._offset + self.nbytes:,} bytes ({self.dtype} {self.shape})"
             raise InputError(f"{self._where}: {size:,} bytes, but its header says {says}; write it again")
@@ -142,16 +144,14 @@ def _sum(data: bytes) -> int:
     return zlib.crc32(data) or 1
 
 
-def _header(head: bytes, where: str) -> tuple[tuple[int, int, int], Any, int]:
-    """Returns shape, dtype and the place of the first value of an .npy file, from its first bytes."""
-    file = io.BytesIO(head)
+def _header(head: bytes, where: str) -> Header:
+    """Returns what the first bytes of an .npy file say of its array."""
     try:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, by_columns, dtype = read(file)
-    except Exception as e:  # NumPy passes the text of a damaged header to a tokenizer, which raises many kinds
-        raise InputError(f"{where}: not an intact .npy file ({' '.join(str(e).split())[:200]})") from None
-    numeric = dtype in (np.float16, np.float32) and dtype.isnative
-    if len(shape) != 3 or not numeric or by_columns or 0 in shape:
-        raise InputError(f"{where}: {dtype} {shape}; expected float16 or float32 [rows, regions, width], row by row")
-    return shape, dtype, file.tell()
+        header = npy_header(io.BytesIO(head))
+    except ValueError as e:
+        raise InputError(f"{where}: not an intact .npy file ({str(e)[:200]})") from None
+    numeric = header.dtype in (np.float16, np.float32) and header.dtype.isnative
+    if len(header.shape) != 3 or not numeric or header.order != "C" or 0 in header.shape:
+        what = f"{header.dtype} {header.shape}"
+        raise InputError(f"{where}: {what}; expected float16 or float32 [rows, regions, width], row by row")
+    return header

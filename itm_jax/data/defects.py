@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-from itm_jax.errors import InputError, in_a_line
+from itm_jax.errors import InputError, for_terminal
 
 SHOWN = 20  # at most this many defects of one kind in one file are listed one by one
 
@@ -55,8 +55,8 @@ class Defects:
     @property
     def lines(self) -> list[str]:
         """The defects as lines, with one more line for each kind that has further defects."""
-        lines = [in_a_line(defect) for defect in self.records]
-        return lines + [in_a_line(f"{path}: {count} more: {text}") for (path, _, text), count in self.more.items()]
+        lines = [for_terminal(defect) for defect in self.records]
+        return lines + [for_terminal(f"{path}: {count} more: {text}") for (path, _, text), count in self.more.items()]
 
     def add(self, path: Any, kind: str, text: str, where: str = "") -> None:
         """Reports one defect; see `Defect`."""

@@ -16,8 +16,7 @@ import numpy as np
 from jaxtyping import Array, UInt32
 
 from itm_jax.errors import DamagedError, InputError
-from itm_jax.files import parse_json
-from itm_jax.vision.items import is_inside
+from itm_jax.files import is_inside, parse_json
 
 FILES = "files.json"
 CHANGES = "_CHECKPOINT_METADATA"  # Orbax later adds the time of the commit to this file
@@ -92,7 +91,7 @@ def read_sealed(path: pathlib.Path) -> dict[str, Any]:
         intact = record == seal(record["content"])
     except PermissionError as e:
         raise InputError(f"{path}: cannot be read ({e.strerror})") from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
+    except (OSError, ValueError, KeyError, TypeError) as e:
         raise DamagedError(f"damaged: {name} cannot be read ({' '.join(str(e).split())[:200]})") from None
     if not intact or not isinstance(record["content"], dict):
         raise DamagedError(f"damaged: {name} is not what was saved")

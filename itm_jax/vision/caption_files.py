@@ -115,7 +115,7 @@ def json_lines(path: pathlib.Path, text: str, content: str) -> Iterator[tuple[st
             continue
         try:
             value = parse_json(line)
-        except (ValueError, RecursionError) as e:
+        except ValueError as e:
             raise InputError(f"{path}: line {n}: not JSON ({e})") from None
         if not isinstance(value, dict):
             raise InputError(f"{path}: line {n}: expected an object with {content}")
@@ -171,7 +171,7 @@ def _record(value: dict[str, Any], path: pathlib.Path, where: str) -> tuple[str,
 def _json(path: pathlib.Path, text: str) -> Iterator[Item]:
     try:
         value = parse_json(text)
-    except (ValueError, RecursionError) as e:
+    except ValueError as e:
         raise InputError(f"{path}: not JSON ({e})") from None
     images = value.get("images") if isinstance(value, dict) else None
     if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):

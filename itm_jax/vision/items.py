@@ -5,6 +5,7 @@ import pathlib
 import re
 
 from itm_jax.errors import InputError
+from itm_jax.files import is_inside
 
 # How the names of image files end.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
@@ -20,7 +21,6 @@ NO_CAPTIONS = (
     (re.compile(r"\[\s*['\"]"), "json", "a list of words"),
     (re.compile(r"b['\"]"), "bytes", "the b'...' of Python's bytes"),
 )
-LONGEST_NAME, MOST_FOLDERS = 240, 50  # characters of a name, and names in a path; file systems refuse longer ones
 NO_TEXT = ("nan", "none", "null", "n/a", "<na>")  # what tables have in an empty cell
 
 
@@ -51,21 +51,13 @@ def safe_name(name: object, path: pathlib.Path, where: str) -> str:
     """
     if not isinstance(name, str) or not name.strip():
         raise InputError(f"{path}: {where}: the name of the image is missing")
-    name = name.strip()
-    if not is_inside(name) or not is_text(name):
+    name = str(pathlib.PurePosixPath(name.strip()))
+    if not is_inside(name) or name.startswith("~") or any(ord(c) < 32 for c in name):
         raise InputError(
             f"{path}: {where}: {name!a} is not the name of a file inside the folder of images; write names relative to "
             "it, with slashes"
         )
-    return str(pathlib.PurePosixPath(name))
-
-
-def is_inside(name: str) -> bool:
-    """Returns whether a name is a relative path without `..`: it stays inside the folder that it is added to."""
-    parts = pathlib.PurePosixPath(name).parts
-    bad = name.startswith(("/", "~")) or ".." in parts or "\\" in name
-    bad = bad or len(parts) > MOST_FOLDERS or any(len(part) > LONGEST_NAME for part in parts)
-    return not bad and not any(ord(c) < 32 for c in name)
+    return name
 
 
 def caption_text(text: object, path: pathlib.Path, where: str) -> str:

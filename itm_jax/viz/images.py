@@ -9,10 +9,9 @@ import numpy as np
 from itm_jax.data.scenes import world as scenes
 from itm_jax.data.scenes.render import render
 from itm_jax.errors import InputError
-from itm_jax.files import read_json
+from itm_jax.files import is_inside, read_json
 from itm_jax.structs import Split
 from itm_jax.vision.images import open_rgb
-from itm_jax.vision.items import is_inside
 
 MISSING = (480, 640)  # height and width of the grey picture that stands for a missing one
 ENDINGS = ("", ".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
@@ -107,9 +106,10 @@ class Pictures:
             names = [self.names.get(name, name)]
         elif self.pattern:
             names = [_formatted(self.pattern, name)]
-        if not is_inside(names[0]):
-            raise InputError(f"{self.split.source}: {names[0]!r} is no name of a file inside {self.directory}")
-        return [self.directory / candidate for candidate in names]
+        candidates = [candidate for candidate in names if is_inside(str(pathlib.PurePosixPath(candidate)))]
+        if not candidates:
+            raise InputError(f"{self.split.source}: {names[0]!r} is not the name of a file inside {self.directory}")
+        return [self.directory / candidate for candidate in candidates]
 
 
 def pictures_of(config, split: Split, directory: pathlib.Path | None, **naming) -> Pictures:

@@ -10,8 +10,9 @@ import time
 
 from faults import slow_scenes
 from faults.trial import SECONDS, Ended, Trial, fault, faults_of, outcome_of
+from itm_jax.buckets.copies import local_copy
 from itm_jax.buckets.store import Bucket
-from itm_jax.buckets.workdir import fetched, local_copy
+from itm_jax.runs.bucket import fetch_workdir
 
 HURRY = """
 import sys
@@ -19,7 +20,7 @@ from itm_jax import main
 from itm_jax.buckets import lease
 from itm_jax.cli import commands
 
-lease.BEAT_SECONDS, lease.STALE_SECONDS = 0.5, 5.0
+lease.RENEW_SECONDS, lease.STALE_SECONDS = 0.5, 5.0
 sys.exit(commands.start(main, sys.argv))
 """
 
@@ -30,7 +31,7 @@ class InBucket(Trial):
     def __init__(self, folder: pathlib.Path, url: str):
         super().__init__(folder)
         self.bucket = Bucket(url)
-        self.copy = local_copy(url, str(folder / "cache"))
+        self.copy = local_copy(url, str(folder / "cache"), use="run")
 
     def start(self, *flags, **environment):
         """Starts the run; its lease is renewed and grows old ten times as fast as usual."""
@@ -40,7 +41,7 @@ class InBucket(Trial):
         """Waits until so many checkpoints are in the bucket."""
         began = time.monotonic()
         while process.poll() is None and time.monotonic() - began < SECONDS:
-            if sum(path.endswith("/files.json") for path in self.bucket.entries("checkpoints")) >= count:
+            if sum(path.endswith("/files.json") for path in self.bucket.objects("checkpoints")) >= count:
                 return
             time.sleep(0.05)
         raise AssertionError(f"{count} checkpoints were not published: {self.text(process)[-2000:]}")
@@ -53,11 +54,11 @@ class InBucket(Trial):
 
     def newest_step(self) -> int:
         """The newest checkpoint of the bucket."""
-        return max(int(path.split("/")[1]) for path in self.bucket.entries("checkpoints"))
+        return max(int(path.split("/")[1]) for path in self.bucket.objects("checkpoints"))
 
     def outcome(self):
         """What a reader of the bucket sees."""
-        return outcome_of(fetched(self.bucket.url, str(self.folder / "read")))
+        return outcome_of(fetch_workdir(self.bucket.url, str(self.folder / "read")))
 
 
 class Relay:
@@ -138,7 +139,7 @@ def copy_removed(place):
 def object_lost(place):
     """Killed; an object of the newest checkpoint is lost"""
     place.killed()
-    place.bucket.delete([max(place.bucket.entries(f"checkpoints/{place.newest_step()}/variables"))])
+    place.bucket.delete([max(place.bucket.objects(f"checkpoints/{place.newest_step()}/variables"))])
     return place.finish()
 
 

@@ -9,7 +9,7 @@ import signal
 import sys
 import traceback
 
-from itm_jax.errors import InputError, in_a_line
+from itm_jax.errors import JOINERS, InputError, for_terminal
 
 LONGEST = 2000  # characters of a message
 WATCHED = {
@@ -126,10 +126,10 @@ def attempt(read, fine, seconds, *, intact=False):
             signal.setitimer(signal.ITIMER_REAL, 0)
             _watching = False
     except InputError as e:
-        said = in_a_line(e)  # what the terminal gets
+        said = for_terminal(e)  # what the terminal gets
         if intact:
             return "seed", f"refused {_place(e)}", said
-        if len(said) > LONGEST or not said.isprintable():
+        if len(said) > LONGEST or not said.translate(dict.fromkeys(map(ord, JOINERS))).isprintable():
             return "message", f"message {_place(e)}", said[:300]
         if not said:
             return "message", f"empty message {_place(e)}", ""

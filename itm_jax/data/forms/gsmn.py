@@ -11,7 +11,7 @@ import numpy as np
 from itm_jax.data.forms.bottom_up import read_array
 from itm_jax.data.precomp.single_files import read_lines
 from itm_jax.errors import InputError
-from itm_jax.files import write_array
+from itm_jax.files import is_inside, write_array
 from itm_jax.terminal import Bar, say
 from itm_jax.vision.images import size_of
 from itm_jax.vision.items import safe_name
@@ -68,5 +68,6 @@ def _names(path: pathlib.Path, rows: int) -> Sequence[str]:
 
 
 def _file(images: pathlib.Path, name: str) -> pathlib.Path:
-    candidates = [images / f"{name}{ending}" for ending in ("", ".jpg", ".jpeg", ".png")]
+    names = [f"{name}{ending}" for ending in ("", ".jpg", ".jpeg", ".png")]
+    candidates = [images / candidate for candidate in names if is_inside(candidate)]  # an ending may make it too long
     return next((path for path in candidates if path.is_file()), candidates[0])

@@ -12,7 +12,7 @@ from itm_jax.data.bucket_rows import RowsInBucket
 from itm_jax.data.defects import STRICT, Defects
 from itm_jax.data.elsewhere import Features
 from itm_jax.errors import InputError
-from itm_jax.files import DAMAGED, LFS_HINT, is_lfs_pointer, parse_json
+from itm_jax.files import LFS_HINT, OBJECTS, is_lfs_pointer, map_npy, parse_json
 
 FEATURES = "_ims.npy"
 IN_BUCKET = "_ims.npy.in_bucket"  # says where features lie that stay in a bucket (data.precomp.in_bucket)
@@ -24,20 +24,15 @@ def open_array(path: pathlib.Path, defects: Defects = STRICT) -> np.ndarray | No
         defects.add(path, "damaged", LFS_HINT)
         return None
     try:
-        array = np.lib.format.open_memmap(path, mode="r")  # np.load would also open .npz archives
+        array = map_npy(path)
     except OSError as e:
         defects.add(path, "unreadable", f"cannot be read ({e.strerror or e})")
         return None
-    except DAMAGED as e:
-        if "Python objects" in str(e):
+    except ValueError as e:
+        if str(e) == OBJECTS:
             defects.add(path, "pickled", "holds pickled Python objects, never loaded; save a plain numeric array")
         else:
             defects.add(path, "damaged", f"not an intact .npy file ({str(e)[:200]}); fetch or write it again")
-        return None
-    surplus = path.stat().st_size - array.offset - array.nbytes
-    if surplus:
-        says = f"{array.dtype} {array.shape}"
-        defects.add(path, "damaged", f"{surplus} bytes more than its header says ({says}); fetch or write it again")
         return None
     if hasattr(mmap, "MADV_RANDOM"):
         array._mmap.madvise(mmap.MADV_RANDOM)  # type: ignore[attr-defined]  # NumPy's stubs lack it
@@ -120,7 +115,7 @@ def read_list(path: pathlib.Path, defects: Defects = STRICT) -> list | None:
     except OSError as e:
         defects.add(path, "unreadable", f"cannot be read ({e.strerror})")
         return None
-    except (ValueError, RecursionError) as e:
+    except ValueError as e:
         defects.add(path, "damaged", f"not JSON ({e})")
         return None
     if not isinstance(value, list):

@@ -89,7 +89,7 @@ def _read_labels(path: pathlib.Path) -> dict[str, np.ndarray]:
         if encodings.ndim != 2 or len(names) != len(encodings):
             raise ValueError(f"{len(names)} names, and encodings of shape {list(encodings.shape)}")
         return dict(zip(names, encodings, strict=True))
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as e:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as e:
         raise InputError(f"{path}: cannot be read ({e}); copy it again") from None
 
 

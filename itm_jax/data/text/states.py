@@ -17,7 +17,7 @@ from itm_jax.data.text.text_input import TextInput
 from itm_jax.data.text.tokens import TokenTable, gather_tokens, padded_length
 from itm_jax.devices import distributed
 from itm_jax.errors import InputError
-from itm_jax.files import DAMAGED, STATES_PREFIX, umask
+from itm_jax.files import STATES_PREFIX, map_npy, umask
 from itm_jax.modules.bert import Bert, BertConfig
 from itm_jax.terminal import Bar
 
@@ -79,14 +79,14 @@ def encode_states(
 def _cached(path: pathlib.Path, shape: tuple[int, int]) -> np.ndarray | None:
     """Returns the states in a cache file; None where it is missing or not intact, and has to be written again."""
     try:
-        states = np.lib.format.open_memmap(path, mode="r")
+        states = map_npy(path)
     except FileNotFoundError:
         return None
     except OSError as e:
         raise InputError(
             f"{path}: cannot be read ({e.strerror}); remove it, or set config.data.cache_dir to another place"
         ) from None
-    except DAMAGED:
+    except ValueError:
         return None
     if states.shape != shape:
         return None

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from etils import epath
+from numpy.typing import DTypeLike
 from tensorflow_datasets.core.features import FeaturesDict
 
 from itm_jax.errors import InputError
@@ -18,7 +19,19 @@ AGAIN = "copy or build the data set again"
 
 def strings_of(fields: Any, name: str) -> list[str]:
     """Returns the texts of a field."""
-    return [value.decode() for value in fields[name].bytes_list.value]
+    return [_decoded(value, name) for value in fields[name].bytes_list.value]
+
+
+def text_of(fields: Any, name: str) -> str:
+    """Returns the text of a field that has one."""
+    return _decoded(one_value(fields, name), name)
+
+
+def _decoded(value: bytes, name: str) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError as e:
+        raise ValueError(f"{name} is not UTF-8: byte {value[e.start]:#04x}") from None
 
 
 def one_value(fields: Any, name: str) -> bytes:
@@ -29,6 +42,15 @@ def one_value(fields: Any, name: str) -> bytes:
     return values[0]
 
 
+def numbers_of(fields: Any, name: str, dtype: DTypeLike, width: int) -> np.ndarray:
+    """Returns the numbers of a field that has one value, in rows of `width`."""
+    data = one_value(fields, name)
+    size = width * np.dtype(dtype).itemsize
+    if len(data) % size:
+        raise ValueError(f"{len(data)} bytes of {name}, expected a multiple of {size}")
+    return np.frombuffer(data, dtype).reshape(-1, width)
+
+
 def labels_of(labels: list[str], regions: int) -> list[str]:
     """Returns the labels, if each region has one."""
     if len(labels) != regions:
@@ -36,11 +58,11 @@ def labels_of(labels: list[str], regions: int) -> list[str]:
     return labels
 
 
-def edges_of(data: bytes, captions: Sequence[str]) -> list[list[list[int]]]:
+def edges_of(rows: np.ndarray, captions: Sequence[str]) -> list[list[list[int]]]:
     """Turns rows (caption of the image, head, dependent) into a list of [head, dependent] for each caption."""
     out: list[list[list[int]]] = [[] for _ in captions]
     words = [len(caption.split()) for caption in captions]
-    for caption, *edge in np.frombuffer(data, np.int32).reshape(-1, 3).tolist():
+    for caption, *edge in rows.tolist():
         if not 0 <= caption < len(captions) or not all(0 <= word < words[caption] for word in edge):
             raise ValueError(f"a dependency edge {edge} of caption {caption}, which has no such words")
         out[caption].append(edge)

@@ -26,9 +26,10 @@ from itm_jax.data.tfds.fields import (
     edges_of,
     features_of,
     labels_of,
-    one_value,
+    numbers_of,
     shards_of,
     strings_of,
+    text_of,
 )
 from itm_jax.errors import InputError
 from itm_jax.files import read_json
@@ -163,13 +164,12 @@ class RecordFeatures(RowsElsewhere):
         """Reads rows by their indices."""
         out = np.zeros((len(rows), *self.shape[1:]), self.dtype)  # an image with fewer regions is padded
         for target, (row, fields) in zip(out, self._records.read(rows), strict=True):
-            data = b"".join(fields["features"].bytes_list.value)  # one value
-            if len(data) > target.nbytes or len(data) % target[0].nbytes:
-                raise InputError(
-                    f"{self._records.where(row)}: {len(data)} bytes, expected at most {target.nbytes}, a multiple of "
-                    f"{target[0].nbytes}; build the data set again"
-                )
-            held = np.frombuffer(data, self.dtype).reshape(-1, target.shape[1])
+            try:
+                held = numbers_of(fields, "features", self.dtype, target.shape[1])
+                if not 1 <= len(held) <= len(target):
+                    raise ValueError(f"features of {len(held)} regions, expected 1 to {len(target)}")
+            except ValueError as e:
+                raise InputError(f"{self._records.where(row)}: damaged ({e}); {AGAIN}") from None
             target[: len(held)] = held
         return out
 
@@ -211,19 +211,21 @@ def read_split(directory: epath.PathLike, split: str) -> Split:
     for row, fields in notes.read(range(len(notes))):
         try:
             strings = functools.partial(strings_of, fields)
-            some, name = strings("captions"), one_value(fields, "id").decode()
+            some, name = strings("captions"), text_of(fields, "id")
             if len(some) != each if each else not some:
                 raise ValueError(f"{len(some)} captions, expected {each or 'at least one'}")
             captions += some
             counts.append(len(some))
             ids.append(name)
             if "boxes" in present:
-                boxes.append(np.frombuffer(one_value(fields, "boxes"), np.float32).reshape(regions, 4))
+                boxes.append(numbers_of(fields, "boxes", np.float32, 4))
+                if len(boxes[-1]) != regions:
+                    raise ValueError(f"{len(boxes[-1])} boxes for {regions} regions")
             if "labels" in present:
                 names.append(labels_of(strings("labels"), regions))
             if "dependencies" in present:
-                edges += edges_of(one_value(fields, "dependencies"), some)
-        except ValueError as e:  # of an encoding, a size, or one of ours
+                edges += edges_of(numbers_of(fields, "dependencies", np.int32, 3), some)
+        except ValueError as e:
             raise InputError(f"{notes.where(row)}: damaged ({e}); {AGAIN}") from None
     vocabulary = tuple(sorted({x for row in names for x in row}))
     index = {x: j for j, x in enumerate(vocabulary)}
