@@ -107,7 +107,7 @@ def main(word: str) -> None:
 
 def _to_precomp(word: str) -> None:
     """Captions, and with `bottom_up` features, to SCAN's form."""
-    from itm_jax.data.forms.bottom_up import read_npz, read_tsv
+    from itm_jax.data.forms.bottom_up import read_tsv, rows_of_npz
     from itm_jax.data.forms.write_precomp import write_data_set, write_texts
     from itm_jax.vision.caption_files import read_items
     from itm_jax.vision.splits import same_number, split_items
@@ -131,7 +131,7 @@ def _to_precomp(word: str) -> None:
             raise InputError("--tsv, --npz: pass one of them, the files or the folder of the region features")
         boxes = commands.directory("box_dir", _BOX_DIR.value) if _BOX_DIR.value else None
         tsv = [pathlib.Path(path).expanduser() for path in _TSV.value]
-        rows = read_tsv(tsv) if tsv else read_npz(commands.directory("npz", _NPZ.value or ""), boxes)
+        rows = read_tsv(tsv) if tsv else rows_of_npz(commands.directory("npz", _NPZ.value or ""), boxes)
         images = commands.directory("images", _IMAGES.value) if _IMAGES.value else None
         write_data_set(rows, splits, out, regions=_REGIONS.value, dtype=_DTYPE.value, images=images)
     print(f"written: {out}: " + ", ".join(f"{split} {len(found):,} images" for split, found in splits.items()))

@@ -1,5 +1,6 @@
 """BERT: strict loading of checkpoints, and equality with PyTorch on real weights (extra `parity`)."""
 
+import json
 import pathlib
 
 import jax
@@ -134,6 +135,22 @@ def test_broken_directories(checkpoint, file, content, message):
     if content is not None:
         (checkpoint / file).write_text(content)
     with pytest.raises(InputError, match=message):
+        load_bert(str(checkpoint))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("hidden_act", "gelu9"),
+        ("num_hidden_layers", 0),
+        ("layer_norm_eps", 2.0),
+        ("hidden_size", 9),
+    ],
+)
+def test_an_invalid_size_is_named_as_the_file_names_it(checkpoint, field, value):
+    path = checkpoint / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    with pytest.raises(InputError, match=rf"config\.json: {field} is {value!r}, "):
         load_bert(str(checkpoint))
 
 

@@ -286,7 +286,7 @@ def test_init_from_needs_the_same_vocabulary(tmp_path):
         (to_text(SPECIAL[:4]), r"not a vocabulary: it has no \[MASK\]"),
         (to_text(SPECIAL), "not a vocabulary: it has no words besides"),
         ("", "line 1 is empty"),
-        (b"[PAD]\n\xff\n", "line 2: not UTF-8"),
+        (b"[PAD]\n\xff\n", r"line 2: not UTF-8 \(byte 0xff\); save"),
         (None, "cannot be read"),
     ],
 )

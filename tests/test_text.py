@@ -7,7 +7,7 @@ from itm_jax.config.default import default_config
 from itm_jax.data.scenes.captions import vocabulary
 from itm_jax.data.text.text_input import SCENES_VOCAB, checkpoint_fields, load_text, wordpiece_tokenizer
 from itm_jax.data.text.tokens import gather_tokens, padded_length, tokenize
-from itm_jax.data.text.vocabulary import SPECIAL
+from itm_jax.data.text.vocabulary import SPECIAL, read_vocabulary
 from itm_jax.errors import InputError
 from itm_jax.modules.bert import BertConfig
 
@@ -160,6 +160,14 @@ def test_an_unreadable_vocabulary_is_an_input_error(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(InputError, match=r"vocab\.txt"):
         wordpiece_tokenizer(path)
+
+
+def test_only_line_feeds_separate_the_words_of_a_vocabulary(tmp_path):
+    words = [*SPECIAL, "a\u2028b", "c\x0bd", "e\x85", "f\rg", "\u3000"]
+    for ending in ("\n", "\r\n"):
+        (tmp_path / "vocab.txt").write_bytes("".join(word + ending for word in words).encode())
+        assert wordpiece_tokenizer(tmp_path / "vocab.txt").get_vocab() == {word: k for k, word in enumerate(words)}
+        assert read_vocabulary(tmp_path / "vocab.txt") == tuple(words)
 
 
 def test_settings_that_cannot_work_are_input_errors():

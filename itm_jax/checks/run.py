@@ -210,7 +210,7 @@ def check_directory(config, splits: Sequence[Split], workdir: pathlib.Path, like
     for step in checkpoints.steps_of(workdir):
         folder = workdir / checkpoints.FOLDER / str(step)
         try:
-            checkpoints.read_meta(workdir, step)
+            checkpoints.read_record(workdir, step)
             check_files(folder)
         except DamagedError as e:
             defects.add(folder, "checkpoint", f"{e}; training will move it away and continue from the one before")

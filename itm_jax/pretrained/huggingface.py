@@ -12,7 +12,7 @@ import numpy as np
 
 from itm_jax.errors import InputError
 from itm_jax.files import LFS_HINT, is_lfs_pointer, read_json
-from itm_jax.modules.bert import ACTIVATIONS, BertConfig
+from itm_jax.modules.bert import BertConfig
 from itm_jax.pretrained.directory import cache_hint, checkpoint_dir
 from itm_jax.pretrained.safetensors_files import read_safetensors
 from itm_jax.pretrained.tensor_maps import Table, fit, in_a_line
@@ -32,6 +32,13 @@ CONFIG_KEYS = {
     "intermediate_size": "intermediate_size",
     "max_position_embeddings": "max_positions",
 }
+# Those that a config.json may leave out; the defaults of BertConfig are those of transformers.
+OPTIONAL_KEYS = {
+    "type_vocab_size": "type_vocab_size",
+    "hidden_act": "activation",
+    "layer_norm_eps": "layer_norm_eps",
+    "hidden_dropout_prob": "dropout",
+}
 
 
 def read_config(directory: pathlib.Path) -> BertConfig:
@@ -49,18 +56,11 @@ def read_config(directory: pathlib.Path) -> BertConfig:
     missing = [k for k in CONFIG_KEYS if k not in values]
     if missing:
         raise InputError(f"{path}: missing {', '.join(missing)}")
-    activation = values.get("hidden_act", "gelu")
-    if not isinstance(activation, str) or activation not in ACTIVATIONS:
-        raise InputError(f"{path}: hidden_act {activation!r} is not one of {', '.join(ACTIVATIONS)}")
-    config = BertConfig(
-        **{ours: values[theirs] for theirs, ours in CONFIG_KEYS.items()},
-        type_vocab_size=values.get("type_vocab_size", 2),
-        activation=activation,
-        layer_norm_eps=values.get("layer_norm_eps", 1e-12),
-        dropout=values.get("hidden_dropout_prob", 0.1),
-    )
-    if config.problem:
-        raise InputError(f"{path}: {config.problem}")
+    keys = CONFIG_KEYS | OPTIONAL_KEYS
+    config = BertConfig(**{ours: values[theirs] for theirs, ours in keys.items() if theirs in values})
+    if problem := config.problem:
+        field, _, what = problem.partition(" ")
+        raise InputError(f"{path}: {next(theirs for theirs, ours in keys.items() if ours == field)} {what}")
     return config
 
 

@@ -133,13 +133,29 @@ def _check_space(manager: Manager, size: int) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
-def read_meta(workdir: pathlib.Path, step: int) -> dict[str, Any]:
+class Record(NamedTuple):
+    """What a checkpoint records of itself.
+
+    Attributes:
+        step: its step.
+        progress: that of the run.
+        arrays: dtype and shape of the arrays, by item and name.
+        checksums: of the arrays, by item and name.
+    """
+
+    step: int
+    progress: Progress
+    arrays: dict[str, dict[str, str]]
+    checksums: dict[str, dict[str, str]]
+
+
+def read_record(workdir: pathlib.Path, step: int) -> Record:
     """Returns the sealed record of a checkpoint. Raises DamagedError where it differs from what was saved."""
     meta = read_sealed(workdir / FOLDER / str(step) / "meta" / "metadata")
-    Progress.of_record(meta)
+    progress = Progress.of_record(meta)
     if not all(_is_table(meta.get(part)) for part in ("arrays", "checksums")):
         raise DamagedError("damaged: its record does not name its arrays")
-    return meta
+    return Record(step, progress, meta["arrays"], meta["checksums"])
 
 
 def _is_table(value: Any) -> bool:
@@ -152,7 +168,7 @@ def _is_table(value: Any) -> bool:
 def _best_of(workdir: pathlib.Path, step: int) -> int:
     """The best step that a checkpoint recorded; 0 where the checkpoint is damaged."""
     try:
-        return Progress.of_record(read_meta(workdir, step)).best_step
+        return read_record(workdir, step).progress.best_step
     except DamagedError:
         return 0
 
@@ -161,14 +177,6 @@ def newest_path(workdir: pathlib.Path) -> str:
     """The path of the newest checkpoint, for messages."""
     steps = steps_of(workdir)
     return str(workdir / FOLDER / str(steps[0])) if steps else "none yet"
-
-
-class Record(NamedTuple):
-    """What a checkpoint records: its step, the run's progress, and the shapes of its arrays by item and name."""
-
-    step: int
-    progress: Progress
-    arrays: dict[str, dict[str, str]]
 
 
 def newest_record(workdir: pathlib.Path) -> Record:
@@ -181,8 +189,7 @@ def newest_record(workdir: pathlib.Path) -> Record:
         raise InputError(f"{workdir}: no checkpoints; train a run there first")
     for step in steps_of(workdir):
         try:
-            meta = read_meta(workdir, step)
-            return Record(step, Progress.of_record(meta), meta["arrays"])
+            return read_record(workdir, step)
         except DamagedError:
             continue
     raise InputError(f"{workdir / FOLDER}: no intact checkpoint; run the training command again")

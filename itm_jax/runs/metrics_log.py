@@ -19,16 +19,16 @@ class MetricsWriter:
     def __init__(self, workdir: pathlib.Path, resumed_at: int, logger: Logger):
         """Opens the file of `workdir`. Removes the lines after step `resumed_at`: the run writes them again.
 
-        `kept` has the objects of the lines that stay, `last_step` the last step before lines were removed.
+        Lines that no run writes, such as notes of the user, stay where they are. `kept` has the objects of the run's
+        lines that stay, `last_step` the last step before lines were removed.
         """
         self._path = workdir / METRICS
-        self.kept: list[dict[str, Any]] = []
-        self.last_step = resumed_at
+        lines = [(line, _parse(line)) for line in _lines(self._path)]
+        self.last_step = max([resumed_at, *(x["step"] for _, x in lines if x)])
+        lines = [(line, x) for line, x in lines if x is None or x["step"] <= resumed_at]
+        self.kept: list[dict[str, Any]] = [x for _, x in lines if x]
         if self._path.exists():
-            lines = read_metrics(workdir)
-            self.last_step = max([resumed_at, *(x["step"] for x in lines)])
-            self.kept = [x for x in lines if x["step"] <= resumed_at]
-            write_whole(self._path, "".join(json.dumps(x) + "\n" for x in self.kept))
+            write_whole(self._path, b"".join(line + b"\n" for line, _ in lines))
         self._file = self._path.open("a", encoding="utf-8")
         self._logger = logger
 
@@ -56,18 +56,31 @@ class MetricsWriter:
 
 
 def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
-    """The objects of metrics.jsonl, without a half-written last line; empty where the file is missing."""
-    path = workdir / METRICS
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    return [x for line in lines if (x := _parse(line))]
+    """The objects of the lines that a run wrote to metrics.jsonl; empty where the file is missing."""
+    return [x for line in _lines(workdir / METRICS) if (x := _parse(line))]
 
 
-def _parse(line: str) -> dict[str, Any] | None:
-    """The object of a line; None for a half-written last line, and for a line that no run writes."""
+def _lines(path: pathlib.Path) -> list[bytes]:
+    """The lines of a file, without a last one that a run did not finish; empty where the file is missing."""
+    *lines, last = path.read_bytes().split(b"\n") if path.exists() else [b""]
+    cut = not last or (last[:1] in b"{\0" and not _is_json(last))  # after a crash, NULs may stand for bytes
+    return lines if cut else [*lines, last]
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        parse_json(line)
+    except ValueError:
+        return False
+    return True
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """The object of a line; None for a line that no run writes."""
     try:
         value = parse_json(line)
         known = type(value["step"]) is int and isinstance(value["split"], str)
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         return None
     needed = {"train": ("loss",), "dev": ("rsum",)}.get(value["split"], ()) if known else ()
     numbers = [name for name in value if name in NUMBERS]

@@ -9,7 +9,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from itm_jax.errors import DamagedError, InputError
-from itm_jax.runs.checkpoints import FOLDER, by_this_process, items_of, newest_record, read_meta, steps_of
+from itm_jax.runs.checkpoints import FOLDER, Record, by_this_process, items_of, newest_record, read_record, steps_of
 from itm_jax.runs.checksums import array_differences, check_files, checksums, describe
 from itm_jax.runs.progress import Progress
 from itm_jax.structs import TrainState
@@ -22,10 +22,10 @@ def _target(x: Any) -> Any:
     return x if isinstance(x, np.ndarray) else jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
 
 
-def _restore_item(workdir: pathlib.Path, step: int, name: str, meta: dict[str, Any], like: Any) -> Any:
+def _restore_item(workdir: pathlib.Path, record: Record, name: str, like: Any) -> Any:
     """Restores one item of a checkpoint, laid out like `like`, and compares its checksums."""
-    path = (workdir / FOLDER / str(step) / name).absolute()
-    problems = array_differences(meta["arrays"].get(name, {}), describe(like))
+    path = (workdir / FOLDER / str(record.step) / name).absolute()
+    problems = array_differences(record.arrays.get(name, {}), describe(like))
     if problems:
         raise InputError(
             f"{path.parent}: a checkpoint of another architecture ({'; '.join(problems[:5])}); set config.model as in "
@@ -42,7 +42,7 @@ def _restore_item(workdir: pathlib.Path, step: int, name: str, meta: dict[str, A
         if "RESOURCE_EXHAUSTED" in str(e):
             raise
         raise DamagedError(f"damaged: {name} cannot be restored ({_short(e)})") from None
-    wrong = [leaf for leaf, value in got.items() if meta["checksums"].get(name, {}).get(leaf) != value]
+    wrong = [leaf for leaf, value in got.items() if record.checksums.get(name, {}).get(leaf) != value]
     if wrong:
         raise DamagedError(f"damaged: {len(wrong)} arrays are not what was saved, among them {wrong[0]}")
     return restored
@@ -55,12 +55,12 @@ def restore(workdir: pathlib.Path, step: int, like: TrainState) -> tuple[TrainSt
         DamagedError: the checkpoint differs from what was saved.
         InputError: the checkpoint has another architecture; the message names the arrays that differ.
     """
-    meta = read_meta(workdir, step)
+    record = read_record(workdir, step)
     check_files(workdir / FOLDER / str(step))
     parts: dict[str, Any] = {}
     for name, tree in items_of(like).items():
-        parts |= _restore_item(workdir, step, name, meta, tree)
-    return TrainState(**parts), Progress.of_record(meta)
+        parts |= _restore_item(workdir, record, name, tree)
+    return TrainState(**parts), record.progress
 
 
 def restore_newest(
@@ -83,9 +83,9 @@ def restore_newest(
 
 
 def _best_variables(workdir: pathlib.Path, step: int, like: dict[str, Any]) -> dict[str, Any]:
-    meta = read_meta(workdir, step)
+    record = read_record(workdir, step)
     check_files(workdir / FOLDER / str(step), "variables/")
-    return _restore_item(workdir, step, "variables", meta, like)
+    return _restore_item(workdir, record, "variables", like)
 
 
 def _check_best(workdir: pathlib.Path, step: int, best: int, like: TrainState) -> None:

@@ -129,7 +129,7 @@ def attempt(read, fine, seconds, *, intact=False):
         said = for_terminal(e)  # what the terminal gets
         if intact:
             return "seed", f"refused {_place(e)}", said
-        if len(said) > LONGEST or not said.translate(dict.fromkeys(map(ord, JOINERS))).isprintable():
+        if not can_be_shown(said):
             return "message", f"message {_place(e)}", said[:300]
         if not said:
             return "message", f"empty message {_place(e)}", ""
@@ -144,6 +144,11 @@ def attempt(read, fine, seconds, *, intact=False):
     if _seen:
         return "outside", f"outside {_seen[0]}", "\n".join(_seen[:5])
     return None
+
+
+def can_be_shown(message):
+    """Whether a message is short, and has no characters that steer a terminal."""
+    return len(message) <= LONGEST and message.translate(dict.fromkeys(map(ord, JOINERS))).isprintable()
 
 
 def _place(error):

@@ -72,7 +72,6 @@ def exported(folder):
 
     from itm_jax.evaluation.open_run import build_for_evaluation
     from itm_jax.hub.write import Contents, write_folder
-    from itm_jax.models.variables import abstract_variables  # noqa: F401
 
     prepared = small_config()
     data = prepared.with_text(prepared.splits[0])

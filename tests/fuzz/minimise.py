@@ -28,19 +28,19 @@ def main():
     flags = parser.parse_args()
     if flags.found:
         found = [
-            f for f in json.loads(flags.found.read_text())["findings"] if f["case"] >= 0 and f["target"] in TARGETS
+            f for f in json.loads(flags.found.read_text())["findings"] if f["engine"] == "random" and f["case"] >= 0
         ]
-        cases = {(f["target"], f["signature"]): f["case"] for f in reversed(found)}
-        cases = {(target, number) for (target, _), number in cases.items()}
+        first = {(f["target"], f["signature"]): (f["target"], f["case"], f["seed"]) for f in reversed(found)}
+        cases = {*first.values()}
     else:
-        cases = {(flags.target, flags.case)}
+        cases = {(flags.target, flags.case, flags.seed)}
     with tempfile.TemporaryDirectory(prefix="itm_jax_fuzz_") as root:
         limits.install(root)
         folders = {}
-        for target, number in sorted(cases):
+        for target, number, seed in sorted(cases):
             folder = folders.setdefault(target, Folder(TARGETS[target], pathlib.Path(root) / target))
             folder.run({x: TARGETS[target].files[x] for x in TARGETS[target].names}, seconds=60)
-            keep(target, folder, case(TARGETS[target], flags.seed, number))
+            keep(target, folder, case(TARGETS[target], seed, number))
 
 
 def keep(target, folder, changes):

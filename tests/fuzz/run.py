@@ -26,7 +26,10 @@ GRACE = 40  # seconds in which a case of a child must end, and the imports too
 
 
 def run(targets, *, engine="random", executions=100, seed=0, seconds=1e9):
-    """Returns (findings, totals) as lists of what the children say."""
+    """Returns (findings, totals), lists of dictionaries.
+
+    A finding has the engine, the seed and the number of its case, which together give the same case again.
+    """
     findings, totals = [], []
     with tempfile.TemporaryDirectory(
         prefix="itm_jax_fuzz_", dir=MEMORY if os.access(MEMORY, os.W_OK) else None
@@ -35,7 +38,7 @@ def run(targets, *, engine="random", executions=100, seed=0, seconds=1e9):
         while left:
             flags = [f"--root={root}", f"--engine={engine}", f"--executions={executions}", f"--seed={seed}"]
             flags += [f"--start={start}", f"--seconds={seconds}", *(f"--target={name}" for name in left)]
-            said, ended, number = _child(flags, pathlib.Path(root) / "progress")
+            said, errors, ended, number = _child(flags, pathlib.Path(root) / "progress")
             for line in said:
                 (totals if "executions" in line else findings).append(line)
             done = {line["target"] for line in said if "executions" in line}
@@ -45,19 +48,12 @@ def run(targets, *, engine="random", executions=100, seed=0, seconds=1e9):
             if left:
                 kind = "hang" if ended is None else "crash"
                 what = "no answer" if ended is None else _name(ended)
-                findings.append(
-                    {"target": left[0], "case": number, "kind": kind, "signature": what, "text": said_last(said)}
-                )
+                findings.append({"target": left[0], "case": number, "kind": kind, "signature": what, "text": errors})
                 totals.append({"target": left[0], "executions": max(0, number - start + 1), "seconds": 0.0})
                 start = number + 1
                 if number < 0 or engine != "random" or start >= executions:
                     left, start = left[1:], 0
-    return findings, totals
-
-
-def said_last(said):
-    """What a child printed last besides its lines."""
-    return next((line["text"] for line in reversed(said) if line.get("kind") == "stderr"), "")
+    return [{**finding, "engine": engine, "seed": seed} for finding in findings], totals
 
 
 def _name(code):
@@ -65,7 +61,7 @@ def _name(code):
 
 
 def _child(flags, progress):
-    """Runs a child; returns its lines, its exit code (None: it hung), and the number of its last case."""
+    """Runs a child; returns its lines, the end of its stderr, its exit code (None: it hung), and its last case."""
     here = pathlib.Path(__file__).resolve().parents[1]
     path = os.pathsep.join(x for x in (str(here.parent), str(here), os.environ.get("PYTHONPATH", "")) if x)
     child = subprocess.Popen(
@@ -93,10 +89,7 @@ def _child(flags, progress):
     child.stdout.close()
     child.stderr.close()
     number = struct.unpack("<q", progress.read_bytes())[0] if progress.exists() else -1
-    if child.returncode and errors:
-        said.append({"target": "", "case": number, "kind": "stderr", "signature": "", "text": "".join(errors)[-3000:]})
-    said = [line for line in said if line.get("kind") != "stderr" or child.returncode]
-    return said, None if hung else child.returncode, number
+    return said, "".join(errors)[-3000:], None if hung else child.returncode, number
 
 
 def main():
@@ -116,14 +109,13 @@ def main():
     for name in names:
         count = max(1, int(flags.executions * TARGETS[name].weight))
         found, total = run([name], engine=flags.engine, executions=count, seed=flags.seed, seconds=flags.seconds)
-        found = [f for f in found if f["kind"] != "stderr"]
         findings, totals = findings + found, totals + total
         print(f"{name}: {sum(t['executions'] for t in total):,} executions, {sum(t['seconds'] for t in total):.1f} s")
         shown = {}
         for f in found:
             shown.setdefault(f["signature"], []).append(f)
         for signature, same in shown.items():
-            print(f"  {len(same)} x {signature} (case {same[0]['case']})", flush=True)
+            print(f"  {len(same)} x {signature} (--case={same[0]['case']} --seed={flags.seed})", flush=True)
     if flags.out:
         flags.out.write_text(json.dumps({"findings": findings, "totals": totals}, indent=1))
     return 1 if findings else 0

@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from itm_jax.data.precomp.single_files import open_array
 from itm_jax.errors import InputError
-from itm_jax.files import read_npz as read_arrays
+from itm_jax.files import read_npz
 
 FIELDS = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features")
 # The TSV of LXMERT's extractor (py-bottom-up-attention), with the indices of objects and attributes.
@@ -102,7 +102,7 @@ def _decode(text: str, count: int, where: str, name: str) -> np.ndarray:
     return checked(np.frombuffer(data, "<f4").reshape(count, -1), f"{where}: {name}")
 
 
-def read_npz(directory: pathlib.Path, boxes: pathlib.Path | None = None) -> Iterator[Row]:
+def rows_of_npz(directory: pathlib.Path, boxes: pathlib.Path | None = None) -> Iterator[Row]:
     """Yields the images of a folder with an .npz for each.
 
     Args:
@@ -118,7 +118,7 @@ def read_npz(directory: pathlib.Path, boxes: pathlib.Path | None = None) -> Iter
     if not paths:
         raise InputError(f"{directory}: no .npz file; expected one for each image")
     for path in paths:
-        values = read_arrays(path, WANTED)
+        values = read_npz(path, WANTED)
         features = next((values[name] for name in FEATURES if name in values), None)
         if features is None or features.ndim != 2 or not 1 <= len(features) <= MOST:
             raise InputError(f"{path}: no features [regions, width] in it (as {', '.join(FEATURES)})")

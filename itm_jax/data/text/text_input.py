@@ -8,14 +8,19 @@ from typing import Any
 import ml_collections
 import numpy as np
 from tokenizers import Tokenizer
-from tokenizers.implementations import BertWordPieceTokenizer
 
 from itm_jax.config.default import default_config
 from itm_jax.config.fields import read_json
 from itm_jax.data import scenes
 from itm_jax.data.text.fingerprints import of_tokenizer, of_weights
 from itm_jax.data.text.kept import Kept, read_kept
-from itm_jax.data.text.vocabulary import SPECIAL, VOCAB, build_vocabulary, read_vocabulary, word_tokenizer
+from itm_jax.data.text.vocabulary import (
+    VOCAB,
+    build_vocabulary,
+    read_vocabulary,
+    word_tokenizer,
+    wordpiece_tokenizer,
+)
 from itm_jax.errors import InputError
 from itm_jax.modules.bert import BertConfig
 
@@ -236,22 +241,3 @@ def checkpoint_fields(text, checkpoint: BertConfig) -> dict[str, Any]:
                 f"config.model.text.{name}={text[name]!r}: {text.pretrained} has {value!r}; leave the field out"
             )
     return fields
-
-
-def wordpiece_tokenizer(path: pathlib.Path) -> Tokenizer:
-    """Returns a BERT tokenizer, which makes all letters lower case, from a vocab.txt."""
-    try:
-        lines = [line.rstrip("\r\t ") for line in path.read_text(encoding="utf-8").removesuffix("\n").split("\n")]
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"{path}: cannot be read as a vocabulary ({e})") from None
-    numbers: dict[str, int] = {}
-    for number, word in enumerate(lines, 1):
-        if numbers.setdefault(word, number) != number:
-            raise InputError(
-                f"{path}: line {number} repeats {word!r} of line {numbers[word]}; every word needs one line"
-            )
-    missing = [s for s in SPECIAL if s not in lines]
-    if missing:
-        raise InputError(f"{path}: not a BERT vocabulary: it has no {', '.join(missing)}")
-    vocabulary = {word: number - 1 for word, number in numbers.items()}
-    return Tokenizer.from_str(BertWordPieceTokenizer(vocabulary, lowercase=True).to_str())

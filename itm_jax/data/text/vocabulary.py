@@ -1,12 +1,14 @@
-"""Word vocabularies of the BiGRU, built from the train captions alone and kept in the workdir as `vocab.txt`.
+"""Vocabularies, one word per line of a `vocab.txt`, and the tokenizers that are made of them.
 
-Published vocabularies of the field also hold the words of dev or test captions; this one does not.
+That of a BiGRU is built from the train captions alone and kept in the workdir. Published vocabularies of the field also
+hold the words of dev or test captions; this one does not.
 """
 
 import pathlib
 from collections.abc import Sequence
 
 from tokenizers import Tokenizer
+from tokenizers.implementations import BertWordPieceTokenizer
 from tokenizers.models import WordLevel
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
@@ -48,6 +50,25 @@ def build_vocabulary(captions: Sequence[str], min_count: int) -> tuple[str, ...]
     return tuple(sorted(vocabulary, key=vocabulary.__getitem__))
 
 
+def read_words(path: pathlib.Path) -> list[str]:
+    """Returns the lines of a vocabulary file, without their ends, `\\n` or `\\r\\n`.
+
+    Only these end a line: a word may hold another separator of Unicode, such as U+2028.
+
+    Raises:
+        InputError: the file cannot be read, or is not UTF-8; the message names the line.
+    """
+    try:
+        data = path.read_bytes()
+        text = data.decode("utf-8")
+    except OSError as e:
+        raise InputError(f"{path}: cannot be read ({e.strerror})") from None
+    except UnicodeDecodeError as e:
+        where = f"line {data[: e.start].count(10) + 1}: not UTF-8 (byte {data[e.start]:#04x})"
+        raise InputError(f"{path}: {where}; save the file as UTF-8") from None
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+
+
 def read_vocabulary(path: pathlib.Path) -> tuple[str, ...]:
     """Returns the words of a vocabulary file, which has one word per line.
 
@@ -55,12 +76,7 @@ def read_vocabulary(path: pathlib.Path) -> tuple[str, ...]:
         InputError: the file cannot be read, has an empty line, repeats a word, lacks a special token, or has no words
             besides them; the message names the line.
     """
-    try:
-        words = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except OSError as e:
-        raise InputError(f"{path}: cannot be read ({e.strerror})") from None
-    except UnicodeDecodeError as e:
-        raise InputError(f"{path}: line {e.object[: e.start].count(10) + 1}: not UTF-8") from None
+    words = read_words(path)
     first: dict[str, int] = {}
     for number, word in enumerate(words, 1):
         if not word or word in first:
@@ -87,3 +103,23 @@ def word_tokenizer(words: Sequence[str]) -> Tokenizer:
     ends = [(s, ids[s]) for s in ("[CLS]", "[SEP]")]
     tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
     return tokenizer
+
+
+def wordpiece_tokenizer(path: pathlib.Path) -> Tokenizer:
+    """Returns a BERT tokenizer, which makes all letters lower case, from a vocab.txt.
+
+    Raises:
+        InputError: the file cannot be read, is not UTF-8, repeats a word, or lacks a special token.
+    """
+    lines = read_words(path)
+    numbers: dict[str, int] = {}
+    for number, word in enumerate(lines, 1):
+        if numbers.setdefault(word, number) != number:
+            raise InputError(
+                f"{path}: line {number} repeats {word!r} of line {numbers[word]}; every word needs one line"
+            )
+    missing = [s for s in SPECIAL if s not in lines]
+    if missing:
+        raise InputError(f"{path}: not a BERT vocabulary: it has no {', '.join(missing)}")
+    vocabulary = {word: number - 1 for word, number in numbers.items()}
+    return Tokenizer.from_str(BertWordPieceTokenizer(vocabulary, lowercase=True).to_str())
