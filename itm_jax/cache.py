@@ -16,11 +16,10 @@ from typing import NamedTuple
 
 from absl import flags
 
-from itm_jax.buckets.workdir import COPIES
+from itm_jax.buckets import copies
 from itm_jax.cli import commands
 from itm_jax.errors import InputError
 from itm_jax.files import PROGRAMS, STATES_PREFIX, cache_dir, map_npy
-from itm_jax.runs.lock import NAME as LOCK
 
 WORDS = ("list", "clear")
 KINDS = ("states", "programs", "copies")
@@ -72,8 +71,8 @@ def entries_of(root: pathlib.Path, kinds: list[str]) -> list[Entry]:
         entries = [_of_states(path) for path in files if "states" in kinds]
         if "programs" in kinds and (root / PROGRAMS).is_dir():
             entries.append(_of_programs(root / PROGRAMS))
-        if "copies" in kinds and (root / COPIES).is_dir():
-            entries += [_of_copy(p) for p in (root / COPIES).iterdir() if COPY.fullmatch(p.name) and p.is_dir()]
+        if "copies" in kinds and (root / copies.FOLDER).is_dir():
+            entries += [_of_copy(p) for p in (root / copies.FOLDER).iterdir() if COPY.fullmatch(p.name) and p.is_dir()]
     return sorted((entry for entry in entries if entry is not None), key=lambda entry: -entry.size)
 
 
@@ -90,8 +89,8 @@ def _of_programs(folder: pathlib.Path) -> Entry | None:
 
 
 def _of_copy(folder: pathlib.Path) -> Entry | None:
-    """Returns the entry of a copy of a folder of a bucket; None where a run works in it."""
-    if (folder / LOCK).exists():
+    """Returns the entry of a copy of a folder of a bucket; None where a process uses it."""
+    if copies.is_used(folder):
         return None
     about = [p.stat() for p in folder.rglob("*") if p.is_file()]
     used = max((one.st_mtime for one in about), default=0.0)

@@ -9,11 +9,12 @@ from support.bucket import empty_bucket
 from support.data_sets import SPLITS, config_for, write_all
 from support.runs import lines
 
+from itm_jax.buckets.copies import local_copy
 from itm_jax.buckets.store import Bucket
-from itm_jax.buckets.workdir import local_copy
 from itm_jax.checks.run import check
-from itm_jax.data import bucket_rows
+from itm_jax.data import bucket
 from itm_jax.data.bucket_rows import RowsInBucket
+from itm_jax.data.precomp import in_bucket
 from itm_jax.data.precomp.reader import read_split
 from itm_jax.data.splits import read_split as read_configured
 from itm_jax.errors import InputError
@@ -51,7 +52,7 @@ def asked(monkeypatch):
     monkeypatch.setattr(
         Bucket,
         "ranges",
-        lambda self, path, starts, ends: counts.append(len(starts)) or ranges(self, path, starts, ends),
+        lambda self, path, pairs, etag: counts.append(len(pairs)) or ranges(self, path, pairs, etag),
     )
     return counts
 
@@ -71,10 +72,10 @@ def test_a_split_is_the_one_on_disk(stored, tmp_path, split, cache_gb, monkeypat
 
 def small(monkeypatch):
     """Only features count for `data.cache_gb`, so that tiny data can be larger than the cache."""
-    from itm_jax.data import bucket
-
-    copy = bucket._copy
-    monkeypatch.setattr(bucket, "_copy", lambda a, home, entries, limit: copy(a, home, entries, 1.0))
+    copy = bucket.copy_objects
+    monkeypatch.setattr(
+        in_bucket, "copy_objects", lambda a, home, objects, _, ours: copy(a, home, objects, 1.0, ours=ours)
+    )
 
 
 def test_rows_are_kept_while_there_is_room(stored, tmp_path, monkeypatch):
@@ -89,6 +90,7 @@ def test_rows_are_kept_while_there_is_room(stored, tmp_path, monkeypatch):
     np.testing.assert_array_equal(np.asarray(again), expected)
     assert counts == [6 - 4]  # the rows that do not fit
     home = local_copy(stored[1], config.data.cache_dir, use="data") / "train-rows"
+    (home,) = home.iterdir()
     sums = np.fromfile(home / "sums", np.uint32)
     assert np.count_nonzero(sums) == 4
     damaged = home / "rows"
@@ -132,7 +134,6 @@ def test_training_has_the_numbers_of_local_data(stored, tmp_path, monkeypatch):
 
 def test_a_file_that_is_replaced_is_noticed(stored, tmp_path, monkeypatch):
     small(monkeypatch)
-    monkeypatch.setattr(bucket_rows, "LOOK_SECONDS", 0.0)
     shutil.copytree(stored[0], tmp_path / "copy")
     place = Bucket(f"{stored[1]}-replaced")
     upload(tmp_path / "copy", place)

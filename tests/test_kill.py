@@ -1,7 +1,5 @@
 """Killed at random moments and started again with the same command, a run ends as if nothing had happened."""
 
-import json
-import os
 import random
 import re
 import signal
@@ -11,32 +9,12 @@ import time
 
 import pytest
 from support.paths import ROOT
-from support.runs import RUN_FILE, lines
+from support.runs import RUN_FILE, environment, lines, outcome
 
 
 def command(config, workdir):
     """The command that a user would give again."""
     return [sys.executable, "-m", "itm_jax.main", f"--config={config}", f"--workdir={workdir}"]
-
-
-def environment():
-    """One device."""
-    return os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
-
-
-def outcome(workdir):
-    """What must be the same: the checksums of the newest checkpoint's arrays, the results, every line of metrics.jsonl."""
-    newest = max((workdir / "checkpoints").iterdir(), key=lambda p: int(p.name))
-    record = json.loads((newest / "meta" / "metadata").read_text())["content"]
-    results = json.loads((workdir / "results.json").read_text())
-    return {
-        "newest": newest.name,
-        "arrays": record["checksums"],
-        "best": (record["best_step"], record["best_rsum"]),
-        "protocols": results["protocols"],
-        "step": results["step"],
-        "lines": lines(workdir),
-    }
 
 
 def run_to_the_end(args, env):

@@ -10,7 +10,7 @@ from support.data_sets import config_for, write_all
 from support.paths import ROOT
 
 from itm_jax.data.precomp.reader import read_split
-from itm_jax.data.watch import Watch, files_of
+from itm_jax.data.watch import Watch, paths_of
 from itm_jax.errors import InputError
 from itm_jax.testing import resume
 from itm_jax.training import loop
@@ -58,11 +58,14 @@ def test_a_change_is_noticed(data, change, what, name):
         watch.check()
 
 
-def test_files_of_another_split_do_not_matter(data):
+def test_paths_of_another_split_do_not_matter(data):
     split = read_split(str(data), "train")
-    assert {path.name.partition("_")[0] for path in files_of(split)} == {"train"}
+    assert {path.name.partition("_")[0] for path in paths_of(split)} == {"train"}
+    for name in ("train_5k_ims.npy", "train_5k_caps.txt"):
+        (data / name).write_bytes(b"x")
     watch = Watch([split])
-    (data / "test_caps.txt").unlink()
+    for name in ("test_caps.txt", "train_5k_caps.txt"):
+        (data / name).unlink()
     watch.check()
 
 

@@ -1,1 +1,1 @@
-"""Buckets: a workdir and data that lie in Google Cloud Storage, S3 or Azure, through obstore."""
+"""Buckets: their objects, the lease of a writer, and local copies of their folders, through obstore."""

@@ -1,26 +1,49 @@
 """A local copy of a folder of a bucket: what was fetched, and what has changed since and is to be published.
 
-The bucket decides: fetching makes the copy equal to the bucket, and throws away what was never published. Objects are
-whole or missing, but several of them do not appear at once. So a folder that counts only as a whole, such as a
-checkpoint, has a seal: a file that is published after all others of its folder, and removed before them. A folder
-without its seal is not fetched.
+The bucket decides: fetching makes the copy equal to the bucket, and throws away what was never published. Each object
+appears whole, but a folder appears object by object. So a numbered folder that counts only as a whole, such as a
+checkpoint, has a marker: a file that is published after all others of its folder, and removed before them. A folder
+without its marker is not fetched.
 """
 
+import contextlib
 import json
 import pathlib
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
+from itm_jax.buckets.copies import locked
 from itm_jax.buckets.lease import NAME as LEASE
-from itm_jax.buckets.store import Bucket, Entry
+from itm_jax.buckets.store import AT_ONCE, Bucket, MissingObjectError, ObjectInfo
 from itm_jax.errors import InputError
-from itm_jax.files import write_whole
+from itm_jax.files import check_space, is_inside, parse_json, write_whole
 
 INDEX = ".bucket.json"  # in the copy: what of it equals the bucket
-NOT_PUBLISHED = {INDEX, ".lock", LEASE}
-AT_ONCE = 16  # requests
+ATTEMPTS = 5  # to fetch, where the writer of the bucket removes an object that was just listed
+
+
+class Steps(NamedTuple):
+    """Numbered folders that count only as a whole.
+
+    Attributes:
+        folder: the folder that holds them.
+        marker: the file that makes one count.
+    """
+
+    folder: str
+    marker: str
+
+    def of_path(self, path: str) -> int | None:
+        """Returns the number of the folder that a path lies in; None where it lies in none."""
+        parts = path.split("/")
+        return int(parts[1]) if len(parts) > 2 and parts[0] == self.folder and parts[1].isdecimal() else None
+
+    def is_marker(self, path: str) -> bool:
+        """Returns whether a path is a marker."""
+        step = self.of_path(path)
+        return step is not None and path == f"{self.folder}/{step}/{self.marker}"
 
 
 class Mirror:
@@ -29,58 +52,84 @@ class Mirror:
     Attributes:
         bucket: the folder of the bucket.
         local: the local folder.
+        unmarked: the paths that the last `fetch` left out, because their folder has no marker.
     """
 
-    def __init__(self, bucket: Bucket, local: pathlib.Path, *, seal: str, unfinished: str):
+    def __init__(
+        self,
+        bucket: Bucket,
+        local: pathlib.Path,
+        *,
+        steps: Steps | None = None,
+        ours: Callable[[str], bool] = lambda path: False,
+    ):
         """Takes the two folders.
 
         Args:
             bucket: the folder of the bucket.
             local: the local folder; it need not exist.
-            seal: name of the file that makes its folder count.
-            unfinished: pattern of names of local files and folders that are never published.
+            steps: folders that count only as a whole.
+            ours: whether a path belongs to this machine alone: it is neither published nor removed.
         """
         self.bucket, self.local = bucket, local
-        self._seal, self._unfinished = seal, unfinished
-        self._known: dict[str, dict[str, Any]] = {}  # of each path of the copy: size, tag, and time of the local file
+        self.unmarked: list[str] = []
+        self._steps = steps
+        self._ours = lambda path: path in (INDEX, LEASE) or path.endswith(".tmp") or ours(path)
+        self._known: dict[str, dict[str, Any]] = {}  # of each path of the copy: its ETag, and size and time of the file
 
     def fetch(self, wanted: Callable[[str], bool] = lambda path: True) -> int:
         """Makes the copy equal to the bucket, but for paths that are not `wanted`. Returns the bytes that it read.
 
         Raises:
-            InputError: the bucket cannot be read, or the local disk cannot be written.
+            InputError: the bucket cannot be read, or the local disk cannot be written or has no room.
         """
-        entries = {
-            path: entry
-            for path, entry in self.bucket.entries().items()
-            if path not in NOT_PUBLISHED and _is_inside(path) and wanted(path)
+        with locked(self.local):
+            for attempt in range(ATTEMPTS):
+                try:
+                    return self._fetch(wanted)
+                except MissingObjectError:
+                    if attempt == ATTEMPTS - 1:
+                        raise
+                except OSError as e:
+                    raise InputError(f"{self.local}: cannot be written ({e.strerror or e})") from None
+        raise AssertionError
+
+    def _fetch(self, wanted: Callable[[str], bool]) -> int:
+        found = {
+            path: info
+            for path, info in self.bucket.objects().items()
+            if not self._ours(path) and is_inside(path) and wanted(path)
         }
-        entries = self._sealed(entries)
+        marked = {path for path in found if self._counts(path, found)}
+        self.unmarked = sorted(found.keys() - marked)
+        objects = {path: found[path] for path in found if path in marked}
         try:
-            known = json.loads((self.local / INDEX).read_text(encoding="utf-8"))
-            known = {path: record for path, record in known.items() if path in entries}
+            known = parse_json((self.local / INDEX).read_text(encoding="utf-8"))
+            known = {path: record for path, record in known.items() if path in objects}
         except (OSError, ValueError, AttributeError):
             known = {}
-        missing = [p for p, entry in entries.items() if not self._is_copy(p, entry, known.get(p))]
-        try:
-            for path in self._local_files():
-                if path not in entries:
-                    (self.local / path).unlink()
-            for folder in sorted((p for p in self.local.rglob("*") if p.is_dir()), reverse=True):
-                if not any(folder.iterdir()):
-                    folder.rmdir()
-            self._at_once(lambda path: self.bucket.download(path, self.local / path), missing)
-        except OSError as e:
-            raise InputError(f"{self.local}: cannot be written ({e.strerror or e})") from None
-        self._known = {path: self._record(path, entry) for path, entry in entries.items()}
+        missing = [p for p, info in objects.items() if not self._is_copy(p, info, known.get(p))]
+        size = sum(objects[path].size for path in missing)
+        check_space(self.local, size)
+        for path in self._local_files():
+            if path not in objects:
+                (self.local / path).unlink(missing_ok=True)
+        for folder in sorted((p for p in self.local.rglob("*") if p.is_dir()), reverse=True):
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # only when empty
+        self._at_once(lambda path: self.bucket.download(path, self.local / path), missing)
+        self._known = {path: {"etag": info.etag, "stamp": self._stamp(path)} for path, info in objects.items()}
         self._write_index()
-        return sum(entries[path].size for path in missing)
+        return size
 
-    def publish(self) -> None:
-        """Makes the bucket equal to the copy: new and changed files first, seals after them, removals at the end.
+    def publish(self, check: Callable[[], None] = lambda: None) -> None:
+        """Makes the bucket equal to the copy: new and changed files first, markers after them, removals at the end.
+
+        Args:
+            check: is called before each of these parts; the publication ends where it raises.
 
         Raises:
-            InputError: the bucket cannot be written.
+            InputError: the bucket cannot be written, or the copy is gone.
         """
         if not (self.local / INDEX).is_file():
             raise InputError(
@@ -89,71 +138,62 @@ class Mirror:
             )
         now = {path: self._stamp(path) for path in self._local_files()}
         changed = [p for p, stamp in now.items() if self._known.get(p, {}).get("stamp") != stamp]
-        # A run itself removes nothing but whole checkpoints. What else is missing was not removed by it, and stays.
-        gone = [p for p in self._known if (folder := self._counted_folder(p)) and not (self.local / folder).exists()]
-        for paths in (
-            [p for p in changed if not self._is_seal(p)],
-            [p for p in changed if self._is_seal(p)],
-        ):
-            for path, entry in zip(paths, self._at_once(self._upload, paths), strict=True):
-                self._known[path] = {"size": entry.size, "tag": entry.tag, "stamp": now[path]}
-        for paths in ([p for p in gone if self._is_seal(p)], [p for p in gone if not self._is_seal(p)]):
-            self.bucket.delete(paths)
+        gone = self._removed_steps(now)
+        for paths in ([p for p in changed if not self._is_marker(p)], [p for p in changed if self._is_marker(p)]):
+            check()
+            infos = self._at_once(lambda path: self.bucket.upload(path, self.local / path), paths)
+            for path, info in zip(paths, infos, strict=True):
+                self._known[path] = {"etag": info.etag, "stamp": now[path]}
+        for paths in ([p for p in gone if self._is_marker(p)], [p for p in gone if not self._is_marker(p)]):
+            if paths:
+                check()
+                self.bucket.delete(paths)
             for path in paths:
                 del self._known[path]
         self._write_index()
 
-    def remove_remains(self) -> None:
-        """Removes objects that the copy does not have: what an interrupted publication left."""
-        entries = self.bucket.entries()
-        self.bucket.delete([p for p in entries if p not in self._known and p not in NOT_PUBLISHED and _is_inside(p)])
+    def remove_unmarked(self) -> None:
+        """Removes the objects of folders without a marker: what an interrupted publication left."""
+        self.bucket.delete(self.unmarked)
+        self.unmarked = []
 
-    def _upload(self, path: str) -> Entry:
-        return self.bucket.upload(path, self.local / path)
+    def _removed_steps(self, now: Iterable[str]) -> list[str]:
+        """The published paths of steps that the run removed: a newer step is there, whole.
 
-    def _sealed(self, entries: dict[str, Entry]) -> dict[str, Entry]:
-        """The entries without the folders that lack their seal: `checkpoints/<step>/` without its `files.json`."""
-        return {
-            path: entry
-            for path, entry in entries.items()
-            if (folder := self._counted_folder(path)) is None or f"{folder}/{self._seal}" in entries
-        }
+        A run itself removes nothing else. What else is missing was not removed by it, and stays.
+        """
+        if self._steps is None:
+            return []
+        local = {self._steps.of_path(path) for path in now} - {None}
+        newest = max((self._steps.of_path(path) or 0 for path in now if self._is_marker(path)), default=-1)
+        return [
+            path
+            for path in self._known
+            if (step := self._steps.of_path(path)) is not None and step not in local and step < newest
+        ]
 
-    def _counted_folder(self, path: str) -> str | None:
-        """The folder of a path that counts only as a whole: two levels down, with a number as its name."""
-        parts = path.split("/")
-        return "/".join(parts[:2]) if len(parts) > 2 and parts[1].isdigit() else None
+    def _counts(self, path: str, objects: dict[str, ObjectInfo]) -> bool:
+        """Whether a path is in no numbered folder, or in one with its marker."""
+        step = self._steps.of_path(path) if self._steps else None
+        return self._steps is None or step is None or f"{self._steps.folder}/{step}/{self._steps.marker}" in objects
 
-    def _is_seal(self, path: str) -> bool:
-        folder = self._counted_folder(path)
-        return folder is not None and path == f"{folder}/{self._seal}"
+    def _is_marker(self, path: str) -> bool:
+        return self._steps is not None and self._steps.is_marker(path)
 
     def _local_files(self) -> list[str]:
         """The paths of the copy that are to be published."""
-        if not self.local.is_dir():
-            return []
-        unfinished = set(self.local.rglob(self._unfinished))
-        return [
-            path.relative_to(self.local).as_posix()
-            for path in sorted(self.local.rglob("*"))
-            if path.is_file()
-            and path.name not in NOT_PUBLISHED
-            and path.suffix != ".tmp"
-            and not unfinished.intersection((path, *path.parents))
-        ]
+        paths = (p.relative_to(self.local).as_posix() for p in sorted(self.local.rglob("*")) if p.is_file())
+        return [path for path in paths if not self._ours(path)]
 
     def _stamp(self, path: str) -> list[int]:
         status = (self.local / path).stat()
         return [status.st_size, status.st_mtime_ns]
 
-    def _record(self, path: str, entry: Entry) -> dict[str, Any]:
-        return {"size": entry.size, "tag": entry.tag, "stamp": self._stamp(path)}
-
-    def _is_copy(self, path: str, entry: Entry, record: dict[str, Any] | None) -> bool:
+    def _is_copy(self, path: str, info: ObjectInfo, record: Any) -> bool:
         """Whether the local file is what the object is."""
         return (
-            record is not None
-            and record.get("tag") == entry.tag
+            isinstance(record, dict)
+            and record.get("etag") == info.etag
             and (self.local / path).is_file()
             and record.get("stamp") == self._stamp(path)
         )
@@ -167,23 +207,23 @@ class Mirror:
         write_whole(self.local / INDEX, json.dumps(self._known))
 
 
-def _is_inside(path: str) -> bool:
-    """Whether a path stays in its folder. Services allow any text as a path."""
-    parts = path.split("/")
-    return not {"", ".", ".."} & set(parts) and "\0" not in path and "\\" not in path
-
-
 class Publisher:
     """Publishes a copy in the background."""
 
-    def __init__(self, mirror: Mirror, check: Callable[[], None]):
-        """Takes the copy, and what must not raise before each publication: a look at the lease."""
-        self._mirror, self._check = mirror, check
+    def __init__(self, mirror: Mirror, check: Callable[[], None], look: Callable[[], None]):
+        """Takes the copy, and two looks at the lease.
+
+        Args:
+            mirror: the copy.
+            check: asks the service whether this process still may write, and raises where it may not.
+            look: raises where this is known to be so, and asks nobody.
+        """
+        self._mirror, self._check, self.look = mirror, check, look
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
 
     def start(self, ready: Callable[[], None]) -> None:
-        """Publishes when `ready` has come back. Call `wait` before the copy is changed."""
+        """Publishes when `ready` has come back. Call `wait` before the copy is changed. Raises as `wait` does."""
         self.wait()
         self._thread = threading.Thread(target=self._publish, args=(ready,), name="publish", daemon=True)
         self._thread.start()
@@ -191,8 +231,7 @@ class Publisher:
     def _publish(self, ready: Callable[[], None]) -> None:
         try:
             ready()
-            self._check()
-            self._mirror.publish()
+            self._mirror.publish(self._check)
         except Exception as e:  # it is raised by the thread that waits
             self._error = e
 
@@ -205,10 +244,14 @@ class Publisher:
             self._error = None
             raise error
 
-    def last(self) -> None:
+    def finish(self) -> None:
         """Publishes what is left. Raises as `wait` does."""
         self.start(lambda: None)
         self.wait()
+
+    def remove_unmarked(self) -> None:
+        """Removes what an interrupted publication left in the bucket."""
+        self._mirror.remove_unmarked()
 
 
 class NoPublisher:
@@ -217,4 +260,4 @@ class NoPublisher:
     def _nothing(self, *_: Any) -> None:
         pass
 
-    start = wait = last = _nothing
+    start = wait = finish = look = remove_unmarked = _nothing

@@ -10,23 +10,42 @@ import os
 import pathlib
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from itm_jax.errors import InputError
 
 SCHEMES = ("gs", "s3", "s3a", "az", "azure", "abfs", "abfss")
 RETRY_SECONDS = 60  # how long a request is tried again; a lease is not taken over sooner
+RETRY = {
+    "retry_timeout": datetime.timedelta(seconds=RETRY_SECONDS),
+    "max_retries": 10_000,  # the time decides
+    "backoff": {
+        "init_backoff": datetime.timedelta(milliseconds=100),
+        "max_backoff": datetime.timedelta(seconds=5),
+        "base": 2,
+    },
+}
+AT_ONCE = 16  # requests
 
 
-class NoConditionalWrites(Exception):
+class MissingObjectError(InputError):
+    """There is no such object."""
+
+
+class ChangedObjectError(Exception):
+    """The object is no longer the one with this ETag."""
+
+
+class NoConditionalWritesError(Exception):
     """The service cannot write an object only if there is none."""
 
 
-class Entry(NamedTuple):
-    """An object: its size in bytes, and its tag, which is another one after each writing."""
+class ObjectInfo(NamedTuple):
+    """What is known of an object: its size in bytes, and its ETag, which every write changes."""
 
     size: int
-    tag: str
+    etag: str
 
 
 def is_url(place: Any) -> bool:
@@ -34,14 +53,10 @@ def is_url(place: Any) -> bool:
     return "://" in os.fspath(place)
 
 
-def parent_and_name(url: str) -> tuple[str, str]:
-    """Returns the address of the folder, and the name in it, of `scheme://bucket/folder/name`."""
-    folder, _, name = url.rstrip("/").rpartition("/")
-    return folder, name
-
-
 class Bucket:
     """A folder of a bucket. Paths are relative to it, with `/` between their parts.
+
+    Every method raises InputError where the service refuses or does not answer.
 
     Attributes:
         url: the address of the folder, without `/` at its end.
@@ -62,33 +77,20 @@ class Bucket:
             from obstore import store
         except ImportError:
             raise InputError(f"{self.url}: obstore is not installed; pip install -e '.[buckets]'") from None
-        self._obstore = obstore
+        self._obstore: Any = obstore
         with self._errors(""):
-            self._store = store.from_url(
-                self.url, retry_config={"retry_timeout": datetime.timedelta(seconds=RETRY_SECONDS)}
-            )
+            self._store = store.from_url(self.url, retry_config=RETRY)  # type: ignore[arg-type, call-overload]
 
     def where(self, path: str) -> str:
         """Returns the address of an object."""
         return f"{self.url}/{path}" if path else self.url
 
-    def entries(self, prefix: str = "") -> dict[str, Entry]:
+    def objects(self, prefix: str = "") -> dict[str, ObjectInfo]:
         """Returns the objects whose path begins with `prefix/`; all where it is empty."""
         with self._errors(prefix):
             return {
-                meta["path"]: Entry(meta["size"], meta["e_tag"] or str(meta["last_modified"]))
-                for part in self._obstore.list(self._store, prefix or None)
-                for meta in part
+                meta["path"]: _info(meta) for part in self._obstore.list(self._store, prefix or None) for meta in part
             }
-
-    def entry(self, path: str) -> Entry | None:
-        """Returns what is known of an object; None where there is none."""
-        with self._errors(path):
-            try:
-                meta = self._obstore.head(self._store, path)
-            except FileNotFoundError:
-                return None
-            return Entry(meta["size"], meta["e_tag"] or str(meta["last_modified"]))
 
     def read(self, path: str) -> tuple[bytes, Mapping[str, Any]] | None:
         """Returns the bytes of an object and the version of them, for `replace`; None where there is no object."""
@@ -99,10 +101,22 @@ class Bucket:
                 return None
             return bytes(got.bytes()), _version(got.meta)
 
-    def ranges(self, path: str, starts: Sequence[int], ends: Sequence[int]) -> list[bytes]:
-        """Returns the bytes [start, end) of an object, for each pair; they are asked for at once."""
-        with self._errors(path):
-            return [bytes(x) for x in self._obstore.get_ranges(self._store, path, starts=starts, ends=ends)]
+    def ranges(self, path: str, ranges: Sequence[tuple[int, int]], etag: str) -> list[bytes]:
+        """Returns the bytes [start, end) of an object for each pair; they are asked for at once.
+
+        Raises:
+            ChangedObjectError: the object no longer has this ETag.
+        """
+
+        def one(pair: tuple[int, int]) -> bytes:
+            options = {"range": pair, "if_match": etag}
+            return bytes(self._obstore.get(self._store, path, options=options).bytes())
+
+        with self._errors(path), ThreadPoolExecutor(AT_ONCE) as pool:
+            try:
+                return list(pool.map(one, ranges))
+            except self._obstore.exceptions.PreconditionError:
+                raise ChangedObjectError(self.where(path)) from None
 
     def write(self, path: str, content: bytes) -> None:
         """Writes a whole object, in place of one of this path."""
@@ -113,48 +127,59 @@ class Bucket:
         """Writes an object and returns its version; None where there is one of this path, which stays.
 
         Raises:
-            NoConditionalWrites: the service cannot do that.
+            NoConditionalWritesError: the service cannot do that.
         """
+        missing = (NotImplementedError, self._obstore.exceptions.NotSupportedError)  # how obstore says that
         with self._errors(path):
             try:
                 return _version(self._obstore.put(self._store, path, content, mode="create"))
             except self._obstore.exceptions.AlreadyExistsError:
                 return None
-            except (NotImplementedError, self._obstore.exceptions.NotSupportedError) as e:
-                raise NoConditionalWrites(first_line(e)) from None
+            except missing as e:
+                raise NoConditionalWritesError(first_line(e)) from None
 
     def replace(self, path: str, content: bytes, version: Any) -> Mapping[str, Any] | None:
-        """Writes an object in place of this version, and returns the new version; None where it is another one now."""
+        """Writes an object in place of this version, and returns the new one; None where it has changed since."""
         with self._errors(path):
             try:
                 return _version(self._obstore.put(self._store, path, content, mode=version))
             except (self._obstore.exceptions.PreconditionError, FileNotFoundError):
                 return None
 
-    def upload(self, path: str, file: pathlib.Path) -> Entry:
+    def upload(self, path: str, file: pathlib.Path) -> ObjectInfo:
         """Writes a local file to an object, whole or not at all."""
+        size = file.stat().st_size
         with self._errors(path):
-            put = self._obstore.put(self._store, path, file)
-            return Entry(file.stat().st_size, put["e_tag"] or "")
+            return ObjectInfo(size, self._obstore.put(self._store, path, file)["e_tag"] or "")
 
     def download(self, path: str, file: pathlib.Path) -> None:
-        """Writes an object to a local file, whole or not at all."""
-        with self._errors(path):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            temporary = file.with_name(f"{file.name}.{uuid.uuid4().hex}.tmp")
-            try:
-                with temporary.open("wb") as out:
-                    for part in self._obstore.get(self._store, path).stream():
-                        out.write(part)
-                temporary.replace(file)
-            finally:
-                temporary.unlink(missing_ok=True)
+        """Writes an object to a local file, whole or not at all.
+
+        Raises:
+            MissingObjectError: there is no such object.
+            OSError: the local file cannot be written.
+        """
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f"{file.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            with self._errors(path):
+                parts = self._obstore.get(self._store, path).stream().__iter__()
+            with temporary.open("wb") as out:
+                while True:
+                    with self._errors(path):
+                        part = next(parts, None)
+                    if part is None:
+                        break
+                    out.write(part)
+            temporary.replace(file)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def delete(self, paths: Sequence[str]) -> None:
         """Removes objects; one that is missing is no error."""
-        for path in paths:
-            with self._errors(path), contextlib.suppress(FileNotFoundError):
-                self._obstore.delete(self._store, path)
+        if paths:
+            with self._errors(paths[0]):
+                self._obstore.delete(self._store, list(paths))
 
     @contextlib.contextmanager
     def _errors(self, path: str) -> Iterator[None]:
@@ -163,8 +188,11 @@ class Bucket:
         try:
             yield
         except FileNotFoundError as e:
-            what = "no such bucket" if "NoSuchBucket" in str(e) else "no such object"
-            raise InputError(f"{self.where(path)}: {what}") from None
+            if "NoSuchBucket" in str(e):
+                raise InputError(f"{self.url}: no such bucket") from None
+            raise MissingObjectError(f"{self.where(path)}: no such object") from None
+        except exceptions.PreconditionError:
+            raise
         except (exceptions.BaseError, OSError, ValueError) as e:
             raise InputError(f"{self.where(path)}: {first_line(e)}; look at the address and the credentials") from None
 
@@ -181,11 +209,15 @@ class RemoteFile:
 
     def read_text(self, encoding: str) -> str:
         """Returns its text. Raises FileNotFoundError where there is no such object."""
-        folder, name = parent_and_name(self._url)
-        found = Bucket(folder).read(name)
-        if found is None:
+        folder, _, name = self._url.rpartition("/")
+        stored = Bucket(folder).read(name)
+        if stored is None:
             raise FileNotFoundError(2, "No such object", self._url)
-        return found[0].decode(encoding)
+        return stored[0].decode(encoding)
+
+
+def _info(meta: Mapping[str, Any]) -> ObjectInfo:
+    return ObjectInfo(meta["size"], meta["e_tag"] or str(meta["last_modified"]))
 
 
 def _version(meta: Mapping[str, Any]) -> Any:

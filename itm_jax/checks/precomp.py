@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from itm_jax.data.defects import Defects
-from itm_jax.data.elsewhere import RowsElsewhere
 from itm_jax.data.precomp import reader as precomp
 from itm_jax.data.precomp.captions import read_captions
 from itm_jax.data.precomp.single_files import open_features
@@ -190,7 +189,7 @@ def check_split(
             limits = np.zeros(len(array), int)
             limits[split.rows_of(np.arange(split.num_images))] = split.num_regions
         in_rows = lambda start, count: np.array(array[start : start + count])  # noqa: E731
-        read = in_rows if isinstance(array, RowsElsewhere) else file_reader(path, array)
+        read = file_reader(path, array) if isinstance(array, np.memmap) else in_rows
         digests, regions = scan_features(str(path), read, array.shape, array.dtype, defects, limits)
     if captions is not None:
         check_captions(root / f"{name}_caps.txt", captions, defects)

@@ -17,11 +17,10 @@ from itm_jax.config.plugins import load
 from itm_jax.config.validation import problems, split_problem
 from itm_jax.data import pipeline
 from itm_jax.data.alter import alter
-from itm_jax.data.bucket import local_directory
 from itm_jax.data.defects import Defects
 from itm_jax.data.labels import label_indices, uses_bank
 from itm_jax.data.prepare import check_priors, complete_on
-from itm_jax.data.splits import read_split
+from itm_jax.data.splits import local_directory, read_split
 from itm_jax.data.text.text_input import TextInput, load_text
 from itm_jax.data.text.tokens import TokenTable
 from itm_jax.devices.mesh import make_mesh

@@ -17,7 +17,6 @@ from absl import flags
 from ml_collections import config_flags
 
 from itm_jax.buckets.store import is_url
-from itm_jax.buckets.workdir import fetched
 from itm_jax.config import of_run as config_of_run
 from itm_jax.config.default import default_config
 from itm_jax.config.fields import flatten, nearest_field
@@ -94,7 +93,9 @@ def place(name: str, value: str) -> str | pathlib.Path:
 
 def copy_of_run(name: str, value: str) -> pathlib.Path:
     """Returns the value of a flag as the local path of a run; of a run in a bucket it makes a copy in the cache."""
-    return fetched(value) if is_url(value) else directory(name, value)
+    from itm_jax.runs.bucket import fetch_workdir  # it brings JAX, which most commands do not need for their flags
+
+    return fetch_workdir(value) if is_url(value) else directory(name, value)
 
 
 def directory(name: str, value: str) -> pathlib.Path:

@@ -1,81 +1,50 @@
-"""Data that lie in a bucket: small files and features that fit are copied to the cache; other features are read by row.
+"""Copies of data that lie in a bucket, in the cache: `buckets/<hash>-<name>-data/<split>/`."""
 
-The copy of a split is in the cache directory, `buckets/<hash>-<name>-data/<split>/`. `data.cache_gb` bounds what it
-takes: features that are larger stay in the bucket, and only as many of their rows are kept as fit.
-"""
-
-import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
+from itm_jax.buckets import copies
 from itm_jax.buckets.mirror import Mirror
-from itm_jax.buckets.store import Bucket, Entry, is_url
-from itm_jax.buckets.workdir import local_copy
+from itm_jax.buckets.store import Bucket, ObjectInfo
 from itm_jax.errors import InputError
-from itm_jax.files import check_space, write_whole
 from itm_jax.terminal import say
 
-FEATURES = "_ims.npy"
-STAY = "_ims.npy.in_bucket"  # a JSON file in the copy, in place of features that stay in the bucket
-COMMON = ("extractor.json",)
 
-
-def local_directory(data: Any, split: str) -> str:
-    """Returns a local directory with the files of a split: `data.dir`, or a copy of it where it lies in a bucket.
+def home_of(bucket: Bucket, data: Any, split: str) -> pathlib.Path:
+    """Returns where the copy of a split lies; `itm_jax.cache clear` leaves it until this process ends.
 
     Args:
+        bucket: the folder of the data set.
         data: `config.data`.
         split: the name of the split.
+    """
+    copy = copies.local_copy(bucket.url, data.cache_dir, use="data")
+    copies.use(copy)
+    return copy / split
+
+
+def copy_objects(
+    bucket: Bucket, home: pathlib.Path, objects: Mapping[str, ObjectInfo], limit_gb: float, *, ours: str = ""
+) -> None:
+    """Makes `home` a copy of these objects of a bucket.
+
+    Args:
+        bucket: the folder of the data set.
+        home: the local folder.
+        objects: what is wanted of it, by path.
+        limit_gb: `config.data.cache_gb`.
+        ours: a path of the local folder that stays as it is.
 
     Raises:
-        InputError: the bucket cannot be read or has no such split, or the local disk has no room.
+        InputError: the objects take more than the cache may, the bucket cannot be read, or the disk has no room.
     """
-    if not is_url(data.dir or ""):
-        return data.dir
-    bucket = Bucket(data.dir)
-    home = local_copy(bucket.url, data.cache_dir, use="data") / split
-    if data.source == "tfds":
-        return str(_copy(bucket, home, bucket.entries(), data.cache_gb))
-    entries = bucket.entries()
-    folder = next((f for f in ("", "precomp/") if f"{f}{split}{FEATURES}" in entries), None)
-    if folder is None:
-        names = sorted(p.rpartition("/")[2].removesuffix(FEATURES) for p in entries if p.endswith(FEATURES))
-        hint = f"; splits found there: {', '.join(names)}" if names else ""
-        raise InputError(f"{bucket.where(split + FEATURES)}: no such object{hint}")
-    mine = {
-        path: entry
-        for path, entry in entries.items()
-        if path.startswith(f"{folder}{split}_") or path in [folder + name for name in COMMON]
-    }
-    features = f"{folder}{split}{FEATURES}"
-    if mine[features].size > data.cache_gb * 1e9:
-        del mine[features]
-        _copy(bucket, home, mine, data.cache_gb)
-        record = {
-            "url": bucket.url,
-            "path": features,
-            "size": entries[features].size,
-            "tag": entries[features].tag,
-            "cache_gb": data.cache_gb,
-            "rows": str(home.with_name(f"{split}-rows")),  # beside the copy, which is made equal to the bucket
-        }
-        write_whole(home / folder / (split + STAY), json.dumps(record))
-    else:
-        _copy(bucket, home, mine, data.cache_gb)
-    return str(home)
-
-
-def _copy(bucket: Bucket, home: pathlib.Path, entries: dict[str, Entry], limit_gb: float) -> pathlib.Path:
-    """Makes `home` a copy of these objects. Raises InputError where they take more than the cache may."""
-    size = sum(entry.size for entry in entries.values())
+    size = sum(info.size for info in objects.values())
     if size > limit_gb * 1e9:
         raise InputError(
             f"{bucket.url}: {size / 1e9:.1f} GB, and config.data.cache_gb={limit_gb:g} bounds the local copy; set it "
             "to more, or mount the bucket (with gcsfuse, say) and pass the local path"
         )
-    check_space(home, size)
-    mirror = Mirror(bucket, home, seal="", unfinished="*.tmp")
-    missing = mirror.fetch(lambda path: path in entries)
-    if missing > 1e6:
-        say(f"{bucket.url}: {missing / 1e6:,.0f} MB copied to {home}")
-    return home
+    read = Mirror(bucket, home, ours=lambda path: path == ours).fetch(lambda path: path in objects)
+    if read > 1e6:
+        say(f"{bucket.url}: {read / 1e6:,.0f} MB copied to {home}")

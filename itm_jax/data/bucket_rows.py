@@ -1,53 +1,48 @@
 """Features that stay in a bucket: rows are read by ranges of bytes, and kept on the local disk while there is room."""
 
 import contextlib
+import hashlib
 import io
 import json
 import os
 import pathlib
-import threading
-import time
+import shutil
 import zlib
-from typing import Any
 
 import numpy as np
 
-from itm_jax.buckets.store import Bucket
+from itm_jax.buckets.store import Bucket, ChangedObjectError
 from itm_jax.data.elsewhere import RowsElsewhere
 from itm_jax.errors import InputError
-from itm_jax.files import npy_header
+from itm_jax.files import Header, npy_header
 from itm_jax.terminal import say
 
 HEADER_BYTES = 4096
 AT_ONCE_BYTES = 64 << 20  # bytes that are asked for at once
-LOOK_SECONDS = 30.0  # how often the tag of the object is compared
 
 
 class RowsInBucket(RowsElsewhere):
-    """The features of an .npy object [rows, r, f].
-
-    A row that was read once is kept in a local file, until the rows there take `cache_gb`. A file of their CRC-32
-    sums says which rows are there, so rows that a crash left incomplete are read again.
-    """
+    """The features of an .npy object [rows, r, f]."""
 
     def __init__(self, path: pathlib.Path):
-        """Opens the object that a JSON file names (`data.bucket.STAY`).
+        """Opens the object that a JSON file names (`data.precomp.in_bucket`).
 
         Raises:
             InputError: the object cannot be read, or is not an .npy file of numbers in the order of its rows.
         """
         record = json.loads(path.read_text(encoding="utf-8"))
-        self._bucket, self._path, self._tag = Bucket(record["url"]), record["path"], record["tag"]
-        self._looked = time.monotonic()
-        self._where = self._bucket.where(self._path)
-        head = self._bucket.ranges(self._path, [0], [min(HEADER_BYTES, record["size"])])[0]
-        shape, dtype, self._offset = _header(head, self._where)
-        super().__init__(shape, dtype)
-        if self._offset + self.nbytes != record["size"]:
+        self._bucket, self._path, self._etag = Bucket(record["url"]), record["path"], record["etag"]
+        self._where, size = self._bucket.where(self._path), record["size"]
+        header = _header(self._ranges([(0, min(HEADER_BYTES, size))])[0], self._where)
+        rows, regions, width = header.shape
+        super().__init__((rows, regions, width), header.dtype)
+        self._offset = header.offset
+        if self._offset + self.nbytes != size:
             says = f"{self._offset + self.nbytes:,} bytes ({self.dtype} {self.shape})"
-            raise InputError(f"{self._where}: {record['size']:,} bytes, but its header says {says}; write it again")
+            raise InputError(f"{self._where}: {size:,} bytes, but its header says {says}; write it again")
         self._row = self.nbytes // len(self)
-        self._kept = _Kept(pathlib.Path(record["rows"]), len(self), self._row, int(record["cache_gb"] * 1e9), self._tag)
+        limit = int(record["cache_gb"] * 1e9)
+        self._kept = RowCache(pathlib.Path(record["rows"]), self._etag, len(self), self._row, limit)
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Reads rows by their indices, [n, r, f]. Raises InputError where the object is no longer the one opened."""
@@ -61,89 +56,102 @@ class RowsInBucket(RowsElsewhere):
         missing = [k for k, row in enumerate(rows) if not self._kept.get(int(row), out[k])]
         if not missing:
             return
-        self._look()
         starts = [self._offset + int(rows[k]) * self._row for k in missing]
-        for k, data in zip(
-            missing, self._bucket.ranges(self._path, starts, [s + self._row for s in starts]), strict=True
-        ):
-            out[k] = np.frombuffer(data, np.uint8)
-            self._kept.put(int(rows[k]), data)
+        pieces = self._ranges([(start, start + self._row) for start in starts])
+        for k, piece in zip(missing, pieces, strict=True):
+            out[k] = np.frombuffer(piece, np.uint8)
+        self._kept.put([int(rows[k]) for k in missing], pieces)
 
-    def _look(self) -> None:
-        if time.monotonic() - self._looked < LOOK_SECONDS:
-            return
-        entry = self._bucket.entry(self._path)
-        if entry is None or entry.tag != self._tag:
-            what = "was removed" if entry is None else "was replaced"
+    def _ranges(self, pairs: list[tuple[int, int]]) -> list[bytes]:
+        try:
+            return self._bucket.ranges(self._path, pairs, self._etag)
+        except ChangedObjectError:
             raise InputError(
-                f"{self._where}: {what} since it was opened; put it back, and start the same command again"
-            )
-        self._looked = time.monotonic()
+                f"{self._where}: was replaced since it was opened; put it back, and start the same command again"
+            ) from None
 
 
-class _Kept:
-    """Rows in a local file. Several processes and threads may use it: a row always has the same bytes."""
+class RowCache:
+    """Rows of an object in a local file, in their places.
 
-    def __init__(self, folder: pathlib.Path, rows: int, size: int, limit: int, tag: str):
-        self._size, self._room, self._lock = size, limit // size, threading.Lock()
-        folder.mkdir(parents=True, exist_ok=True)
-        path, sums, mark = (folder / name for name in ("rows", "sums", "tag"))
-        if not mark.exists() or mark.read_text(encoding="utf-8") != tag:
-            for old in (path, sums):
-                old.unlink(missing_ok=True)
-            mark.write_text(tag, encoding="utf-8")
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        self._sums_file = os.open(sums, os.O_RDWR | os.O_CREAT, 0o644)
-        self._sums = np.zeros(rows, np.uint32)  # 0: the row is not kept
-        data = os.pread(self._sums_file, self._sums.nbytes, 0)
-        self._sums[: len(data) // 4] = np.frombuffer(data[: len(data) // 4 * 4], np.uint32)
-        self._room -= int(np.count_nonzero(self._sums))
+    Several processes and threads may use it: a row always has the same bytes. The CRC-32 sums of the rows are in a file
+    beside it, 0 for a row that is not kept. So a row that a crash left incomplete is read again.
+    """
+
+    def __init__(self, folder: pathlib.Path, etag: str, rows: int, row_bytes: int, limit: int):
+        """Opens the files, and removes those of an earlier version of the object.
+
+        Args:
+            folder: a folder below it, named after the version of the object, holds the files.
+            etag: of the object.
+            rows: how many it has.
+            row_bytes: the size of one.
+            limit: the bytes that the kept rows may take.
+
+        Raises:
+            InputError: the local disk cannot be written.
+        """
+        self._row_bytes, self._most = row_bytes, limit // row_bytes
+        place = folder / hashlib.sha256(etag.encode()).hexdigest()[:16]
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            for old in folder.iterdir():
+                if old != place:
+                    shutil.rmtree(old, ignore_errors=True)
+            self._file = os.open(place / "rows", os.O_RDWR | os.O_CREAT, 0o644)
+            sums = os.open(place / "sums", os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                os.posix_fallocate(sums, 0, 4 * rows)  # a full disk is an error here, not a fault of the memory map
+            finally:
+                os.close(sums)
+            self._sums = np.memmap(place / "sums", np.uint32, "r+", shape=(rows,))
+        except OSError as e:
+            raise InputError(f"{place}: cannot be written ({e.strerror or e})") from None
 
     def get(self, row: int, out: np.ndarray) -> bool:
         """Copies a kept row [bytes] to `out`; returns whether it is kept, and intact."""
         wanted = self._sums[row]
         if not wanted:
             return False
-        data = os.pread(self._file, self._size, row * self._size)
-        if len(data) != self._size or _sum(data) != wanted:
+        data = os.pread(self._file, self._row_bytes, row * self._row_bytes)
+        if len(data) != self._row_bytes or _sum(data) != wanted:
             return False
         out[:] = np.frombuffer(data, np.uint8)
         return True
 
-    def put(self, row: int, data: bytes) -> None:
-        """Keeps a row where there is room."""
-        with self._lock:
-            if self._room <= 0 and not self._sums[row]:
+    def put(self, rows: list[int], pieces: list[bytes]) -> None:
+        """Keeps rows while there is room. A full disk costs speed, not the run."""
+        room = self._most - int(np.count_nonzero(self._sums))
+        for row, piece in zip(rows, pieces, strict=True):
+            room -= not self._sums[row]  # a damaged row takes its old place
+            if room < 0:
                 return
-            self._room -= not self._sums[row]
-        try:
-            os.pwrite(self._file, data, row * self._size)
-            value = np.uint32(_sum(data))
-            os.pwrite(self._sums_file, value.tobytes(), row * 4)
-            self._sums[row] = value
-        except OSError as e:  # a full disk costs speed, not the run
-            if self._room > 0:
+            try:
+                os.pwrite(self._file, piece, row * self._row_bytes)
+            except OSError as e:
                 say(f"warning: rows are no longer kept on the local disk ({e.strerror})")
-            self._room = 0
+                self._most = 0
+                return
+            self._sums[row] = _sum(piece)
 
     def __del__(self) -> None:
-        for descriptor in (getattr(self, "_file", None), getattr(self, "_sums_file", None)):
-            if descriptor is not None:
-                with contextlib.suppress(OSError):
-                    os.close(descriptor)
+        if (descriptor := getattr(self, "_file", None)) is not None:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
 
 
 def _sum(data: bytes) -> int:
     return zlib.crc32(data) or 1
 
 
-def _header(head: bytes, where: str) -> tuple[tuple[int, int, int], Any, int]:
-    """Returns shape, dtype and the place of the first value of an .npy file, from its first bytes."""
+def _header(head: bytes, where: str) -> Header:
+    """Returns what the first bytes of an .npy file say of its array."""
     try:
-        shape, dtype, order, offset = npy_header(io.BytesIO(head))
+        header = npy_header(io.BytesIO(head))
     except ValueError as e:
-        raise InputError(f"{where}: not an intact .npy file ({' '.join(str(e).split())[:200]})") from None
-    numeric = dtype in (np.float16, np.float32) and dtype.isnative
-    if len(shape) != 3 or not numeric or order != "C" or 0 in shape:
-        raise InputError(f"{where}: {dtype} {shape}; expected float16 or float32 [rows, regions, width], row by row")
-    return shape, dtype, offset
+        raise InputError(f"{where}: not an intact .npy file ({str(e)[:200]})") from None
+    numeric = header.dtype in (np.float16, np.float32) and header.dtype.isnative
+    if len(header.shape) != 3 or not numeric or header.order != "C" or 0 in header.shape:
+        what = f"{header.dtype} {header.shape}"
+        raise InputError(f"{where}: {what}; expected float16 or float32 [rows, regions, width], row by row")
+    return header

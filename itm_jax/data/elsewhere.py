@@ -41,10 +41,13 @@ class RowsElsewhere(abc.ABC):
         return self[:].astype(dtype or self.dtype, copy=False)
 
 
+Features = np.ndarray | RowsElsewhere
+
+
 class SomeRows(RowsElsewhere):
     """Some rows of an array that is read by row, with their first regions."""
 
-    def __init__(self, array: Any, rows: np.ndarray, regions: int | None = None):
+    def __init__(self, array: Features, rows: np.ndarray, regions: int | None = None):
         """Takes the indices of the rows, in their new order; `regions` None means all regions."""
         super().__init__((len(rows), regions or array.shape[1], array.shape[2]), array.dtype)
         self._array, self._rows = array, rows

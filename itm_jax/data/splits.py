@@ -1,10 +1,13 @@
 """Reads the splits of the configured data source."""
 
 from collections.abc import Sequence
+from typing import Any
 
+from itm_jax.buckets.store import Bucket, is_url
 from itm_jax.config.plugins import is_own, load
 from itm_jax.data.alter import alter
-from itm_jax.data.bucket import local_directory
+from itm_jax.data.bucket import copy_objects, home_of
+from itm_jax.data.precomp import in_bucket
 from itm_jax.data.precomp import reader as precomp
 from itm_jax.errors import InputError
 from itm_jax.structs import Split
@@ -36,6 +39,26 @@ def read_unaltered(config, name: str) -> Split:
     split = precomp.read_split(local_directory(config.data, name), name, pairing=config.data.pairing)
     assert split is not None  # defects are strict: the first one is raised
     return split
+
+
+def local_directory(data: Any, split: str) -> str:
+    """Returns a local directory with the files of a split: `data.dir`, or a copy of it where it lies in a bucket.
+
+    Args:
+        data: `config.data`.
+        split: the name of the split.
+
+    Raises:
+        InputError: the bucket cannot be read or has no such split, or the local disk has no room.
+    """
+    if not is_url(data.dir or ""):
+        return data.dir
+    if data.source != "tfds":
+        return str(in_bucket.directory_of(data, split))
+    bucket = Bucket(data.dir)
+    home = home_of(bucket, data, split)
+    copy_objects(bucket, home, bucket.objects(), data.cache_gb)
+    return str(home)
 
 
 def read_splits(config, names: Sequence[str]) -> list[Split]:

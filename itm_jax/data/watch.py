@@ -4,20 +4,25 @@ import os
 import pathlib
 from collections.abc import Sequence
 
+from itm_jax.data.precomp.single_files import FEATURES, IN_BUCKET
 from itm_jax.errors import InputError
 from itm_jax.structs import Split
 
 
-def files_of(split: Split) -> list[pathlib.Path]:
-    """Returns the files that a split was read from, sorted; empty where it was made by code."""
+def paths_of(split: Split) -> list[pathlib.Path]:
+    """Returns the local files that a split was read from, sorted; empty where it was made by code."""
     source = pathlib.Path(split.source.removesuffix(f": {split.name}"))
     if source.is_dir():  # tfds
-        found = source.glob(f"*-{split.name}.*")
-    elif source.is_file():
-        found = source.parent.glob(f"{split.name}_*")
-    else:
+        return sorted(path for path in source.glob(f"*-{split.name}.*") if path.is_file())
+    if source.name != split.name + FEATURES:
         return []
-    return sorted(path for path in found if path.is_file())
+    longer = source.parent.glob(f"{split.name}_?*{FEATURES}")  # such as test_5k_ims.npy beside test_ims.npy
+    others = tuple(path.name.removesuffix(FEATURES) + "_" for path in longer)
+    return sorted(
+        path
+        for path in source.parent.glob(f"{split.name}_*")
+        if path.is_file() and not path.name.startswith(others) and not path.name.endswith(IN_BUCKET)
+    )
 
 
 class Watch:
@@ -25,7 +30,7 @@ class Watch:
 
     def __init__(self, splits: Sequence[Split]):
         """Looks at the files of the splits."""
-        self._before = {path: _stamp(path) for split in splits for path in files_of(split)}
+        self._before = {path: _stamp(path) for split in splits for path in paths_of(split)}
 
     def check(self) -> None:
         """Raises InputError where a file is not what it was; this costs one look at each file."""

@@ -175,6 +175,14 @@ def alone() -> bool:
     return jax.process_count() == 1
 
 
+def barrier(name: str) -> None:
+    """Waits until all processes of the run have come to this place."""
+    if not alone():
+        from jax._src import distributed as runtime
+
+        runtime.global_state.client.wait_at_barrier(name, 86_400_000)  # type: ignore[union-attr]
+
+
 def near(tree: Any) -> Any:
     """Returns the tree on the host of the first process, with split arrays put together.
 

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from itm_jax.buckets.workdir import opened
 from itm_jax.config.fields import FREE_FIELDS, PLACES, flatten, read_json, set_field
 from itm_jax.data.splits import read_split
 from itm_jax.errors import InputError
@@ -17,8 +16,8 @@ from itm_jax.files import write_whole
 from itm_jax.metrics.eccv import truth_metrics
 from itm_jax.metrics.retrieval import Ranks, protocol_metrics, protocol_ranks
 from itm_jax.models.variables import count_params
+from itm_jax.runs.bucket import open_workdir
 from itm_jax.runs.checkpoints import Record
-from itm_jax.runs.lock import workdir_lock
 from itm_jax.runs.provenance import config_hash
 from itm_jax.runs.results import results, results_path, to_text, write_ranks
 from itm_jax.structs import Split
@@ -121,7 +120,7 @@ def evaluate_ensemble(config, runs: Sequence[pathlib.Path], workdir: str | pathl
     for k, run in enumerate(runs):
         if run.resolve() in [other.resolve() for other in runs[:k]]:
             raise InputError(f"--ensemble: {run} is named twice; name each run once")
-    with opened(workdir, config.data.cache_dir, write=True) as (workdir, _), workdir_lock(workdir):
+    with open_workdir(workdir, config.data.cache_dir, write=True) as (workdir, _):
         if (workdir / "config.json").exists():
             raise InputError(f"{workdir}: holds a run; give the ensemble a --workdir of its own")
         if config.eval.ground_truth:  # checked before hours of scoring

@@ -5,9 +5,6 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-import jax
-
-from itm_jax.buckets.workdir import opened
 from itm_jax.config.fields import read_json
 from itm_jax.devices import distributed
 from itm_jax.errors import InputError, NotWritableError
@@ -18,7 +15,7 @@ from itm_jax.evaluation.truth import ranks_and_truth
 from itm_jax.files import write_whole
 from itm_jax.metrics.retrieval import protocol_metrics
 from itm_jax.models.variables import count_params
-from itm_jax.runs.lock import workdir_lock
+from itm_jax.runs.bucket import Workdir, file_of, open_workdir
 from itm_jax.runs.results import results, results_name, results_path, to_text, write_ranks
 from itm_jax.terminal import say
 
@@ -65,13 +62,16 @@ def evaluate(
     Raises:
         InputError: the workdir holds no run, or a run of another model, or the results cannot be written.
     """
-    cache, first, part = config.data.cache_dir, distributed.first(), jax.process_index()
+    cache = config.data.cache_dir
+    read_json(file_of(workdir, "config.json"))  # a workdir without a run is refused before anything is written there
     with contextlib.ExitStack() as stack:
-        workdir = stack.enter_context(opened(workdir, cache, write=out is None and first, part=part)).local
-        out = workdir if out is None else stack.enter_context(opened(out, cache, write=first, part=part)).local
-        read_json(workdir / "config.json")  # a workdir without a run is refused before anything is written there
-        if first:
-            stack.enter_context(_writable(workdir, out))
+        if out is None or str(out) == str(workdir):
+            out = workdir = stack.enter_context(_open_to_write(workdir, cache)).local
+        else:
+            workdir = stack.enter_context(open_workdir(workdir, cache, write=False)).local
+            out = stack.enter_context(_open_to_write(out, cache)).local
+            if out.resolve() != workdir.resolve() and (out / "config.json").exists():
+                raise InputError(f"--out={out}: holds a run; give the results a directory of their own")
         run = open_run(config, workdir)
         for note in run.data.notes if distributed.first() else ():
             say(note)
@@ -87,14 +87,11 @@ def evaluate(
 
 
 @contextlib.contextmanager
-def _writable(workdir: pathlib.Path, out: pathlib.Path) -> Iterator[None]:
-    """Locks the directory that results are written to; it is an InputError where it cannot be written."""
-    if out.resolve() != workdir.resolve() and (out / "config.json").exists():
-        raise InputError(f"--out={out}: holds a run; give the results a directory of their own")
-    try:
-        lock = contextlib.ExitStack()
-        lock.enter_context(workdir_lock(out))
-    except NotWritableError as e:
-        raise InputError(f"{e}; pass --out=DIR, a directory for the results") from None
-    with lock:
-        yield
+def _open_to_write(place: str | pathlib.Path, cache: str | None) -> Iterator[Workdir]:
+    """Opens the directory that results are written to; where it cannot be written, the line says what to do."""
+    with contextlib.ExitStack() as stack:
+        try:
+            workdir = stack.enter_context(open_workdir(place, cache, write=True))
+        except NotWritableError as e:
+            raise InputError(f"{e}; pass --out=DIR, a directory for the results") from None
+        yield workdir

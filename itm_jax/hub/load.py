@@ -10,7 +10,6 @@ import jax
 import numpy as np
 
 from itm_jax.buckets.store import is_url
-from itm_jax.buckets.workdir import fetched
 from itm_jax.config.fields import read_json
 from itm_jax.config.model_fields import depends_on_batch
 from itm_jax.data.labels import label_bank, label_indices
@@ -30,6 +29,7 @@ from itm_jax.hub.inputs import blank_split
 from itm_jax.hub.matcher import Matcher
 from itm_jax.pretrained.directory import checkpoint_dir, revision_of
 from itm_jax.pretrained.hub_names import split_revision
+from itm_jax.runs.bucket import fetch_workdir
 from itm_jax.runs.restore import restore_variables
 from itm_jax.runs.workdir import read_data
 from itm_jax.vision.identity import read as read_extractor
@@ -57,7 +57,8 @@ def load(name: str | pathlib.Path, *, backbone: str | None = None, own_code: boo
         model.score(model.encode_images(["a.jpg"]), model.encode_captions(["two dogs play in the snow"]))
     """
     if is_url(str(name)):
-        return dataclasses.replace(load(fetched(str(name)), backbone=backbone, own_code=own_code), source=str(name))
+        model = load(fetch_workdir(str(name)), backbone=backbone, own_code=own_code)
+        return dataclasses.replace(model, source=str(name))
     if "/" not in str(name) and not os.path.isdir(name):  # no name of the hub either
         raise InputError(f"{name}: no such directory; pass a run, an exported folder, or USER/NAME of the hub")
     folder = checkpoint_dir(str(name), flag="the name of the model", files=FILES, weights=(WEIGHTS,))

@@ -87,7 +87,7 @@ def _describe_counts(counts: np.ndarray) -> dict[str, Any]:
 
 def files_of(split: Split) -> dict[str, int]:
     """Names and sizes in bytes of the files that the split was read from."""
-    return {path.name: path.stat().st_size for path in watch.files_of(split)}
+    return {path.name: path.stat().st_size for path in watch.paths_of(split)}
 
 
 def describe_split(split: Split) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class Records:
 
         The time goes to the logger alone: metrics.jsonl is the same in every repetition of a run.
         """
+        self._publisher.look()
         self._writer.write(step, "train", values | {"epoch": epoch})
         self._logger.scalar("train/seconds_per_step", seconds_per_step, step)
         self._display.update(step, values["loss"], batch / seconds_per_step)

@@ -16,7 +16,6 @@ from typing import Any
 import jax
 
 from itm_jax.buckets.mirror import NoPublisher, Publisher
-from itm_jax.buckets.workdir import opened
 from itm_jax.config.validation import split_problem
 from itm_jax.data import pipeline
 from itm_jax.data.pipeline import TextSplit
@@ -33,7 +32,7 @@ from itm_jax.evaluation.rank import Scorer
 from itm_jax.evaluation.truth import check_truth
 from itm_jax.metrics.retrieval import rank_metrics
 from itm_jax.runs import checkpoints
-from itm_jax.runs.lock import workdir_lock
+from itm_jax.runs.bucket import open_workdir
 from itm_jax.runs.loggers import check_logger
 from itm_jax.runs.progress import Progress
 from itm_jax.runs.records import NoRecords, Records
@@ -72,18 +71,14 @@ def train(config, workdir: str | pathlib.Path, *, check_test: bool = False) -> N
         raise InputError(problem)
     check_logger(config)
     use_cache(config)
-    with contextlib.ExitStack() as stack:
-        first = distributed.first()
-        opening = opened(workdir, config.data.cache_dir, write=first, part=jax.process_index())
-        workdir, publisher = stack.enter_context(opening)
-        if first:
-            stack.enter_context(workdir_lock(workdir))
+    with open_workdir(workdir, config.data.cache_dir, write=True) as (workdir, publisher):
         names = [config.data.train_split, config.data.dev_split]
         if check_test:
             names.append(config.data.test_split)
         prepared = prepare(config, names, workdir=workdir, has_checkpoint=bool(checkpoints.steps_of(workdir)))
         check_truth(prepared.config, prepared.splits)
         check_workdir(prepared.config, workdir)
+        publisher.remove_unmarked()
         recorded, train_and_dev = read_data(workdir), prepared.splits[:2]
         check_width(train_and_dev[0], recorded, workdir)
         check_extractor(train_and_dev[0], recorded, workdir)

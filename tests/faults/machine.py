@@ -7,7 +7,8 @@ import resource
 import signal
 import time
 
-from faults.trial import Trial
+from faults import slow_scenes
+from faults.trial import KILLED, Ended, Trial, fault, faults_of
 
 CLOCK = """
 import sys, time
@@ -27,57 +28,81 @@ sys.exit(commands.start(main, sys.argv))
 """
 
 
-def _signalled(trial: Trial, *numbers: int, pause: float = 0.0):
+def _signalled(trial: Trial, number: int) -> Ended:
     process = trial.start()
     trial.until(process, 7)
-    for number in numbers:
-        process.send_signal(number)
-        time.sleep(pause)
+    process.send_signal(number)
     return trial.ended(process)
 
 
+@fault(KILLED, "")
 def killed_in_a_step(trial):
     """SIGKILL in the middle of a step"""
     return _signalled(trial, signal.SIGKILL)
 
 
+@fault(KILLED, "")
 def killed_while_saving(trial):
     """SIGKILL while a checkpoint is written"""
     process = trial.start()
-    while not list((trial.workdir / "checkpoints").glob("*.orbax-checkpoint-tmp*")) and process.poll() is None:
+
+    def unfinished():
+        return list((trial.workdir / "checkpoints").glob("*.orbax-checkpoint-tmp*"))
+
+    trial.until(process, 1)
+    while process.poll() is None:
+        if unfinished():
+            process.send_signal(signal.SIGSTOP)  # so that it cannot finish before it is killed
+            if unfinished():
+                break
+            process.send_signal(signal.SIGCONT)
         time.sleep(0.001)
-    process.kill()
-    return trial.ended(process)
+    ended = trial.stop(process)
+    assert unfinished()
+    return ended
 
 
+@fault(KILLED, "")
 def killed_before_the_first_checkpoint(trial):
     """SIGKILL before the first checkpoint"""
     process = trial.start()
     trial.until(process, 1)
-    process.kill()
-    return trial.ended(process)
+    ended = trial.stop(process)
+    assert not [p for p in (trial.workdir / "checkpoints").glob("*") if p.name.isdigit()]
+    return ended
 
 
+@fault(128 + signal.SIGTERM, "stopped by SIGTERM at step")
 def terminated(trial):
     """SIGTERM, as schedulers send it"""
     return _signalled(trial, signal.SIGTERM)
 
 
+@fault(128 + signal.SIGINT, "stopped by Ctrl-C at step")
 def interrupted(trial):
     """Ctrl-C"""
     return _signalled(trial, signal.SIGINT)
 
 
+@fault(128 + signal.SIGINT, "interrupted; the same command continues")
 def interrupted_twice(trial):
     """Ctrl-C twice"""
-    return _signalled(trial, signal.SIGINT, signal.SIGINT, pause=0.02)
+    process = trial.start(**{slow_scenes.SECONDS: "1"})  # so that it has not saved when the second one comes
+    trial.until(process, 7)
+    process.send_signal(signal.SIGINT)
+    while process.poll() is None and "press Ctrl-C again" not in trial.text(process):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    return trial.ended(process)
 
 
+@fault(128 + signal.SIGHUP, "stopped by the end of its terminal (SIGHUP) at step")
 def hung_up(trial):
     """SIGHUP: the terminal is closed"""
     return _signalled(trial, signal.SIGHUP)
 
 
+@fault(128 + signal.SIGHUP, "")
 def terminal_gone(trial):
     """The terminal itself is gone, so that nothing can be written to it"""
     master, slave = pty.openpty()
@@ -89,6 +114,7 @@ def terminal_gone(trial):
     return trial.ended(process)
 
 
+@fault(0, "evaluating step")
 def stopped_for_a_while(trial):
     """SIGSTOP, and SIGCONT after 5 seconds"""
     process = trial.start()
@@ -99,22 +125,24 @@ def stopped_for_a_while(trial):
     return trial.ended(process)
 
 
+@fault(0, "evaluating step")
 def clock_jumps(trial):
     """The clock jumps a day ahead and back, again and again"""
     return trial.ended(trial.start(script=("-c", CLOCK)))
 
 
+@fault(2, "error: ")
 def started_twice(trial):
     """The same command is started while it runs"""
     process = trial.start()
     trial.until(process, 7)
+    process.send_signal(signal.SIGSTOP)  # so that it does not end before the second one looks
     second = trial.finish()
-    process.kill()
-    process.wait()
-    process.said.close()
+    trial.stop(process)
     return second
 
 
+@fault(2, "no memory left")
 def no_memory(trial):
     """No memory is left (RLIMIT_DATA) after step 7"""
     process = trial.start()
@@ -124,7 +152,4 @@ def no_memory(trial):
     return trial.ended(process)
 
 
-FAULTS = [
-    killed_in_a_step, killed_while_saving, killed_before_the_first_checkpoint, terminated, interrupted, interrupted_twice,
-    hung_up, terminal_gone, stopped_for_a_while, clock_jumps, started_twice, no_memory,
-]  # fmt: skip
+FAULTS = faults_of(globals())

@@ -4,132 +4,121 @@ import signal
 import socket
 import time
 
-from faults.trial import Trial
+from faults.trial import KILLED, Ended, Trial, fault, faults_of
 
-FLAGS = ("--config.train.epochs=6",)
+FLAGS = ("--config.train.epochs=3",)
+SHORT = {"ITM_JAX_WAIT_SECONDS": "10"}
+LOST = 4  # the exit code where another process was lost
 
 
-def _port() -> int:
+class Pair(Trial):
+    """A run of two processes."""
+
+    def one(self, index: int, port: int, **more):
+        """Starts one of them."""
+        address = {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": "2"}
+        return self.start(*FLAGS, JAX_PROCESS_ID=str(index), **address, **more)
+
+    def both(self):
+        """Starts both."""
+        port = free_port()
+        return [self.one(index, port) for index in range(2)]
+
+    def again(self) -> list[Ended]:
+        """Gives the same commands again: how both ended."""
+        return [self.ended(process) for process in self.both()]
+
+
+def free_port() -> int:
+    """A port of this machine where nothing listens."""
     with socket.socket() as s:
         s.bind(("localhost", 0))
         return s.getsockname()[1]
 
 
-def _pair(trial: Trial, count: int = 2, port: int | None = None, **more):
-    port = port or _port()
-    return [
-        trial.start(
-            *FLAGS,
-            JAX_COORDINATOR_ADDRESS=f"localhost:{port}",
-            JAX_NUM_PROCESSES=str(count),
-            JAX_PROCESS_ID=str(index),
-            **more,
-        )
-        for index in range(count)
-    ]
-
-
-def _lost(trial: Trial, which: int, number: int):
-    """One gets a signal; returns how the other one ended, with the seconds until then."""
-    processes = _pair(trial)
-    trial.until(processes[0], 7)
+def _lost(pair: Pair, which: int, number: int) -> Ended:
+    """One gets a signal; returns how the other one ended, which must not take a minute."""
+    processes = pair.both()
+    pair.until(processes[0], 7)
     began = time.monotonic()
     processes[which].send_signal(number)
-    code, line = trial.ended(processes[1 - which])
+    ended = pair.ended(processes[1 - which])
     seconds = time.monotonic() - began
     assert seconds < 60, f"after {seconds:.0f} s"
-    processes[which].kill()
-    processes[which].wait()
-    processes[which].said.close()
-    return code, line
+    assert pair.stop(processes[which]).code == KILLED
+    return ended
 
 
-def first_killed(trial):
+@fault(LOST, "the first process died or cannot be reached")
+def first_killed(pair):
     """Two processes: the first is killed"""
-    return _lost(trial, 0, signal.SIGKILL)
+    return _lost(pair, 0, signal.SIGKILL)
 
 
-def second_killed(trial):
+@fault(LOST, "process 1 on ")
+def second_killed(pair):
     """Two processes: the second is killed"""
-    return _lost(trial, 1, signal.SIGKILL)
+    return _lost(pair, 1, signal.SIGKILL)
 
 
-def first_stopped(trial):
+@fault(LOST, "process 0 on ")
+def first_stopped(pair):
     """Two processes: the first hangs (SIGSTOP)"""
-    return _lost(trial, 0, signal.SIGSTOP)
+    return _lost(pair, 0, signal.SIGSTOP)
 
 
-def second_stopped(trial):
+@fault(LOST, "process 1 on ")
+def second_stopped(pair):
     """Two processes: the second hangs (SIGSTOP)"""
-    return _lost(trial, 1, signal.SIGSTOP)
+    return _lost(pair, 1, signal.SIGSTOP)
 
 
-def second_terminated(trial):
+@fault(128 + signal.SIGTERM, "stopped by SIGTERM at step")
+def second_terminated(pair):
     """Two processes: the second gets SIGTERM"""
-    processes = _pair(trial)
-    trial.until(processes[0], 7)
+    processes = pair.both()
+    pair.until(processes[0], 7)
     processes[1].send_signal(signal.SIGTERM)
-    first, second = (trial.ended(process) for process in processes)
-    assert first[0] == second[0], (first, second)
+    first, second = (pair.ended(process) for process in processes)
+    assert first.code == second.code, (first, second)
     return first
 
 
-def second_never_comes(trial):
+@fault(LOST, "not all processes of this run came within 10 s")
+def second_never_comes(pair):
     """Two processes: the second never comes (ITM_JAX_WAIT_SECONDS=10)"""
-    return trial.ended(
-        trial.start(
-            *FLAGS,
-            JAX_COORDINATOR_ADDRESS=f"localhost:{_port()}",
-            JAX_NUM_PROCESSES="2",
-            JAX_PROCESS_ID="0",
-            ITM_JAX_WAIT_SECONDS="10",
-        )
-    )
+    return pair.ended(pair.one(0, free_port(), **SHORT))
 
 
-def first_never_comes(trial):
+@fault(2, "the first process did not answer in 10 s")
+def first_never_comes(pair):
     """Two processes: the first never comes (ITM_JAX_WAIT_SECONDS=10)"""
-    return trial.ended(
-        trial.start(
-            *FLAGS,
-            JAX_COORDINATOR_ADDRESS=f"localhost:{_port()}",
-            JAX_NUM_PROCESSES="2",
-            JAX_PROCESS_ID="1",
-            ITM_JAX_WAIT_SECONDS="10",
-        )
-    )
+    return pair.ended(pair.one(1, free_port(), **SHORT))
 
 
-def port_taken(trial):
+@fault(2, "error: ")
+def port_taken(pair):
     """Two processes: the port of the first is taken"""
     with socket.socket(socket.AF_INET6) as s:
         s.bind(("::", 0))
         s.listen()
-        first, second = _pair(trial, port=s.getsockname()[1], ITM_JAX_WAIT_SECONDS="10")
-        ended = trial.ended(first)
-        second.kill()
-        second.wait()
-        second.said.close()
-        return ended
+        return pair.ended(pair.one(0, s.getsockname()[1], **SHORT))
 
 
-def one_slow(trial):
+@fault(0, "is slow")
+def one_slow(pair):
     """Two processes: the second runs for 50 ms of every 250 ms"""
-    processes = _pair(trial)
-    trial.until(processes[0], 7)
+    first, second = pair.both()
+    pair.until(first, 7)
     began = time.monotonic()
-    while processes[0].poll() is None and time.monotonic() - began < 100:
+    while first.poll() is None and time.monotonic() - began < 100:
         for number, seconds in ((signal.SIGSTOP, 0.2), (signal.SIGCONT, 0.05)):
-            if processes[1].poll() is None:
-                processes[1].send_signal(number)
+            if second.poll() is None:
+                second.send_signal(number)
             time.sleep(seconds)
-    processes[1].send_signal(signal.SIGCONT)
-    named = [line for line in trial.text(processes[0]).splitlines() if "is slow" in line]
-    codes = [trial.ended(process) for process in processes]
-    return codes[0][0], named[0] if named else codes[0][1]
+    second.send_signal(signal.SIGCONT)
+    assert pair.ended(second).code == 0
+    return pair.ended(first)
 
 
-FAULTS = [
-    first_killed, second_killed, first_stopped, second_stopped, second_terminated, second_never_comes,
-    first_never_comes, port_taken, one_slow,
-]  # fmt: skip
+FAULTS = faults_of(globals())

@@ -1,6 +1,7 @@
 """`scenes` that are read slowly, so that a fault can meet a run in the middle."""
 
 import dataclasses
+import os
 import time
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from itm_jax.data.elsewhere import RowsElsewhere
 from itm_jax.data.scenes.world import make_split
 
-SECONDS = 0.1  # for each batch
+SECONDS = "FAULTS_SECONDS"  # the variable that says how long a batch takes
 
 
 class SlowFeatures(RowsElsewhere):
@@ -21,7 +22,7 @@ class SlowFeatures(RowsElsewhere):
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Rows by their indices."""
-        time.sleep(SECONDS)
+        time.sleep(float(os.environ.get(SECONDS, "0.05")))
         return self._features[rows]
 
 

@@ -5,19 +5,14 @@ import os
 import shutil
 import subprocess
 
-from faults.trial import Trial
+from faults.trial import Ended, Trial, fault, faults_of
 
 
-def _killed_at(trial: Trial, step: int = 13) -> None:
+def _damaged(trial: Trial, change) -> Ended:
+    """Kills the run, changes its workdir, and returns what the same command said to that."""
     process = trial.start()
-    trial.until(process, step)
-    process.kill()
-    process.wait()
-    process.said.close()
-
-
-def _damaged(trial: Trial, change):
-    _killed_at(trial)
+    trial.until(process, 13)
+    trial.stop(process)
     change(trial)
     return trial.finish()
 
@@ -37,6 +32,7 @@ def _small_disk(trial: Trial, size: str):
         kept.rename(trial.workdir)
 
 
+@fault(2, "no space left on the disk", root=True)
 def disk_fills(trial):
     """The disk fills while it trains"""
     with _small_disk(trial, "16m"):
@@ -50,6 +46,7 @@ def disk_fills(trial):
         return ended
 
 
+@fault(2, "no space left on the disk", root=True)
 def disk_is_full(trial):
     """The disk is full before it starts"""
     with _small_disk(trial, "1m"):
@@ -60,6 +57,7 @@ def disk_is_full(trial):
         return ended
 
 
+@fault(2, "error: ", root=True)
 def read_only(trial):
     """The disk becomes read-only while it trains"""
     with _small_disk(trial, "64m"):
@@ -69,6 +67,7 @@ def read_only(trial):
         return trial.ended(process)
 
 
+@fault(2, "error: ")
 def workdir_removed(trial):
     """The workdir is removed while it trains"""
     process = trial.start()
@@ -77,6 +76,7 @@ def workdir_removed(trial):
     return trial.ended(process)
 
 
+@fault(0, "evaluating step")
 def lock_removed(trial):
     """The lock file is removed while it trains"""
     process = trial.start()
@@ -85,6 +85,7 @@ def lock_removed(trial):
     return trial.ended(process)
 
 
+@fault(0, "evaluating step")
 def cache_removed(trial):
     """The cache is removed while it trains"""
     process = trial.start()
@@ -97,13 +98,15 @@ def _largest(folder):
     return max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
 
 
+@fault(0, "going on without it")
 def file_cut(trial):
-    """killed; a file of the newest checkpoint is cut in half"""
+    """Killed; a file of the newest checkpoint is cut in half"""
     return _damaged(trial, lambda t: os.truncate(path := _largest(t.newest()), path.stat().st_size // 2))
 
 
+@fault(0, "going on without it")
 def bit_flipped(trial):
-    """killed; a bit of the newest checkpoint is flipped"""
+    """Killed; a bit of the newest checkpoint is flipped"""
 
     def change(trial):
         path = _largest(trial.newest())
@@ -114,59 +117,66 @@ def bit_flipped(trial):
     return _damaged(trial, change)
 
 
+@fault(0, "going on without it")
 def record_removed(trial):
-    """killed; the record of the newest checkpoint is removed"""
+    """Killed; the record of the newest checkpoint is removed"""
     return _damaged(trial, lambda t: shutil.rmtree(t.newest() / "meta"))
 
 
+@fault(0, "continuing from step")
 def newest_removed(trial):
-    """killed; the newest checkpoint is removed"""
+    """Killed; the newest checkpoint is removed"""
     return _damaged(trial, lambda t: shutil.rmtree(t.newest()))
 
 
+@fault(0, "evaluating step")
 def all_removed(trial):
-    """killed; all checkpoints are removed"""
+    """Killed; all checkpoints are removed"""
     return _damaged(trial, lambda t: shutil.rmtree(t.workdir / "checkpoints"))
 
 
+@fault(0, "going on without it")
 def all_damaged(trial):
-    """killed; all checkpoints are damaged"""
+    """Killed; all checkpoints are damaged"""
 
     def change(trial):
         for folder in (trial.workdir / "checkpoints").iterdir():
             os.truncate(_largest(folder), 10)
 
-    _killed_at(trial)
-    change(trial)
-    first = trial.finish()
-    return first if first[0] else trial.finish()
+    return _damaged(trial, change)
 
 
+@fault(0, "continuing from step")
 def metrics_cut(trial):
-    """killed; metrics.jsonl ends in the middle of a line"""
+    """Killed; metrics.jsonl ends in the middle of a line"""
     return _damaged(trial, lambda t: os.truncate(p := t.workdir / "metrics.jsonl", p.stat().st_size - 20))
 
 
+@fault(0, "continuing from step")
 def config_removed(trial):
-    """killed; config.json is removed"""
+    """Killed; config.json is removed"""
     return _damaged(trial, lambda t: (t.workdir / "config.json").unlink())
 
 
+@fault(2, "config.json", refuses="config.json")
 def config_damaged(trial):
-    """killed; config.json is cut"""
+    """Killed; config.json is cut"""
     return _damaged(trial, lambda t: os.truncate(t.workdir / "config.json", 100))
 
 
+@fault(0, "continuing from step")
 def data_record_removed(trial):
-    """killed; data.json is removed"""
+    """Killed; data.json is removed"""
     return _damaged(trial, lambda t: (t.workdir / "data.json").unlink())
 
 
+@fault(0, "continuing from step")
 def tokenizer_removed(trial):
-    """killed; the kept tokenizer is removed"""
+    """Killed; the kept tokenizer is removed"""
     return _damaged(trial, lambda t: shutil.rmtree(t.workdir / "text"))
 
 
+@fault(2, "error: ")
 def a_file_in_place_of_the_workdir(trial):
     """A file has the name of the workdir"""
     trial.workdir.write_text("mine")
@@ -175,8 +185,4 @@ def a_file_in_place_of_the_workdir(trial):
     return ended
 
 
-FAULTS = [
-    disk_fills, disk_is_full, read_only, workdir_removed, lock_removed, cache_removed, file_cut, bit_flipped,
-    record_removed, newest_removed, all_removed, all_damaged, metrics_cut, config_removed, config_damaged,
-    data_record_removed, tokenizer_removed, a_file_in_place_of_the_workdir,
-]  # fmt: skip
+FAULTS = faults_of(globals())

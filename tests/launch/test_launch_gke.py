@@ -7,7 +7,8 @@ import pytest
 import yaml
 from support.launchers import FLAGS, GKE, LAUNCH, assert_flags_are_read, launch, words_of
 
-from itm_jax.devices import distributed
+from itm_jax.devices import distributed, peers
+from itm_jax.errors import DivergedError, InputError, TerminatedError
 
 PODS_3 = GKE | {"PODS": "3"}
 V6E = GKE | {"TPU": "v6e", "TOPOLOGY": "4x4"}
@@ -113,19 +114,58 @@ def test_the_manifest_for_several_slices():
     assert_flags_are_read(flags[1:])
 
 
-def test_a_preempted_pod_starts_all_again_and_bad_input_does_not():
-    """Bad input and a run that diverged fail a Job for its policy, which fails the set; all else fails it by its limit."""
-    [jobset] = manifests(*FLAGS, **V6E)
-    policy = jobset["spec"]["failurePolicy"]
-    [rule] = policy["rules"]
-    assert policy["maxRestarts"] >= 10
-    assert (rule["action"], rule["onJobFailureReasons"]) == ("FailJobSet", ["PodFailurePolicy"])
+SAVED = TerminatedError("").exit_code
+WRONG = [InputError.exit_code, DivergedError.exit_code]  # another try ends in the same way
+OTHER = [1, 134, 137]  # a defect, an abort, no memory
+
+
+def reaction(job, code, *, disrupted=False):
+    """What Kubernetes does about a failed pod: the action of the first rule that fits it, else it counts the failure."""
+    [container] = job["template"]["spec"]["containers"]
+    for rule in job["podFailurePolicy"]["rules"]:
+        if "onExitCodes" in rule:
+            codes = rule["onExitCodes"]
+            assert (codes["operator"], codes.get("containerName", container["name"])) == ("In", container["name"])
+            fits = code in codes["values"]
+        else:
+            [condition] = rule["onPodConditions"]
+            fits = disrupted and condition == {"type": "DisruptionTarget"}
+        if fits:
+            return rule["action"]
+    return "Count"
+
+
+def reaction_of_the_set(jobset, code, *, disrupted=False):
+    """What JobSet does about a failed pod, once its Job has failed: the first rule that fits the reason, else a restart."""
     job = jobset["spec"]["replicatedJobs"][0]["template"]["spec"]
-    [rule] = job["podFailurePolicy"]["rules"]
-    assert rule["action"] == "FailJob"
-    assert rule["onExitCodes"]["values"] == [2, 3]
-    assert rule["onExitCodes"]["containerName"] == job["template"]["spec"]["containers"][0]["name"]
-    assert (job["backoffLimit"], job["template"]["spec"]["restartPolicy"]) == (0, "Never")
+    assert (job["backoffLimit"], job["template"]["spec"]["restartPolicy"]) == (
+        0,
+        "Never",
+    )  # a failure that counts is one
+    reason = {"FailJob": "PodFailurePolicy", "Count": "BackoffLimitExceeded"}[reaction(job, code, disrupted=disrupted)]
+    rules = jobset["spec"]["failurePolicy"]["rules"]
+    return next((rule["action"] for rule in rules if reason in rule["onJobFailureReasons"]), "RestartJobSet")
+
+
+def test_a_preempted_job_is_started_again_without_limit_and_bad_input_ends_it():
+    for job in (manifests(*FLAGS, **PODS_3)[1]["spec"], manifests(*EXTRACT, **PODS_3)[0]["spec"]):
+        assert job["template"]["spec"]["restartPolicy"] == "Never"  # else the policy is not allowed
+        assert {reaction(job, code, disrupted=True) for code in (*OTHER, SAVED, peers.EXIT_CODE)} == {"Ignore"}
+        assert reaction(job, InputError.exit_code) == "FailJob"
+        assert {reaction(job, code) for code in OTHER} == {"Count"}
+        assert job["backoffLimit"] >= 10
+    job = manifests(*FLAGS, **PODS_3)[1]["spec"]
+    assert {reaction(job, code) for code in WRONG} == {"FailJob"}
+    assert {reaction(job, code) for code in (SAVED, peers.EXIT_CODE)} == {"Ignore"}  # the pods beside a preempted one
+
+
+def test_a_preempted_pod_starts_all_slices_again_and_bad_input_does_not():
+    [jobset] = manifests(*FLAGS, **V6E)
+    assert jobset["spec"]["failurePolicy"]["maxRestarts"] >= 10
+    assert {reaction_of_the_set(jobset, code) for code in WRONG} == {"FailJobSet"}
+    for disrupted in (False, True):
+        restarted = (*OTHER, SAVED, peers.EXIT_CODE)
+        assert {reaction_of_the_set(jobset, code, disrupted=disrupted) for code in restarted} == {"RestartJobSet"}
 
 
 SMALL = ["2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "8x8x8", "8x12x16"]

@@ -11,6 +11,9 @@ import pytest
 import yaml
 from support.launchers import LAUNCH, assert_flags_are_read
 
+from itm_jax.devices import peers
+from itm_jax.errors import DivergedError, InputError, TerminatedError
+
 PYTHON = os.environ.get(
     "SKY_PYTHON", sys.executable
 )  # SkyPilot wants older libraries than ours: an environment of its own
@@ -20,6 +23,10 @@ VALUES = {
     "RUNS": "s3://mine/runs",
     "RUN": "afa",
     "FLAGS": "--config=configs/afa_f30k.py --config.optim.decay_epochs=(3,) --config.data.dir=/data",
+}
+RECOVERY = {
+    "max_restarts_on_errors": 0,
+    "recover_on_exit_codes": [peers.EXIT_CODE, TerminatedError("").exit_code],
 }
 READ = """
 import json, sys
@@ -71,9 +78,13 @@ def test_skypilot_reads_it(tasks):
     assert (task["spot"], task["nodes"]) == (True, 1)
     assert task["accelerators"] == {"H100": 8}
     assert task["mounts"] == {"/data": ["gs://mine/f30k", "COPY"], "/runs": ["s3://mine/runs", "MOUNT_CACHED"]}
-    recovery = task["recovery"]
-    assert recovery["max_restarts_on_errors"] == 0
-    assert not {2, 3} & set(recovery["recover_on_exit_codes"])
+    assert task["recovery"] == RECOVERY | {"strategy": task["recovery"]["strategy"]}
+
+
+def test_only_a_stop_from_outside_is_recovered():
+    """Without SkyPilot: the codes of bad input and of a run that diverged are not among those that it starts again."""
+    assert yaml.safe_load(FILE.read_text())["resources"]["job_recovery"] == RECOVERY
+    assert not {InputError.exit_code, DivergedError.exit_code} & set(RECOVERY["recover_on_exit_codes"])
 
 
 def test_skypilot_says_which_setting_is_missing(tasks):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 
 import jax
 import numpy as np
@@ -59,6 +60,26 @@ def shrunk(**changes):
 def lines(workdir):
     """metrics.jsonl."""
     return [json.loads(x) for x in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def environment():
+    """The environment of a run on one CPU device."""
+    return os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+
+
+def outcome(workdir):
+    """What must be the same in every run: checksums of the newest checkpoint's arrays, results, lines of metrics.jsonl."""
+    newest = max((workdir / "checkpoints").iterdir(), key=lambda p: int(p.name))
+    record = json.loads((newest / "meta" / "metadata").read_text())["content"]
+    results = json.loads((workdir / "results.json").read_text())
+    return {
+        "newest": newest.name,
+        "arrays": record["checksums"],
+        "best": (record["best_step"], record["best_rsum"]),
+        "protocols": results["protocols"],
+        "step": results["step"],
+        "lines": lines(workdir),
+    }
 
 
 def run_of(config, split="train"):

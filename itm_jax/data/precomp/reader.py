@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from itm_jax.data.bucket import FEATURES, STAY
 from itm_jax.data.defects import STRICT, Defects
 from itm_jax.data.elsewhere import RowsElsewhere, SomeRows
 from itm_jax.data.precomp.captions import read_captions
@@ -17,7 +16,7 @@ from itm_jax.data.precomp.companions import Companions, read_boxes, read_edges, 
 from itm_jax.data.precomp.pairing import Files, pair_by_order
 from itm_jax.data.precomp.pairing_by_ids import pair_by_ids
 from itm_jax.data.precomp.repeats import may_be_twice, repeated_rows
-from itm_jax.data.precomp.single_files import is_there, open_features, read_lines, require
+from itm_jax.data.precomp.single_files import FEATURES, IN_BUCKET, is_there, open_features, read_lines, require
 from itm_jax.data.regions import check_regions, is_small
 from itm_jax.errors import InputError
 from itm_jax.structs import Extractor, Split
@@ -52,7 +51,7 @@ def find_directory(directory: str, split: str) -> pathlib.Path:
     root = pathlib.Path(directory).expanduser()
     require(root, split)
     for candidate in (root, root / "precomp"):
-        if any((candidate / f"{split}{name}").exists() for name in (FEATURES, STAY)):
+        if any((candidate / f"{split}{name}").exists() for name in (FEATURES, IN_BUCKET)):
             return candidate
     splits = splits_in(root)
     hint = f"; splits found there: {', '.join(splits)}" if splits else _other_forms(root)

@@ -5,15 +5,17 @@ Each reader reports to `Defects`. Where these are not strict, it returns None fo
 
 import mmap
 import pathlib
-from typing import Any
 
 import numpy as np
 
-from itm_jax.data.bucket import FEATURES, STAY
 from itm_jax.data.bucket_rows import RowsInBucket
 from itm_jax.data.defects import STRICT, Defects
+from itm_jax.data.elsewhere import Features
 from itm_jax.errors import InputError
 from itm_jax.files import LFS_HINT, OBJECTS, is_lfs_pointer, map_npy, parse_json
+
+FEATURES = "_ims.npy"
+IN_BUCKET = "_ims.npy.in_bucket"  # says where features lie that stay in a bucket (data.precomp.in_bucket)
 
 
 def open_array(path: pathlib.Path, defects: Defects = STRICT) -> np.ndarray | None:
@@ -44,14 +46,14 @@ def is_there(path: pathlib.Path, defects: Defects) -> bool:
     return path.exists()
 
 
-def open_features(path: pathlib.Path, defects: Defects = STRICT) -> Any:
+def open_features(path: pathlib.Path, defects: Defects = STRICT) -> Features | None:
     """Opens `{split}_ims.npy`: float16 or float32 [rows, regions, width], stored row by row.
 
     Returns:
         A memory map, or `RowsInBucket` for features that stay in a bucket; None where they are not usable and the
         defects are not strict.
     """
-    in_bucket = path.with_name(path.name.removesuffix(FEATURES) + STAY)
+    in_bucket = path.with_name(path.name.removesuffix(FEATURES) + IN_BUCKET)
     if in_bucket.exists():
         return RowsInBucket(in_bucket)
     array = open_array(path, defects)

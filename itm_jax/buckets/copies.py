@@ -1,0 +1,89 @@
+"""Where local copies of folders of buckets lie in the cache, and the locks of their users."""
+
+import contextlib
+import fcntl
+import hashlib
+import itertools
+import os
+import pathlib
+from collections.abc import Iterator
+
+from itm_jax.errors import InputError
+from itm_jax.files import cache_dir
+
+FOLDER = "buckets"  # of the cache
+# Descriptors of the locks of copies that this process uses. The system frees them when the process ends.
+_USED: dict[pathlib.Path, int] = {}
+
+
+def local_copy(url: str, cache: str | None, *, use: str) -> pathlib.Path:
+    """Returns where the copy of a folder of a bucket for a certain use lies.
+
+    Args:
+        url: the address of the folder.
+        cache: `config.data.cache_dir`.
+        use: what the copy is for.
+    """
+    name = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
+    readable = "".join(c if c.isalnum() or c in "-_" else "-" for c in url.rstrip("/").rpartition("/")[2])[:40]
+    return cache_dir(cache) / FOLDER / f"{name}-{readable}-{use}"
+
+
+@contextlib.contextmanager
+def locked(copy: pathlib.Path) -> Iterator[None]:
+    """Lets one process of this machine at a time change a copy."""
+    descriptor = _open(copy, "fetch")
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def use(copy: pathlib.Path) -> None:
+    """Notes that this process uses a copy until it ends, as others may, so that `itm_jax.cache clear` leaves it."""
+    if copy not in _USED:
+        _USED[copy] = _open(copy, "use")
+        fcntl.flock(_USED[copy], fcntl.LOCK_SH)
+
+
+def own_copy(url: str, cache: str | None, *, use: str) -> pathlib.Path:
+    """Returns a copy that no other process uses until this one ends, so that nobody changes what it is reading.
+
+    The first process gets the copy for `use`, the next ones those for `use2`, `use3` and so on.
+    """
+    for number in itertools.count(1):
+        copy = local_copy(url, cache, use=f"{use}{number if number > 1 else ''}")
+        if copy in _USED:
+            return copy
+        descriptor = _open(copy, "use")
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            continue
+        _USED[copy] = descriptor
+        return copy
+    raise AssertionError
+
+
+def is_used(copy: pathlib.Path) -> bool:
+    """Returns whether a process of this machine uses a copy."""
+    descriptor = _open(copy, "use")
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def _open(copy: pathlib.Path, purpose: str) -> int:
+    """Opens a lock file beside a copy. Lock files are never removed, so that a lock has one file for all processes."""
+    path = copy.with_name(f"{copy.name}.{purpose}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as e:
+        raise InputError(f"{path}: cannot be written ({e.strerror})") from None
