@@ -7,7 +7,7 @@ import pytest
 import yaml
 from support.launchers import FLAGS, GKE, LAUNCH, assert_flags_are_read, launch, words_of
 
-from itm_jax.devices import distributed
+from itm_jax.devices import environment
 
 PODS_3 = GKE | {"PODS": "3"}
 V6E = GKE | {"TPU": "v6e", "TOPOLOGY": "4x4"}
@@ -42,7 +42,7 @@ def test_the_manifest_for_gpus_is_whole():
     [container] = job["spec"]["template"]["spec"]["containers"]
     variables = {v["name"]: v["value"] for v in container["env"]}
     assert variables["JAX_COORDINATOR_ADDRESS"] == "itm-jax-0.itm-jax:12355"
-    assert (variables["JAX_NUM_PROCESSES"], variables[distributed.WAIT]) == ("3", "3600")
+    assert (variables["JAX_NUM_PROCESSES"], variables[environment.WAIT]) == ("3", "3600")
     flags = words_of(container)
     assert flags == ["-m", "itm_jax.main", *FLAGS]
     assert_flags_are_read(flags[1:])
@@ -107,7 +107,7 @@ def test_the_manifest_for_several_slices():
     assert (pod["hostNetwork"], pod["dnsPolicy"]) == (True, "ClusterFirstWithHostNet")
     [container] = pod["containers"]
     assert container["resources"]["limits"] == {"google.com/tpu": 4}
-    assert not {v["name"] for v in container["env"]} & {*distributed.PLAIN}  # JAX reads what GKE sets
+    assert not {v["name"] for v in container["env"]} & {*environment.PLAIN}  # JAX reads what GKE sets
     flags = words_of(container)
     assert flags == ["-m", "itm_jax.main", *FLAGS]
     assert_flags_are_read(flags[1:])
