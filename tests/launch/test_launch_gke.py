@@ -150,13 +150,17 @@ def reaction_of_the_set(jobset, code, *, disrupted=False):
 def test_a_preempted_job_is_started_again_without_limit_and_bad_input_ends_it():
     for job in (manifests(*FLAGS, **PODS_3)[1]["spec"], manifests(*EXTRACT, **PODS_3)[0]["spec"]):
         assert job["template"]["spec"]["restartPolicy"] == "Never"  # else the policy is not allowed
-        assert {reaction(job, code, disrupted=True) for code in (*OTHER, SAVED, LostProcessError.exit_code)} == {"Ignore"}
+        assert {reaction(job, code, disrupted=True) for code in (*OTHER, SAVED, LostProcessError.exit_code)} == {
+            "Ignore"
+        }
         assert reaction(job, InputError.exit_code) == "FailJob"
         assert {reaction(job, code) for code in OTHER} == {"Count"}
         assert job["backoffLimit"] >= 10
     job = manifests(*FLAGS, **PODS_3)[1]["spec"]
     assert {reaction(job, code) for code in WRONG} == {"FailJob"}
-    assert {reaction(job, code) for code in (SAVED, LostProcessError.exit_code)} == {"Ignore"}  # the pods beside a preempted one
+    assert {reaction(job, code) for code in (SAVED, LostProcessError.exit_code)} == {
+        "Ignore"
+    }  # the pods beside a preempted one
 
 
 def test_a_preempted_pod_starts_all_slices_again_and_bad_input_does_not():
