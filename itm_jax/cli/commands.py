@@ -11,6 +11,7 @@ import time
 import types
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import ml_collections
 from absl import flags
@@ -34,14 +35,28 @@ CONFIG_OF_RUN = pathlib.Path(config_of_run.__file__)
 
 
 def quiet_libraries() -> None:
-    """Keeps the libraries' own notices off the terminal; their errors still show."""
+    """Keeps the libraries' own notices off the terminal; their errors still show.
+
+    Where a save in the background fails, Orbax raises the error in the main thread. What its threads say of it beside
+    that, with a traceback for each array, is left out.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that PyTorch is not installed
-    for name in ("absl", "orbax", "jax", "grain"):
+    for name in ("orbax", "jax", "grain"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    sys.unraisablehook = _unraisable
     warnings.filterwarnings("ignore", category=UserWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", message="coroutine .* was never awaited", category=RuntimeWarning)
+
+
+def _unraisable(what: Any) -> None:
+    """Prints an error that nobody can catch, as Python does, but for those of a save that Orbax has given up."""
+    if str(what.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(what)
 
 
 def parse_flags(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:

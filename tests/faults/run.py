@@ -11,6 +11,7 @@ import contextlib
 import importlib.util
 import os
 import pathlib
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -137,7 +138,7 @@ def main(names: list[str]) -> int:
                     else:
                         expected = expected or undisturbed(group, root / f"{group}-undisturbed")
                         row = tried(fault, group, root / fault.name, expected)
-                except AssertionError as e:
+                except (AssertionError, OSError, subprocess.CalledProcessError) as e:
                     row, bad = Row(fault.what, "?", "", f"FAILED: {e}"), bad + 1
                 cells = [" ".join(str(cell).replace("|", "/").split())[:2000] for cell in row]
                 print(f"| {' | '.join(cells)} |", flush=True)

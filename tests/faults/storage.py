@@ -67,13 +67,15 @@ def read_only(trial):
         return trial.ended(process)
 
 
-@fault(2, "error: ")
+@fault(2, "was removed while the run saved there")
 def workdir_removed(trial):
     """The workdir is removed while it trains"""
     process = trial.start()
     trial.until(process, 7)
-    shutil.rmtree(trial.workdir)
-    return trial.ended(process)
+    removed = trial.workdir.rename(trial.folder / "removed")  # at once; the run is still writing there
+    ended = trial.ended(process)
+    shutil.rmtree(removed)
+    return ended
 
 
 @fault(0, "evaluating step")
