@@ -1,6 +1,8 @@
 """How every command starts and ends: flags, exit codes, one line for a user's mistake and no traceback."""
 
+import atexit
 import errno
+import gc
 import logging
 import os
 import pathlib
@@ -48,6 +50,7 @@ def quiet_libraries() -> None:
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     sys.unraisablehook = _unraisable
+    atexit.register(gc.collect)  # what is left of such a save goes while the line above holds
     warnings.filterwarnings("ignore", category=UserWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", message="coroutine .* was never awaited", category=RuntimeWarning)
@@ -55,7 +58,7 @@ def quiet_libraries() -> None:
 
 def _unraisable(what: Any) -> None:
     """Prints an error that nobody can catch, as Python does, but for those of a save that Orbax has given up."""
-    if str(what.exc_value) != "Event loop is closed":
+    if str(what.exc_value) != "Event loop is closed" and not isinstance(what.object, types.CoroutineType):
         sys.__unraisablehook__(what)
 
 
@@ -230,6 +233,8 @@ def run(main: Callable[..., None], values: flags.FlagValues, argv: Sequence[str]
         if _disk_is_full(e):
             where = f"{e.filename}: " if isinstance(e, OSError) and e.filename else ""
             line = f"error: {where}no space left on the disk; make room, the same command continues"
+        elif isinstance(e, OSError) and e.errno == errno.EROFS:
+            line = f"error: {e.filename}: its disk can only be read now; put it right, the same command continues"
         elif _memory_is_short(e):
             line = "error: no memory left; end other programs, or take a smaller batch; the same command continues"
         else:
