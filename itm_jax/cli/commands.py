@@ -39,8 +39,7 @@ CONFIG_OF_RUN = pathlib.Path(config_of_run.__file__)
 def quiet_libraries() -> None:
     """Keeps the libraries' own notices off the terminal; their errors still show.
 
-    Where a save in the background fails, Orbax raises the error in the main thread. What its threads say of it beside
-    that, with a traceback for each array, is left out.
+    What Orbax writes to the logs of absl and asyncio where a save fails, it raises too.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -49,17 +48,9 @@ def quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    sys.unraisablehook = _unraisable
-    atexit.register(gc.collect)  # what is left of such a save goes while the line above holds
     warnings.filterwarnings("ignore", category=UserWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", message="coroutine .* was never awaited", category=RuntimeWarning)
-
-
-def _unraisable(what: Any) -> None:
-    """Prints an error that nobody can catch, as Python does, but for those of a save that Orbax has given up."""
-    if str(what.exc_value) != "Event loop is closed" and not isinstance(what.object, types.CoroutineType):
-        sys.__unraisablehook__(what)
 
 
 def parse_flags(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
@@ -257,8 +248,16 @@ def run(main: Callable[..., None], values: flags.FlagValues, argv: Sequence[str]
 
 def start(program: types.ModuleType, argv: Sequence[str]) -> int:
     """Runs the command of a module, which has `main` and `FLAGS`, and may have `arguments` and `WORDS`."""
+    sys.unraisablehook = _unraisable
+    atexit.register(gc.collect)  # what is left of a save that failed goes while the line above holds
     argv = program.arguments(list(argv)) if hasattr(program, "arguments") else argv
     return run(program.main, program.FLAGS, argv, words=list(getattr(program, "WORDS", ())))
+
+
+def _unraisable(what: Any) -> None:
+    """Prints an error that nobody can catch, as Python does, but for those of a save that Orbax has given up."""
+    if str(what.exc_value) != "Event loop is closed" and not isinstance(what.object, types.CoroutineType):
+        sys.__unraisablehook__(what)
 
 
 def _of_several() -> types.ModuleType | None:
