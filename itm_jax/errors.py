@@ -27,12 +27,21 @@ class DivergedError(Exception):
     exit_code = 3
 
 
+class LostProcessError(Exception):
+    """Another process of the run did not come, died, hangs, or cannot be reached. Exit code 4."""
+
+    exit_code = 4
+
+
 class DamagedError(Exception):
     """Something that the library saved cannot be read, or has changed since. The caller reports it and goes on."""
 
 
 class TerminatedError(Exception):
-    """SIGTERM or Ctrl-C arrived, and a checkpoint has been saved. Exit code 143 or 130."""
+    """A signal asked the run to end, and a checkpoint has been saved.
+
+    The exit code is 143 for SIGTERM, 130 for Ctrl-C, and 129 for SIGHUP: the terminal was closed.
+    """
 
     def __init__(self, message: str, exit_code: int = 143):
         """Takes the message, and the exit code of the signal."""

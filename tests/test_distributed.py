@@ -16,9 +16,9 @@ from support.paths import ROOT
 from support.processes import finish
 from support.runs import lines
 
-from itm_jax.devices import distributed, peers
+from itm_jax.devices import distributed, environment
 from itm_jax.devices.pace import Pace
-from itm_jax.errors import InputError
+from itm_jax.errors import InputError, LostProcessError
 
 CHILDREN = []
 
@@ -38,7 +38,11 @@ def no_one_is_left():
 
 def start(config, workdir, *flags, **how):
     """The processes of one run."""
-    command = ("-m", "itm_jax.main", f"--config={config}", f"--workdir={workdir}", *flags)
+    return start_all("-m", "itm_jax.main", f"--config={config}", f"--workdir={workdir}", *flags, **how)
+
+
+def start_all(*command, **how):
+    """Several processes of one command."""
     started = processes.start(command, **how)
     CHILDREN.extend(started)
     return started
@@ -100,10 +104,10 @@ def test_when_one_dies_or_hangs_the_other_ends_with_a_line(run_file, tmp_path, k
     started[killed].send_signal(number)
     began = time.monotonic()
     said = started[1 - killed].communicate(timeout=130)[1]
-    assert started[1 - killed].returncode == peers.EXIT_CODE
+    assert started[1 - killed].returncode == LostProcessError.exit_code
     assert time.monotonic() - began < 60
     if killed == 0 and number == signal.SIGKILL:
-        expected = "error: JAX lost its coordination service, as it says above: the first process died"
+        expected = r"error: a library in C\+\+ ended this process, as it says above; usually another process died\. This process"
     else:
         expected = (
             rf"error: process {killed} on \S+ showed no sign of life for 3\d s: it died, hangs, or cannot be reached"
@@ -122,7 +126,7 @@ def test_when_one_dies_or_hangs_the_other_ends_with_a_line(run_file, tmp_path, k
     ],
 )
 def test_bad_environment(monkeypatch, variables, message):
-    for name in distributed.PLAIN:
+    for name in environment.PLAIN:
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -132,11 +136,11 @@ def test_bad_environment(monkeypatch, variables, message):
 
 def test_on_a_tpu_jax_finds_the_pod_itself(monkeypatch):
     """The metadata server tells it, not variables; a TPU on its own is no mistake."""
-    for name in (*distributed.PLAIN, "SLURM_PROCID", "JAX_PLATFORMS"):
+    for name in (*environment.PLAIN, "SLURM_PROCID", "JAX_PLATFORMS"):
         monkeypatch.delenv(name, raising=False)
     called = []
-    monkeypatch.setattr(distributed, "find_spec", lambda name: name == "libtpu")
-    monkeypatch.setattr(distributed, "TPU_DEVICES", (__file__,))
+    monkeypatch.setattr(environment, "find_spec", lambda name: name == "libtpu")
+    monkeypatch.setattr(environment, "TPU_DEVICES", (__file__,))
     monkeypatch.setattr(distributed.jax.distributed, "initialize", lambda **k: called.append(k))
     distributed.start()
     assert [set(k) for k in called] == [
@@ -148,7 +152,7 @@ def test_on_a_tpu_jax_finds_the_pod_itself(monkeypatch):
 
     monkeypatch.setattr(distributed.jax.distributed, "initialize", alone)
     distributed.start()
-    monkeypatch.setattr(distributed, "TPU_DEVICES", ())
+    monkeypatch.setattr(environment, "TPU_DEVICES", ())
     monkeypatch.setattr(distributed.jax.distributed, "initialize", lambda **k: pytest.fail("no TPU here"))
     distributed.start()
 
@@ -186,12 +190,12 @@ def test_tpu_slices_of_gke_are_one_run(tmp_path):
 
 def test_a_pod_of_gke_that_sees_no_tpu_says_so(monkeypatch):
     """It must not train alone: the other pods would do the same."""
-    for name in (*distributed.PLAIN, "SLURM_PROCID", "JAX_PLATFORMS"):
+    for name in (*environment.PLAIN, "SLURM_PROCID", "JAX_PLATFORMS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TPU_WORKER_HOSTNAMES", "a-0,a-1")
     monkeypatch.setenv("MEGASCALE_NUM_SLICES", "2")
-    monkeypatch.setattr(distributed, "TPU_DEVICES", ())
-    monkeypatch.setattr(distributed, "find_spec", lambda name: None)
+    monkeypatch.setattr(environment, "TPU_DEVICES", ())
+    monkeypatch.setattr(environment, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="one of 4 TPU workers, but libtpu is not installed"):
         distributed.start()
 
@@ -199,7 +203,7 @@ def test_a_pod_of_gke_that_sees_no_tpu_says_so(monkeypatch):
         raise ValueError("coordinator_address should be defined.")
 
     monkeypatch.setattr(distributed.jax.distributed, "initialize", alone)
-    monkeypatch.setattr(distributed, "find_spec", lambda name: name == "libtpu")
+    monkeypatch.setattr(environment, "find_spec", lambda name: name == "libtpu")
     with pytest.raises(InputError, match="one of 4 TPU workers, but JAX sees no TPU in it"):
         distributed.start()
     monkeypatch.setenv("TPU_WORKER_HOSTNAMES", "localhost")
@@ -212,17 +216,104 @@ def test_a_pod_of_gke_that_sees_no_tpu_says_so(monkeypatch):
 
 def test_one_slurm_task_takes_all_gpus_of_its_node():
     variables = {"SLURM_STEP_TASKS_PER_NODE": "1(x4)", "SLURM_GPUS_ON_NODE": "8"}
-    assert distributed.slurm_devices(variables) == {"local_device_ids": list(range(8))}
-    assert distributed.slurm_devices(variables | {"SLURM_STEP_TASKS_PER_NODE": "8(x4)"}) == {}
-    assert distributed.slurm_devices(variables | {"SLURM_GPUS_ON_NODE": "1"}) == {}
+    assert environment.slurm_devices(variables) == {"local_device_ids": list(range(8))}
+    assert environment.slurm_devices(variables | {"SLURM_STEP_TASKS_PER_NODE": "8(x4)"}) == {}
+    assert environment.slurm_devices(variables | {"SLURM_GPUS_ON_NODE": "1"}) == {}
+
+
+BARRIER = """
+import time
+import jax
+from itm_jax.devices import distributed
+distributed.start()
+for seconds in (3.0, 1.0):  # the same name again
+    began = time.monotonic()
+    time.sleep(seconds if distributed.first() else 0.0)
+    distributed.barrier("test")
+    assert seconds <= time.monotonic() - began, "it did not wait"
+"""
+
+
+def test_processes_wait_for_each_other_at_a_barrier():
+    finish(start_all("-c", BARRIER, processes=2, devices=1))
+
+
+OUTLIVED = """
+import sys, time
+from itm_jax.devices import distributed, peers
+peers.BEAT_SECONDS, peers.SILENT_SECONDS = 0.5, 4.0
+distributed.start()
+distributed.barrier("both have started")
+print("started", file=sys.stderr, flush=True)
+time.sleep(14)
+distributed.barrier("both go on")
+"""
+
+
+def test_processes_that_were_stopped_and_continued_go_on():
+    """As with Ctrl-Z and `fg`: each was silent for longer than the limit, and neither is lost."""
+    started = start_all("-c", OUTLIVED, processes=2, devices=1)
+    for process in started:
+        while "started" not in (line := process.stderr.readline()):
+            assert line
+    time.sleep(1.0)
+    for number, seconds in ((signal.SIGSTOP, 6.0), (signal.SIGCONT, 0.0)):
+        for process in started:
+            process.send_signal(number)
+        time.sleep(seconds)
+    finish(started)
+
+
+ONE_FAILS = """
+import sys, time
+from absl import flags
+from itm_jax.cli import commands
+from itm_jax.devices import distributed, peers
+from itm_jax.errors import InputError
+peers.BEAT_SECONDS = 1.0
+def main():
+    distributed.start()
+    distributed.barrier("both have started")
+    if distributed.first():  # it has the store of the signs of life, which closes with it
+        {raises}
+    time.sleep(60)
+sys.exit(commands.run(main, flags.FlagValues(), ["program"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("raises", "codes", "first_line", "second_line"),
+    [
+        (
+            "raise InputError('a.txt: no such file')",
+            [2, 2],
+            "error: a.txt: no such file",
+            r"error: process 0 on \S+ ended with exit code 2; its own line says why\. This process ends too",
+        ),
+        (
+            "1 / 0",
+            [1, 4],
+            "ZeroDivisionError: division by zero",
+            r"error: process 0 on \S+ ended with exit code 1; .*Start the same command again on all machines to .*",
+        ),
+    ],
+)
+def test_an_error_of_one_process_ends_the_other_with_its_code(raises, codes, first_line, second_line):
+    """Bad input would end the next start too; a launcher must not try again."""
+    started = start_all("-c", ONE_FAILS.format(raises=raises), processes=2, devices=1)
+    said = [process.communicate(timeout=60)[1].splitlines() for process in started]
+    assert [process.returncode for process in started] == codes, said
+    assert said[0][-1] == first_line
+    assert re.fullmatch(second_line, said[1][-1])
 
 
 def test_alone_nothing_is_asked_of_others():
     distributed.start()
     assert distributed.first()
     assert distributed.alone()
-    assert Pace().any_of_them(True)
-    assert not Pace().any_of_them(False)
+    assert Pace().agree_to_stop(True)
+    assert not Pace().agree_to_stop(False)
+    distributed.barrier("alone")
     assert distributed.by_first(lambda like: (like, 3), {"a": 1}) == ({"a": 1}, 3)
 
 
@@ -230,11 +321,13 @@ def test_a_process_waits_for_the_first_and_says_when_it_does_not_come():
     with socket.socket() as first:
         first.bind(("localhost", 0))
         address = f"localhost:{first.getsockname()[1]}"
-        with pytest.raises(InputError, match=rf"{address}: the first process did not answer in 0 s \("):
+        with pytest.raises(LostProcessError, match=rf"{address}: the first process did not answer in 0 s \("):
             distributed.wait_for(address, 0.3)
         first.listen()
         distributed.wait_for(address, 5)
     with pytest.raises(InputError, match="must be HOST:PORT"):
         distributed.wait_for("host", 1)
+    with pytest.raises(InputError, match="host:70000: must be HOST:PORT"):
+        distributed.wait_for("host:70000", 1)
     with pytest.raises(InputError, match="ITM_JAX_WAIT_SECONDS=soon"):
-        distributed.wait_seconds({distributed.WAIT: "soon"})
+        environment.wait_seconds({environment.WAIT: "soon"})

@@ -180,7 +180,7 @@ def _to_bytes(content: Mapping[str, Any]) -> bytes:
 def _content(data: bytes) -> dict[str, Any]:
     try:
         value = parse_json(data)
-    except (ValueError, RecursionError):
+    except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
 

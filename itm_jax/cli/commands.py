@@ -1,7 +1,6 @@
 """How every command starts and ends: flags, exit codes, one line for a user's mistake and no traceback."""
 
 import atexit
-import errno
 import gc
 import logging
 import os
@@ -9,7 +8,6 @@ import pathlib
 import re
 import signal
 import sys
-import time
 import types
 import warnings
 from collections.abc import Callable, Sequence
@@ -20,6 +18,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from itm_jax.buckets.store import is_url
+from itm_jax.cli.endings import CUT_SHORT, DONE, end_of_reader, end_with, leave
 from itm_jax.config import of_run as config_of_run
 from itm_jax.config.default import default_config
 from itm_jax.config.fields import flatten, nearest_field
@@ -27,12 +26,8 @@ from itm_jax.config.load import config_names, find_config
 from itm_jax.config.model_fields import idle_flags
 from itm_jax.devices.fatal import say_instead
 from itm_jax.devices.host_memory import keep_memory
-from itm_jax.errors import DivergedError, InputError, TerminatedError, for_terminal
+from itm_jax.errors import InputError
 
-CUT_SHORT = (
-    "a file was cut short while it was being read, or its disk failed (SIGBUS); put the data back, and start the same "
-    "command again to continue from the last checkpoint"
-)
 CONFIG_OF_RUN = pathlib.Path(config_of_run.__file__)
 
 
@@ -189,9 +184,9 @@ def run(main: Callable[..., None], values: flags.FlagValues, argv: Sequence[str]
         argv: the command line, the program's name first.
         words: a command with words takes one of them as its first argument and hands it to `main`.
 
-    The exit codes are: 0 done; 2 wrong usage or bad input; 3 diverged; 4 another process of the run was lost; 130
-    Ctrl-C; 143 SIGTERM. Any other error is a
-    defect of the library and ends with its traceback.
+    The exit codes are: 0 done; 2 wrong usage or bad input, or no memory or disk space left; 3 diverged; 4 another
+    process of the run was lost; 129 SIGHUP (the terminal was closed); 130 Ctrl-C; 141 nobody reads the output any more;
+    143 SIGTERM. Any other error is a defect of the library and ends with its traceback.
     """
     keep_memory()
     quiet_libraries()
@@ -210,40 +205,12 @@ def run(main: Callable[..., None], values: flags.FlagValues, argv: Sequence[str]
         if rest[len(words[:1]) :]:
             raise InputError(f"{rest[-1]!r}: not understood; arguments have the form --name=value")
         main(*rest)
-    except (InputError, DivergedError, TerminatedError) as e:
-        print(f"error: {for_terminal(e)}", file=sys.stderr, flush=True)
-        if isinstance(e, InputError):
-            _leave_others(e.exit_code)
-        if distributed := _of_several():
-            distributed.leave(0)  # all of them end like this
-        return e.exit_code
-    except BrokenPipeError:  # whoever read stdout has seen enough, such as `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
-    except Exception as e:
-        if _disk_is_full(e):
-            where = f"{e.filename}: " if isinstance(e, OSError) and e.filename else ""
-            line = f"error: {where}no space left on the disk; make room, the same command continues"
-        elif isinstance(e, OSError) and e.errno == errno.EROFS:
-            line = f"error: {e.filename}: its disk can only be read now; put it right, the same command continues"
-        elif _memory_is_short(e):
-            line = "error: no memory left; end other programs, or take a smaller batch; the same command continues"
-        else:
-            _wait_for_verdict(e)
-            if distributed := _of_several():
-                distributed.leave(1)
-            raise
-        print(line, file=sys.stderr, flush=True)
-        _leave_others(InputError.exit_code)
-        return InputError.exit_code
-    except KeyboardInterrupt:
-        what = "interrupted; the same command continues from the last checkpoint, or starts anew"
-        print(f"error: {what}", file=sys.stderr, flush=True)
-        _leave_others(128 + signal.SIGINT)
-        return 128 + signal.SIGINT
-    if distributed := _of_several():
-        distributed.leave(0)
-    return 0
+    except BrokenPipeError:
+        return end_of_reader()
+    except (Exception, KeyboardInterrupt) as e:
+        return end_with(e)
+    leave(DONE)
+    return DONE
 
 
 def start(program: types.ModuleType, argv: Sequence[str]) -> int:
@@ -258,38 +225,6 @@ def _unraisable(what: Any) -> None:
     """Prints an error that nobody can catch, as Python does, but for those of a save that Orbax has given up."""
     if str(what.exc_value) != "Event loop is closed" and not isinstance(what.object, types.CoroutineType):
         sys.__unraisablehook__(what)
-
-
-def _of_several() -> types.ModuleType | None:
-    """Returns `devices.distributed` if this process is one of several."""
-    distributed = sys.modules.get("itm_jax.devices.distributed")
-    return distributed if distributed and not distributed.alone() else None
-
-
-def _leave_others(code: int) -> None:
-    """Ends this process at once if it is one of several: an error of one process must not leave the others waiting."""
-    if distributed := _of_several():
-        distributed.leave(code)
-        os._exit(code)
-
-
-def _wait_for_verdict(error: Exception) -> None:
-    """Where a sum over several processes failed, gives `devices.peers` the time to say which process was lost."""
-    distributed = _of_several()
-    if distributed and type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError"):
-        time.sleep(distributed.HEARTBEAT_SECONDS)  # it ends this process before
-
-
-def _disk_is_full(error: BaseException) -> bool:
-    """Whether the disk or the user's quota was full, by the system's error code or by a library's message."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    return "No space left on device" in str(error) or "Disk quota exceeded" in str(error)
-
-
-def _memory_is_short(error: BaseException) -> bool:
-    """Whether the machine or a limit had no more memory, or no more threads, which need some."""
-    return isinstance(error, MemoryError) or "can't start new thread" in str(error)
 
 
 def _help(values: flags.FlagValues) -> str:

@@ -1,31 +1,31 @@
 """One run of several processes: how they find each other, what the first does for all, and what they agree on.
 
 Every process reads its own part of each batch and computes its devices' part of each step. Only the first process reads
-and writes the workdir. Where one process dies or hangs, the others end with a line (`devices.peers`).
+and writes the workdir. When one process dies or hangs, the others end with a line (`devices.peers`).
 """
 
-import glob
 import json
 import os
+import signal
 import socket
+import threading
 import time
-from collections.abc import Callable, Mapping
-from importlib.util import find_spec
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from itm_jax.devices import environment
+from itm_jax.devices.fatal import as_before
 from itm_jax.devices.mesh import put
-from itm_jax.devices.peers import Peers, instead_of_abort
-from itm_jax.errors import InputError
+from itm_jax.devices.peers import ADVICE, Peers, instead_of_abort
+from itm_jax.errors import InputError, LostProcessError
 
-WAIT = "ITM_JAX_WAIT_SECONDS"  # how long the processes of a run wait for each other; JAX has the same default
-WAIT_SECONDS = 300
-HEARTBEAT_SECONDS = 100  # a process that is silent for so long counts as dead for JAX; `peers` acts sooner
-TPU_DEVICES = ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*")
-PLAIN = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+HEARTBEAT_SECONDS = 100  # JAX takes a process for dead that is silent for so long; `peers` acts sooner
+DAY_SECONDS = 24 * 3600  # the others wait so long while one process works alone, such as the first at a slow upload
 PEERS: Peers | None = None  # the signs of life of the processes of this run, once it has several
 
 
@@ -34,33 +34,34 @@ def start() -> None:
 
     Call this before anything else of JAX. The plain variables are JAX_COORDINATOR_ADDRESS (host:port of the first
     process), JAX_NUM_PROCESSES and JAX_PROCESS_ID. For SLURM, TPU VMs and TPU slices in GKE, JAX itself reads their
-    variables and the metadata server. Where the first process waits in vain for others, it ends with a line
-    after ITM_JAX_WAIT_SECONDS (exit code 4).
+    variables and the metadata server. The processes wait for each other for ITM_JAX_WAIT_SECONDS. If one of them does
+    not come, the others end with a line and exit code 4.
 
     Raises:
-        InputError: some of the plain variables are missing or wrong, the first process did not answer, or GKE started
-            several TPU workers and JAX cannot use their TPUs.
+        InputError: some of the plain variables are missing or wrong, or GKE started several TPU workers and JAX cannot
+            use their TPUs.
+        LostProcessError: the first process did not answer, or not all of them came.
     """
-    seconds = wait_seconds(os.environ)
+    seconds = environment.wait_seconds(os.environ)
     slurm = "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
-    arguments = plain_variables(os.environ) or (slurm_devices(os.environ) if slurm else {})
-    workers = 0 if arguments or slurm or not _tpu_allowed() else tpu_workers(os.environ)
-    if workers > 1 and not find_spec("libtpu"):  # each of them would train a run of its own
+    arguments = environment.plain_variables(os.environ) or (environment.slurm_devices(os.environ) if slurm else {})
+    workers = 0 if arguments or slurm or not environment.tpu_allowed() else environment.tpu_workers(os.environ)
+    if workers > 1 and not environment.has_libtpu():  # without this error, each worker would train a run of its own
         raise InputError(
             f"TPU_WORKER_HOSTNAMES: this pod is one of {workers} TPU workers, but libtpu is not installed; "
             "use the image of launch/docker/build.sh tpu"
         )
-    if not arguments and not slurm and not on_tpu():
+    if not arguments and not slurm and not environment.on_tpu():
         return
     if arguments.get("process_id"):
         wait_for(arguments["coordinator_address"], seconds)
-    instead_of_abort(f"not all processes of this run came within {seconds} s")
+    instead_of_abort(f"not all processes of this run came within {seconds} s, or JAX failed, as it says above")
     try:
         jax.distributed.initialize(
             **arguments,
             initialization_timeout=seconds,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
-            shutdown_timeout_seconds=HEARTBEAT_SECONDS,
+            shutdown_timeout_seconds=DAY_SECONDS,
         )
     except (RuntimeError, ValueError) as e:
         if not arguments and not slurm and "coordinator_address should be defined" in str(e):
@@ -69,15 +70,17 @@ def start() -> None:
                     f"TPU_WORKER_HOSTNAMES: this pod is one of {workers} TPU workers, but JAX sees no TPU in it; "
                     "look at google.com/tpu in its manifest"
                 ) from None
+            as_before(signal.SIGABRT)
             return  # a TPU that is not part of a pod
-        raise InputError(
-            f"the processes of this run did not find each other: {' '.join(str(e).split())[:300]}"
-        ) from None
-    if jax.process_count() > 1:
-        from jax._src import distributed as runtime  # the store of signs of life has no public name
-
+        message = f"the processes of this run did not find each other: {' '.join(str(e).split())[:300]}"
+        if isinstance(e, ValueError):  # the environment says something impossible
+            raise InputError(message) from None
+        raise LostProcessError(f"{message}. {ADVICE}") from None
+    if alone():
+        as_before(signal.SIGABRT)
+    else:
         global PEERS
-        PEERS = Peers(runtime.global_state.client)
+        PEERS = Peers(_client())
     if jax.default_backend() == "cpu":
         # With a cache, 4 of 4 runs of two processes with optim.sharded died of messages of the wrong size. Without a
         # cache, 5 of 5 finished (jax 0.10). Probably a program from the cache and a new one send in different orders.
@@ -90,79 +93,29 @@ def leave(code: int) -> None:
         PEERS.leave(code)
 
 
-def plain_variables(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Returns the arguments of `jax.distributed.initialize` from the plain variables; empty where none is set."""
-    given = [name for name in PLAIN if environment.get(name)]
-    if not given:
-        return {}
-    missing = [name for name in PLAIN if name not in given]
-    if missing:
-        raise InputError(f"{', '.join(missing)}: not set, but {given[0]} is; several processes need all three")
-    address, count, index = (environment[name] for name in PLAIN)
-    if not (count.isdecimal() and index.isdecimal() and int(index) < int(count)):
-        raise InputError(f"JAX_PROCESS_ID={index}, JAX_NUM_PROCESSES={count}: must be numbers, the first one smaller")
-    arguments = {"coordinator_address": address, "num_processes": int(count), "process_id": int(index)}
-    return arguments | {"cluster_detection_method": "deactivate"}
-
-
-def wait_seconds(environment: Mapping[str, str]) -> int:
-    """Returns the value of ITM_JAX_WAIT_SECONDS, in seconds."""
-    text = environment.get(WAIT) or str(WAIT_SECONDS)
-    if not text.isdecimal():
-        raise InputError(f"{WAIT}={text}: must be a whole number of seconds")
-    return int(text)
-
-
 def wait_for(address: str, seconds: float) -> None:
-    """Waits until the first process listens. JAX would abort without a helpful message.
+    """Waits until the first process listens. If JAX waited, it would abort without a helpful message.
 
     Raises:
-        InputError: the address is invalid, or nothing listened there in time.
+        InputError: the address is invalid.
+        LostProcessError: nothing listened there in time.
     """
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
+    if not host or not port.isdecimal() or int(port) > 65535:
         raise InputError(f"JAX_COORDINATOR_ADDRESS={address}: must be HOST:PORT")
     end, why = time.monotonic() + seconds, ""
     while time.monotonic() < end:
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
             return
-        except (OSError, UnicodeError) as e:
-            why = getattr(e, "strerror", None) or str(e)
+        except UnicodeError as e:
+            raise InputError(f"JAX_COORDINATOR_ADDRESS={address}: no valid address ({e})") from None
+        except OSError as e:
+            why = e.strerror or str(e)
             time.sleep(min(1.0, seconds / 10))
-    raise InputError(f"JAX_COORDINATOR_ADDRESS={address}: the first process did not answer in {seconds:.0f} s ({why})")
-
-
-def on_tpu() -> bool:
-    """Returns whether this machine has TPUs that JAX may use."""
-    if not _tpu_allowed() or not find_spec("libtpu"):
-        return False
-    return tpu_workers(os.environ) > 0 or any(map(glob.glob, TPU_DEVICES))
-
-
-def _tpu_allowed() -> bool:
-    return os.environ.get("JAX_PLATFORMS", "tpu").split(",")[0] in ("", "tpu")
-
-
-def tpu_workers(environment: Mapping[str, str]) -> int:
-    """Returns how many processes a run on TPUs has by the variables that GKE sets; 0 outside of GKE.
-
-    There is one for each host of a slice (TPU_WORKER_HOSTNAMES), in each slice (MEGASCALE_NUM_SLICES).
-    """
-    hosts, slices = environment.get("TPU_WORKER_HOSTNAMES"), environment.get("MEGASCALE_NUM_SLICES") or "1"
-    return len(hosts.split(",")) * int(slices) if hosts and slices.isdecimal() else 0
-
-
-def slurm_devices(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Returns `local_device_ids` where SLURM started one task on a node of several GPUs, else an empty dict.
-
-    JAX would give such a task only the first GPU.
-    """
-    tasks = environment.get("SLURM_STEP_TASKS_PER_NODE") or environment.get("SLURM_TASKS_PER_NODE") or ""
-    gpus = environment.get("SLURM_GPUS_ON_NODE", "")
-    if tasks.split("(")[0] == "1" and gpus.isdecimal() and int(gpus) > 1:
-        return {"local_device_ids": list(range(int(gpus)))}
-    return {}
+    raise LostProcessError(
+        f"JAX_COORDINATOR_ADDRESS={address}: the first process did not answer in {seconds:.0f} s ({why}). {ADVICE}"
+    )
 
 
 def first() -> bool:
@@ -176,11 +129,33 @@ def alone() -> bool:
 
 
 def barrier(name: str) -> None:
-    """Waits until all processes of the run have come to this place."""
-    if not alone():
-        from jax._src import distributed as runtime
+    """Waits until all processes of the run have called this with the same name; does nothing for a single process.
 
-        runtime.global_state.client.wait_at_barrier(name, 86_400_000)  # type: ignore[union-attr]
+    Put it between long work of one process and the next computation that all share. The first such computation on CPUs
+    fails if a process comes 30 s later than the others (jax 0.10). This function waits up to a day.
+    """
+    if alone():
+        return
+    client: Any = _client()
+    arrived: Future[None] = Future()
+
+    def wait() -> None:
+        try:
+            client.wait_at_barrier(f"itm_jax/{name}", DAY_SECONDS * 1000)
+        except Exception as e:
+            arrived.set_exception(e)
+        else:
+            arrived.set_result(None)
+
+    threading.Thread(target=wait, name="barrier", daemon=True).start()  # so that Ctrl-C can end the main thread
+    arrived.result()
+
+
+def _client() -> Any:
+    """Returns the client of JAX's coordination service, which has no public name."""
+    from jax._src import distributed as runtime
+
+    return runtime.global_state.client
 
 
 def near(tree: Any) -> Any:
@@ -211,6 +186,7 @@ def by_first(read: Callable[[Any], tuple[Any, Any] | None], like: Any) -> tuple[
         return read(like)
     mine = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
     result = read(mine) if first() else None
+    barrier("read")
     note = _text_of_first(json.dumps([result[1]] if result else []))
     if not note:
         return None

@@ -1,7 +1,8 @@
-"""A line in place of a sudden death: signals that Python's own handlers would see too late, or never.
+"""Ends the process with a line where a signal would end it without one.
 
-A library in C++ that gives up calls abort() in a thread of its own, and a memory-mapped file that was cut short raises
-SIGBUS in the middle of a copy. Python runs its handlers only after such a call has come back, which it does not.
+A library in C++ that gives up calls abort() in a thread of its own (SIGABRT). Reading a memory-mapped file that was cut
+short raises SIGBUS. Python's own handlers do not serve for these: Python runs a handler only after the call into the
+library has returned, and these calls do not return.
 """
 
 import ctypes
@@ -10,29 +11,43 @@ import signal
 from typing import Any
 
 _HANDLERS: list[Any] = []  # a handler must live as long as the process
+_EARLIER: dict[signal.Signals, int | None] = {}  # the address of the handler that a signal had before
 
 
-def end(what: str, code: int) -> None:
+def end(line: str, code: int) -> None:
     """Ends this process at once with a line, from any thread."""
-    os.write(2, f"error: {what}\n".encode())
+    os.write(2, f"error: {line}\n".encode())
     os._exit(code)
 
 
-def say_instead(number: signal.Signals, what: str, code: int) -> None:
-    """From now on the signal ends this process with a line.
+def say_instead(number: signal.Signals, line: str, code: int) -> None:
+    """Makes the signal end this process with a line, from now on.
+
+    The handler is Python code: it waits until no other thread runs Python.
 
     Args:
         number: SIGABRT or SIGBUS.
-        what: the line, without `error:`.
+        line: the line, without `error:`.
         code: the exit code.
     """
 
     @ctypes.CFUNCTYPE(None, ctypes.c_int)
     def handler(_: int) -> None:
-        ctypes.CDLL(None).alarm(20)  # ends the process if Python cannot run here
-        end(what, code)
+        end(line, code)
 
     _HANDLERS.append(handler)
+    earlier = _install(number, ctypes.cast(handler, ctypes.c_void_p))
+    _EARLIER.setdefault(number, earlier)
+
+
+def as_before(number: signal.Signals) -> None:
+    """Gives the signal the handler back that it had before `say_instead`."""
+    if number in _EARLIER:
+        _install(number, ctypes.c_void_p(_EARLIER.pop(number)))
+
+
+def _install(number: signal.Signals, handler: ctypes.c_void_p) -> int | None:
     libc = ctypes.CDLL(None)
     libc.signal.restype = ctypes.c_void_p
-    libc.signal(ctypes.c_int(number), handler)
+    earlier: int | None = libc.signal(ctypes.c_int(number), handler)
+    return earlier

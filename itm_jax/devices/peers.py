@@ -1,10 +1,11 @@
 """Signs of life between the processes of a run: when one dies or hangs, each of the others ends with a line.
 
-Every process writes a sign of life to the key-value store that JAX's coordination service has, in a thread, and reads
-those of the others. Without this the first process would be aborted by JAX (exit code 134), and one that waits in a sum
-over devices for a process that hangs would wait for ever. Clocks of machines are not compared.
+Each process has a thread that writes its sign of life to the key-value store of JAX's coordination service, and reads
+the signs of the others. Without them, a process that waits for the result of one that hangs would wait for ever, and
+the first process would be aborted by JAX (exit code 134) when another one dies. The clocks of different machines are
+never compared.
 
-When the first process dies, JAX aborts the others at once, because it had the store. They say a line then too.
+The first process has the store. When it dies, JAX aborts the others at once; they print a line then too.
 """
 
 import json
@@ -12,106 +13,141 @@ import signal
 import socket
 import threading
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 from itm_jax.devices import fatal
+from itm_jax.errors import DivergedError, InputError, LostProcessError
 
-BEAT_SECONDS = 3.0
+BEAT_SECONDS = 3.0  # between two signs of life of a process
+JUDGE_SECONDS = 1.0  # between two looks at what is known of the others
 SILENT_SECONDS = 30.0  # JAX itself acts later, at the earliest after half of `distributed.HEARTBEAT_SECONDS`
-EXIT_CODE = 4
 KEY = "itm_jax/process/"
-NEXT = "This process ends too. Start the same command again on all machines to continue from the last checkpoint"
+ADVICE = "Start the same command again on all machines to continue from the last checkpoint"
+ENDS_TOO = "This process ends too"
+SAME_END = (InputError.exit_code, DivergedError.exit_code)  # starting again would end in the same way
+
+
+class Sign(NamedTuple):
+    """A sign of life."""
+
+    beat: int  # grows with every sign
+    host: str
+    exit_code: int | None  # of a process that ends; None while it works
 
 
 class Peers:
-    """Writes and reads the signs of life."""
+    """Writes the signs of life of this process, and reads those of the others."""
 
     def __init__(self, client: Any):
         """Starts the threads; `client` is that of JAX's coordination service."""
-        self._client, self._me, self._count = client, jax.process_index(), jax.process_count()
-        self._beat, self._host = 0, socket.gethostname()
-        self._left: int | None = None  # the exit code of this process
+        self._client, self._me = client, jax.process_index()
+        self._mine = Sign(0, socket.gethostname(), None)
+        self._writing = threading.Lock()  # else an older sign could replace the last one
         now = time.monotonic()
-        self._answered = now  # when the service answered last
-        self._seen: dict[int, tuple[int, float, str]] = {i: (-1, now, "") for i in range(self._count) if i != self._me}
-        self._gone: dict[int, int] = {}  # exit codes of processes that left
-        self._lock, self._end = threading.Lock(), threading.Event()
-        instead_of_abort(
-            "JAX lost its coordination service, as it says above: the first process died or cannot be reached"
-        )
+        others = [process for process in range(jax.process_count()) if process != self._me]
+        self._signs = {process: Sign(-1, "", None) for process in others}
+        self._seen = dict.fromkeys(others, now)  # when the sign of a process last changed
+        self._answered = now  # when the service last answered
+        self._reading, self._end = threading.Lock(), threading.Event()
+        instead_of_abort("a library in C++ ended this process, as it says above; usually another process died")
         for work in (self._write_and_read, self._judge):
             threading.Thread(target=work, name="peers", daemon=True).start()
 
     def leave(self, code: int) -> None:
         """Tells the others that this process ends, and with which exit code."""
         self._end.set()
-        self._left = code
-        writer = threading.Thread(target=self._write, daemon=True)  # the service may not answer any more
-        writer.start()
-        writer.join(2.0)
+        last = threading.Thread(target=self._write, args=(code,), daemon=True)  # the service may never answer
+        last.start()
+        last.join(2.0)
+        if code:
+            self._let_others_read()
 
-    def lost(self) -> str:
-        """Returns what is known of a process that died or hangs; empty while all is well."""
-        now, seconds = time.monotonic(), {}
-        with self._lock:
-            for process, code in self._gone.items():
-                if code:
-                    return f"{self._name(process)} ended with exit code {code}; its own line says why"
-            seconds = {p: now - when for p, (_, when, _) in self._seen.items() if p not in self._gone}
+    def lost_process(self) -> tuple[str, int] | None:
+        """Returns what is known of a lost process, and the exit code for this one; None while all is well."""
+        with self._reading:
+            for process, sign in self._signs.items():
+                if sign.exit_code:
+                    code = sign.exit_code if sign.exit_code in SAME_END else LostProcessError.exit_code
+                    return f"{self._name(process)} ended with exit code {sign.exit_code}; its own line says why", code
+            now = time.monotonic()
+            silent = {p: now - self._seen[p] for p, sign in self._signs.items() if sign.exit_code is None}
             if self._me and now - self._answered > SILENT_SECONDS:
-                seconds = {0: now - self._answered}  # it has the store
-        if seconds and max(seconds.values()) > SILENT_SECONDS:
-            process = max(seconds, key=seconds.__getitem__)
-            return (
-                f"{self._name(process)} showed no sign of life for {seconds[process]:.0f} s: it died, hangs, or cannot "
-                "be reached"
-            )
-        return ""
+                silent = {0: now - self._answered}  # the first process has the store: nothing is known of the others
+            process, seconds = max(silent.items(), key=lambda item: item[1], default=(self._me, 0.0))
+            if seconds <= SILENT_SECONDS:
+                return None
+            what = f"showed no sign of life for {seconds:.0f} s: it died, hangs, or cannot be reached"
+            return f"{self._name(process)} {what}", LostProcessError.exit_code
 
     def _name(self, process: int) -> str:
-        host = self._seen[process][2]
+        host = self._signs[process].host
         return f"process {process}{f' on {host}' if host else ''}"
 
-    def _write(self) -> None:
-        value = json.dumps({"beat": self._beat, "host": self._host, "left": self._left})
-        self._client.key_value_set(f"{KEY}{self._me}", value, allow_overwrite=True)
+    def _write(self, code: int | None = None) -> None:
+        with self._writing:
+            if self._mine.exit_code is None:
+                self._mine = self._mine._replace(beat=self._mine.beat + 1, exit_code=code)
+            value = json.dumps(self._mine._asdict())
+            self._client.key_value_set(f"{KEY}{self._me}", value, allow_overwrite=True)
 
     def _write_and_read(self) -> None:
-        while not self._end.wait(BEAT_SECONDS if self._beat else 0.0):
-            self._beat += 1
+        wait = 0.0  # the first sign at once
+        while not self._end.wait(wait):
+            wait = BEAT_SECONDS
             try:
                 self._write()
                 entries = self._client.key_value_dir_get(KEY)
             except Exception:  # the service is gone or cannot be reached; `_judge` acts on that
                 continue
-            now = time.monotonic()
-            with self._lock:
-                self._answered = now
+            with self._reading:
+                self._answered = now = time.monotonic()
                 for key, text in entries:
-                    process, value = int(key.rpartition("/")[2]), json.loads(text)
-                    if process == self._me:
-                        continue
-                    if value["beat"] != self._seen[process][0]:
-                        self._seen[process] = (value["beat"], now, value["host"])
-                    if value["left"] is not None:
-                        self._gone[process] = value["left"]
+                    process, sign = int(key.rpartition("/")[2]), Sign(**json.loads(text))
+                    if process != self._me and sign != self._signs[process]:
+                        self._signs[process], self._seen[process] = sign, now
 
     def _judge(self) -> None:
-        while not self._end.wait(1.0):
-            if what := self.lost():
-                end(what)
+        before = time.monotonic()
+        while not self._end.wait(JUDGE_SECONDS):
+            now = time.monotonic()
+            self._leave_out(now - before - JUDGE_SECONDS)
+            before = now
+            if lost := self.lost_process():
+                self._let_others_read()
+                end(*lost)
+
+    def _let_others_read(self) -> None:
+        """Keeps the store of the first process open until the others have read it: JAX aborts them when it closes."""
+        if self._me == 0:
+            time.sleep(BEAT_SECONDS + 2 * JUDGE_SECONDS)
+
+    def _leave_out(self, late: float) -> None:
+        """Leaves out the seconds in which this process was stopped, as by Ctrl-Z, and could not hear the others."""
+        with self._reading:
+            now = time.monotonic()
+            self._answered = min(now, self._answered + late)
+            self._seen = {process: min(now, seen + late) for process, seen in self._seen.items()}
 
 
-def end(what: str) -> None:
-    """Ends this process at once with a line: the main thread may wait for the other processes for ever."""
-    fatal.end(f"{what}. {NEXT}", EXIT_CODE)
+def end(what: str, code: int) -> None:
+    """Ends this process at once with a line; its main thread may be waiting for the other processes for ever.
+
+    Args:
+        what: what happened.
+        code: the exit code.
+    """
+    fatal.end(f"{what}. {ENDS_TOO}" if code in SAME_END else f"{what}. {ENDS_TOO}. {ADVICE}", code)
 
 
 def instead_of_abort(what: str) -> None:
-    """Says a line, from now on, where JAX aborts the process, and why it did it.
+    """Makes an abort by a library in C++, from now on, end this process with a line.
 
-    JAX (0.10) has a callback in place of the abort, but cannot hand it the error, and dies.
+    JAX (0.10) takes a callback to call in place of its abort, but cannot convert the error for it, and crashes.
+
+    Args:
+        what: what happened.
     """
-    fatal.say_instead(signal.SIGABRT, f"{what}. {NEXT}", EXIT_CODE)
+    line, code = f"{what}. {ENDS_TOO}. {ADVICE}", LostProcessError.exit_code
+    fatal.say_instead(signal.SIGABRT, line, code)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-from itm_jax.devices import distributed
+from itm_jax.devices.environment import on_tpu
 from itm_jax.devices.machine import machine
 from itm_jax.errors import InputError, TerminatedError
 from itm_jax.tables.cell import Cell
@@ -48,7 +48,7 @@ def shares(jobs: int) -> list[Share]:
         InputError: there are more parallel runs than accelerators.
     """
     gpus = visible_gpus()
-    if jobs > 1 and (distributed.on_tpu() or 0 < len(gpus) < jobs):
+    if jobs > 1 and (on_tpu() or 0 < len(gpus) < jobs):
         room = f"GPUs: {len(gpus)}" if gpus else "a TPU takes one run"
         raise InputError(
             f"--jobs={jobs}: more parallel runs than accelerators ({room}); pass at most --jobs={len(gpus) or 1}"

@@ -65,7 +65,9 @@ def train(config, workdir: str | pathlib.Path, *, check_test: bool = False) -> N
     Raises:
         InputError: data, config or workdir are not usable, or another process is using the workdir.
         DivergedError: more than `train.max_skipped` steps had a non-finite loss or gradient.
-        TerminatedError: SIGTERM or Ctrl-C arrived; a checkpoint was saved.
+        TerminatedError: SIGTERM or Ctrl-C arrived, or the terminal was closed; a checkpoint was saved.
+
+    When another process of the run is lost, this process ends at once, with a line and exit code 4.
     """
     if problem := split_problem(config):
         raise InputError(problem)
@@ -199,7 +201,7 @@ def _loop(
                 speed.restart(step)
             stopped = False
             if logged or evaluated or distributed.alone():  # asking costs communication
-                stopped = pace.any_of_them(stop.requested)
+                stopped = pace.agree_to_stop(stop.requested)
             periodic = config.train.checkpoint_every and step % config.train.checkpoint_every == 0
             if evaluated or periodic or stopped:
                 records.save(distributed.near(state), progress)

@@ -5,7 +5,7 @@ import struct
 
 NAMES = (
     "../../outside.txt", "/etc/hostname", "~root/x", "a\0b", "..", ".", "", "a/../../b", "C:\\x\\y", "x" * 300,
-    "x" * 70_000, "\ud800", "\u202e\u0000", "\x1b[31mred", "line\nline", "cat.jpg\r", "é" * 50, "os:system", "nan",
+    "x" * 70_000, "\ud800", "\u202e\u0000", "\x1b[31mred", "line\nline", "cat.jpg\r", "é" * 130, "os:system", "nan",
 )  # fmt: skip
 NUMBERS = (
     "-1", "0", "1", "2", "255", "65536", "2147483647", "2147483648", "4294967296", "9223372036854775807",

@@ -82,7 +82,11 @@ def change_npy(rng, data):
             b"(99999999999, 99999999999, 9)",
             b"(1.5,)",
         )
-        header = re.sub(rb"\([^)]*\)", rng.choice((*shapes, b"(" * 3000, b"(True, 3)", b"None", b"(1,)" * 400)), header)
+        header = re.sub(
+            rb"\([^)]*\)",
+            rng.choice((*shapes, b"(" * 3000, b"-" * 9000 + b"1", b"(True, 3)", b"None", b"(1,)" * 400)),
+            header,
+        )
     elif what == 1:
         types = (
             b"|O",
@@ -95,6 +99,7 @@ def change_npy(rng, data):
             b"<U9",
             b"|V4",
             b"|S0",
+            b"<U0",
             b"<M8[s]",
             b"x" * 100,
             b"<U999999999",

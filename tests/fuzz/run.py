@@ -110,7 +110,10 @@ def main():
         count = max(1, int(flags.executions * TARGETS[name].weight))
         found, total = run([name], engine=flags.engine, executions=count, seed=flags.seed, seconds=flags.seconds)
         findings, totals = findings + found, totals + total
-        print(f"{name}: {sum(t['executions'] for t in total):,} executions, {sum(t['seconds'] for t in total):.1f} s")
+        print(
+            f"{name}: {sum(t['executions'] for t in total):,} executions, {sum(t['seconds'] for t in total):.1f} s",
+            flush=True,
+        )
         shown = {}
         for f in found:
             shown.setdefault(f["signature"], []).append(f)

@@ -7,8 +7,8 @@ import pytest
 import yaml
 from support.launchers import FLAGS, GKE, LAUNCH, assert_flags_are_read, launch, words_of
 
-from itm_jax.devices import distributed, peers
-from itm_jax.errors import DivergedError, InputError, TerminatedError
+from itm_jax.devices import environment
+from itm_jax.errors import DivergedError, InputError, LostProcessError, TerminatedError
 
 PODS_3 = GKE | {"PODS": "3"}
 V6E = GKE | {"TPU": "v6e", "TOPOLOGY": "4x4"}
@@ -43,7 +43,7 @@ def test_the_manifest_for_gpus_is_whole():
     [container] = job["spec"]["template"]["spec"]["containers"]
     variables = {v["name"]: v["value"] for v in container["env"]}
     assert variables["JAX_COORDINATOR_ADDRESS"] == "itm-jax-0.itm-jax:12355"
-    assert (variables["JAX_NUM_PROCESSES"], variables[distributed.WAIT]) == ("3", "3600")
+    assert (variables["JAX_NUM_PROCESSES"], variables[environment.WAIT]) == ("3", "3600")
     flags = words_of(container)
     assert flags == ["-m", "itm_jax.main", *FLAGS]
     assert_flags_are_read(flags[1:])
@@ -108,7 +108,7 @@ def test_the_manifest_for_several_slices():
     assert (pod["hostNetwork"], pod["dnsPolicy"]) == (True, "ClusterFirstWithHostNet")
     [container] = pod["containers"]
     assert container["resources"]["limits"] == {"google.com/tpu": 4}
-    assert not {v["name"] for v in container["env"]} & {*distributed.PLAIN}  # JAX reads what GKE sets
+    assert not {v["name"] for v in container["env"]} & {*environment.PLAIN}  # JAX reads what GKE sets
     flags = words_of(container)
     assert flags == ["-m", "itm_jax.main", *FLAGS]
     assert_flags_are_read(flags[1:])
@@ -150,13 +150,17 @@ def reaction_of_the_set(jobset, code, *, disrupted=False):
 def test_a_preempted_job_is_started_again_without_limit_and_bad_input_ends_it():
     for job in (manifests(*FLAGS, **PODS_3)[1]["spec"], manifests(*EXTRACT, **PODS_3)[0]["spec"]):
         assert job["template"]["spec"]["restartPolicy"] == "Never"  # else the policy is not allowed
-        assert {reaction(job, code, disrupted=True) for code in (*OTHER, SAVED, peers.EXIT_CODE)} == {"Ignore"}
+        assert {reaction(job, code, disrupted=True) for code in (*OTHER, SAVED, LostProcessError.exit_code)} == {
+            "Ignore"
+        }
         assert reaction(job, InputError.exit_code) == "FailJob"
         assert {reaction(job, code) for code in OTHER} == {"Count"}
         assert job["backoffLimit"] >= 10
     job = manifests(*FLAGS, **PODS_3)[1]["spec"]
     assert {reaction(job, code) for code in WRONG} == {"FailJob"}
-    assert {reaction(job, code) for code in (SAVED, peers.EXIT_CODE)} == {"Ignore"}  # the pods beside a preempted one
+    assert {reaction(job, code) for code in (SAVED, LostProcessError.exit_code)} == {
+        "Ignore"
+    }  # the pods beside a preempted one
 
 
 def test_a_preempted_pod_starts_all_slices_again_and_bad_input_does_not():
@@ -164,7 +168,7 @@ def test_a_preempted_pod_starts_all_slices_again_and_bad_input_does_not():
     assert jobset["spec"]["failurePolicy"]["maxRestarts"] >= 10
     assert {reaction_of_the_set(jobset, code) for code in WRONG} == {"FailJobSet"}
     for disrupted in (False, True):
-        restarted = (*OTHER, SAVED, peers.EXIT_CODE)
+        restarted = (*OTHER, SAVED, LostProcessError.exit_code)
         assert {reaction_of_the_set(jobset, code, disrupted=disrupted) for code in restarted} == {"RestartJobSet"}
 
 
