@@ -49,7 +49,7 @@ def _lost(pair: Pair, which: int, number: int) -> Ended:
     return ended
 
 
-@fault(LOST, "the first process died or cannot be reached")
+@fault(LOST, "usually another process died")
 def first_killed(pair):
     """Two processes: the first is killed"""
     return _lost(pair, 0, signal.SIGKILL)
