@@ -328,6 +328,13 @@ def test_a_full_disk_ends_with_one_line(tmp_path, monkeypatch, capsys):
     assert commands.run(library_message, flags.FlagValues(), ["main"]) == 2
     assert capsys.readouterr().err == "error: no space left on the disk; make room, the same command continues\n"
 
+    def read_only():
+        raise OSError(30, "Read-only file system", "run/.lock")
+
+    assert commands.run(read_only, flags.FlagValues(), ["main"]) == 2
+    said = capsys.readouterr().err
+    assert said == "error: run/.lock: its disk can only be read now; put it right, the same command continues\n"
+
 
 def test_the_command(tmp_path):
     write_all(tmp_path)

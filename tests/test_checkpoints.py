@@ -211,3 +211,26 @@ def test_checksums_do_not_depend_on_the_devices(rng):
     assert len(spread.sharding.device_set) == 4
     assert checksums([x]) == checksums([spread])
     assert len(json.dumps(checksums({"a": {"b": x}}))) > 16
+
+
+@pytest.mark.parametrize(
+    ("error", "removed", "raised", "message"),
+    [
+        (ValueError("NOT_FOUND"), True, InputError, "was removed while the run saved there"),
+        (TimeoutError("86400 s"), False, InputError, "the clock of the machine was set while it saved"),
+        (ValueError("a defect"), False, ValueError, "a defect"),
+    ],
+)
+def test_a_failed_save_says_what_happened(tmp_path, monkeypatch, error, removed, raised, message):
+    def fail(_):
+        raise error
+
+    manager = checkpoints.Manager(tmp_path / "run")
+    monkeypatch.setattr(checkpoints.ocp.CheckpointManager, "wait_until_finished", fail)
+    if removed:  # Orbax makes the folder again when it writes the next file
+        (tmp_path / "run").rename(tmp_path / "elsewhere")
+        manager.folder.mkdir(parents=True)
+    with pytest.raises(raised, match=message):
+        manager.wait_until_finished()
+    monkeypatch.undo()
+    manager.close()

@@ -1,5 +1,7 @@
 """How every command starts and ends: flags, exit codes, one line for a user's mistake and no traceback."""
 
+import atexit
+import gc
 import logging
 import os
 import pathlib
@@ -9,6 +11,7 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import ml_collections
 from absl import flags
@@ -29,14 +32,20 @@ CONFIG_OF_RUN = pathlib.Path(config_of_run.__file__)
 
 
 def quiet_libraries() -> None:
-    """Keeps the libraries' own notices off the terminal; their errors still show."""
+    """Keeps the libraries' own notices off the terminal; their errors still show.
+
+    What Orbax writes to the logs of absl and asyncio where a save fails, it raises too.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that PyTorch is not installed
-    for name in ("absl", "orbax", "jax", "grain"):
+    for name in ("orbax", "jax", "grain"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", category=UserWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", message="coroutine .* was never awaited", category=RuntimeWarning)
 
 
 def parse_flags(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
@@ -206,8 +215,16 @@ def run(main: Callable[..., None], values: flags.FlagValues, argv: Sequence[str]
 
 def start(program: types.ModuleType, argv: Sequence[str]) -> int:
     """Runs the command of a module, which has `main` and `FLAGS`, and may have `arguments` and `WORDS`."""
+    sys.unraisablehook = _unraisable
+    atexit.register(gc.collect)  # what is left of a save that failed goes while the line above holds
     argv = program.arguments(list(argv)) if hasattr(program, "arguments") else argv
     return run(program.main, program.FLAGS, argv, words=list(getattr(program, "WORDS", ())))
+
+
+def _unraisable(what: Any) -> None:
+    """Prints an error that nobody can catch, as Python does, but for those of a save that Orbax has given up."""
+    if str(what.exc_value) != "Event loop is closed" and not isinstance(what.object, types.CoroutineType):
+        sys.__unraisablehook__(what)
 
 
 def _help(values: flags.FlagValues) -> str:

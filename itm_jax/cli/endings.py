@@ -31,6 +31,9 @@ def ending(error: BaseException) -> tuple[str, int] | None:
     if is_disk_full(error):
         where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
         return f"{where}no space left on the disk; make room, the same command continues", InputError.exit_code
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        what = f"{error.filename}: its disk can only be read now; put it right, the same command continues"
+        return what, InputError.exit_code
     if isinstance(error, MemoryError) or "can't start new thread" in str(error):  # a thread needs memory too
         what = "no memory left; end other programs, or take a smaller batch; the same command continues"
         return what, InputError.exit_code

@@ -64,6 +64,7 @@ class Manager(ocp.CheckpointManager):
     def __init__(self, workdir: pathlib.Path):
         folder = (workdir / FOLDER).absolute()
         folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self._began_in = folder, _inode(folder)
         for left in folder.glob(UNFINISHED):
             shutil.rmtree(left, ignore_errors=True)
         self.keep = Keep({step: _best_of(workdir, step) for step in steps_of(workdir)[:NEWEST]})
@@ -80,6 +81,31 @@ class Manager(ocp.CheckpointManager):
             create=False,
         )
         super().__init__(folder, options=options)
+
+    def wait_until_finished(self) -> None:
+        """Waits for the save in the background.
+
+        Raises:
+            InputError: the folder was removed in the meantime, or the save took too long by the clock of the machine.
+        """
+        try:
+            super().wait_until_finished()
+        except Exception as e:
+            if _inode(self.folder) != self._began_in:
+                what = f"{self.folder}: was removed while the run saved there; start the same command again"
+            elif isinstance(e, TimeoutError):
+                what = (
+                    f"{self.folder}: saving took too long, or the clock of the machine was set while it saved; the "
+                    "same command continues"
+                )
+            else:
+                raise
+            raise InputError(what) from None
+
+
+def _inode(folder: pathlib.Path) -> int | None:
+    """The number of a folder on its disk; another folder of the same name has another one."""
+    return folder.stat().st_ino if folder.is_dir() else None
 
 
 def steps_of(workdir: pathlib.Path) -> list[int]:

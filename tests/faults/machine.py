@@ -20,7 +20,7 @@ real, calls = time.time, []
 
 def jumping():
     calls.append(1)
-    return real() + (86400 * (-1) ** (len(calls) // 20) if len(calls) > 20 else 0)
+    return real() + 86400 * (len(calls) // 20 % 2)
 
 
 time.time = jumping
@@ -125,7 +125,7 @@ def stopped_for_a_while(trial):
     return trial.ended(process)
 
 
-@fault(0, "evaluating step")
+@fault(2, "the clock of the machine was set while it saved")
 def clock_jumps(trial):
     """The clock jumps a day ahead and back, again and again"""
     return trial.ended(trial.start(script=("-c", CLOCK)))

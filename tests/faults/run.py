@@ -11,12 +11,14 @@ import contextlib
 import importlib.util
 import os
 import pathlib
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from support.bucket import empty_bucket
+from support.paths import ROOT
 
 from faults import buckets, machine, several, storage
 from faults.trial import KILLED, Ended, Fault, Trial
@@ -27,6 +29,7 @@ GROUPS: dict[str, list[Fault]] = {
     "several": several.FAULTS,
     "bucket": buckets.FAULTS,
 }
+LONGEST = 240  # characters of a line in the table
 ENDS = ("evaluating step", "nothing is left to train")  # one of them stands near the end of a run that came through
 
 
@@ -114,7 +117,13 @@ def tried(fault: Fault, group: str, folder: pathlib.Path, expected: Mapping[str,
         else:
             check_that_it_came_through(again)
             check_numbers(place.outcome(), expected)
-    return Row(fault.what, ended.code, line.replace(str(folder), "DIR"), kept.replace(str(folder), "DIR"))
+    return Row(fault.what, ended.code, _short(line, folder), _short(kept, folder))
+
+
+def _short(line: str, folder: pathlib.Path) -> str:
+    """A line without the places of this machine, cut to what a table can take."""
+    line = line.replace(str(folder), "DIR").replace(f"{ROOT}/", "")
+    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
 
 
 def main(names: list[str]) -> int:
@@ -137,7 +146,7 @@ def main(names: list[str]) -> int:
                     else:
                         expected = expected or undisturbed(group, root / f"{group}-undisturbed")
                         row = tried(fault, group, root / fault.name, expected)
-                except AssertionError as e:
+                except (AssertionError, OSError, subprocess.CalledProcessError) as e:
                     row, bad = Row(fault.what, "?", "", f"FAILED: {e}"), bad + 1
                 cells = [" ".join(str(cell).replace("|", "/").split())[:2000] for cell in row]
                 print(f"| {' | '.join(cells)} |", flush=True)

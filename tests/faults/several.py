@@ -49,7 +49,7 @@ def _lost(pair: Pair, which: int, number: int) -> Ended:
     return ended
 
 
-@fault(LOST, "the first process died or cannot be reached")
+@fault(LOST, "usually another process died")
 def first_killed(pair):
     """Two processes: the first is killed"""
     return _lost(pair, 0, signal.SIGKILL)
@@ -90,7 +90,7 @@ def second_never_comes(pair):
     return pair.ended(pair.one(0, free_port(), **SHORT))
 
 
-@fault(2, "the first process did not answer in 10 s")
+@fault(LOST, "the first process did not answer in 10 s")
 def first_never_comes(pair):
     """Two processes: the first never comes (ITM_JAX_WAIT_SECONDS=10)"""
     return pair.ended(pair.one(1, free_port(), **SHORT))

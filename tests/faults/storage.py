@@ -18,10 +18,15 @@ def _damaged(trial: Trial, change) -> Ended:
 
 
 @contextlib.contextmanager
-def _small_disk(trial: Trial, size: str):
-    """The workdir on a disk of its own."""
+def _small_disk(trial: Trial, size: int):
+    """The workdir on a disk of its own, with ext4."""
     trial.workdir.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", trial.workdir], check=True)
+    image = trial.folder / "disk"
+    with image.open("wb") as file:
+        file.truncate(size << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-O", "^has_journal", image], check=True)
+    subprocess.run(["mount", "-o", "loop", image, trial.workdir], check=True)
+    (trial.workdir / "lost+found").rmdir()
     try:
         yield
     finally:
@@ -35,7 +40,7 @@ def _small_disk(trial: Trial, size: str):
 @fault(2, "no space left on the disk", root=True)
 def disk_fills(trial):
     """The disk fills while it trains"""
-    with _small_disk(trial, "16m"):
+    with _small_disk(trial, 16):
         process = trial.start()
         trial.until(process, 7)
         with contextlib.suppress(OSError), (trial.workdir / "other").open("wb", buffering=0) as other:
@@ -49,7 +54,7 @@ def disk_fills(trial):
 @fault(2, "no space left on the disk", root=True)
 def disk_is_full(trial):
     """The disk is full before it starts"""
-    with _small_disk(trial, "1m"):
+    with _small_disk(trial, 1):
         with contextlib.suppress(OSError):
             (trial.workdir / "other").write_bytes(bytes(1 << 21))
         ended = trial.finish()
@@ -57,23 +62,25 @@ def disk_is_full(trial):
         return ended
 
 
-@fault(2, "error: ", root=True)
+@fault(2, "its disk can only be read now", root=True)
 def read_only(trial):
     """The disk becomes read-only while it trains"""
-    with _small_disk(trial, "64m"):
+    with _small_disk(trial, 64):
         process = trial.start()
         trial.until(process, 7)
-        subprocess.run(["mount", "-o", "remount,ro", trial.workdir], check=False)
+        subprocess.run(["mount", "-o", "remount,abort", trial.workdir], check=True)  # as after an error of the disk
         return trial.ended(process)
 
 
-@fault(2, "error: ")
+@fault(2, "was removed while the run saved there")
 def workdir_removed(trial):
     """The workdir is removed while it trains"""
     process = trial.start()
     trial.until(process, 7)
-    shutil.rmtree(trial.workdir)
-    return trial.ended(process)
+    removed = trial.workdir.rename(trial.folder / "removed")  # at once; the run is still writing there
+    ended = trial.ended(process)
+    shutil.rmtree(removed)
+    return ended
 
 
 @fault(0, "evaluating step")

@@ -129,8 +129,9 @@ class Trial:
             raise AssertionError(f"it hangs: {self.text(process)[-2000:]}") from None
         finally:
             self._close(process)
-        assert "Traceback" not in text, text[-3000:]
-        return Ended(process.returncode, text)
+        ended = Ended(process.returncode, text)
+        assert "Traceback" not in text, f"a traceback before {ended.last!r}: {text[-2000:]}"
+        return ended
 
     def stop(self, process) -> Ended:
         """Kills a process; that it had ended before is an error, because then the fault was none."""
