@@ -122,11 +122,14 @@ class Trial:
 
     def ended(self, process) -> Ended:
         """How a process ended that ends by itself; one that hangs, and a traceback, are errors."""
+        text, since = "", time.monotonic()
         try:
-            process.wait(timeout=SECONDS)
+            while process.poll() is None:
+                if text != (now := self.text(process)):
+                    text, since = now, time.monotonic()
+                assert time.monotonic() - since < SECONDS, f"it hangs: {text[-2000:]}"
+                time.sleep(0.05)
             text = self.text(process)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"it hangs: {self.text(process)[-2000:]}") from None
         finally:
             self._close(process)
         ended = Ended(process.returncode, text)
