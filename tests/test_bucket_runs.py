@@ -16,7 +16,7 @@ from support.runs import RUN_FILE, environment, lines, outcome, shrunk
 import itm_jax
 from itm_jax.buckets import lease
 from itm_jax.buckets.copies import local_copy
-from itm_jax.buckets.mirror import Publisher
+from itm_jax.buckets.publisher import Publisher
 from itm_jax.buckets.store import Bucket
 from itm_jax.data.text.text_input import SCENES_VOCAB
 from itm_jax.errors import InputError

@@ -9,7 +9,8 @@ import pytest
 from support.bucket import empty_bucket
 
 from itm_jax.buckets import copies, lease, store
-from itm_jax.buckets.mirror import INDEX, Mirror, Publisher
+from itm_jax.buckets.mirror import INDEX, Mirror
+from itm_jax.buckets.publisher import Publisher
 from itm_jax.buckets.store import Bucket, ChangedObjectError, NoConditionalWritesError
 from itm_jax.errors import InputError
 from itm_jax.runs.bucket import STEPS, _is_of_this_machine

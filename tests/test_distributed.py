@@ -134,6 +134,39 @@ def test_bad_environment(monkeypatch, variables, message):
         distributed.start()
 
 
+TAKEN_PORT = """
+import socket, sys
+from absl import flags
+from itm_jax.cli import commands
+from itm_jax.devices import distributed
+taken = socket.socket(socket.AF_INET6)
+taken.bind(("::", int(sys.argv[1])))
+taken.listen()
+sys.exit(commands.run(lambda: distributed.start(), flags.FlagValues(), ["program"]))
+"""
+
+
+def test_a_port_that_another_program_uses_is_a_line_and_code_4():
+    """A run that has just ended may still hold it; another try may succeed."""
+    with socket.socket() as s:
+        s.bind(("localhost", 0))
+        port = s.getsockname()[1]
+    variables = dict(zip(environment.PLAIN, (f"localhost:{port}", "2", "0"), strict=True))
+    said = subprocess.run(
+        [sys.executable, "-c", TAKEN_PORT, str(port)],
+        env=os.environ | variables | {"JAX_PLATFORMS": "cpu"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert said.returncode == 4, said.stderr
+    last = said.stderr.splitlines()[-1]
+    assert last.startswith("error: the processes of this run did not find each other: ")
+    assert "; another program may use the port of JAX_COORDINATOR_ADDRESS on this machine. Start the same" in last
+
+
 def test_on_a_tpu_jax_finds_the_pod_itself(monkeypatch):
     """The metadata server tells it, not variables; a TPU on its own is no mistake."""
     for name in (*environment.PLAIN, "SLURM_PROCID", "JAX_PLATFORMS"):

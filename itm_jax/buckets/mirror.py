@@ -9,7 +9,6 @@ without its marker is not fetched.
 import contextlib
 import json
 import pathlib
-import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -205,59 +204,3 @@ class Mirror:
     def _write_index(self) -> None:
         self.local.mkdir(parents=True, exist_ok=True)
         write_whole(self.local / INDEX, json.dumps(self._known))
-
-
-class Publisher:
-    """Publishes a copy in the background."""
-
-    def __init__(self, mirror: Mirror, check: Callable[[], None], look: Callable[[], None]):
-        """Takes the copy, and two looks at the lease.
-
-        Args:
-            mirror: the copy.
-            check: asks the service whether this process still may write, and raises where it may not.
-            look: raises where this is known to be so, and asks nobody.
-        """
-        self._mirror, self._check, self.look = mirror, check, look
-        self._thread: threading.Thread | None = None
-        self._error: Exception | None = None
-
-    def start(self, ready: Callable[[], None]) -> None:
-        """Publishes when `ready` has come back. Call `wait` before the copy is changed. Raises as `wait` does."""
-        self.wait()
-        self._thread = threading.Thread(target=self._publish, args=(ready,), name="publish", daemon=True)
-        self._thread.start()
-
-    def _publish(self, ready: Callable[[], None]) -> None:
-        try:
-            ready()
-            self._mirror.publish(self._check)
-        except Exception as e:  # it is raised by the thread that waits
-            self._error = e
-
-    def wait(self) -> None:
-        """Waits for the end of a publication, and raises what went wrong there, usually an InputError."""
-        if self._thread:
-            self._thread.join()
-            self._thread = None
-        if error := self._error:
-            self._error = None
-            raise error
-
-    def finish(self) -> None:
-        """Publishes what is left. Raises as `wait` does."""
-        self.start(lambda: None)
-        self.wait()
-
-    def remove_unmarked(self) -> None:
-        """Removes what an interrupted publication left in the bucket."""
-        self._mirror.remove_unmarked()
-
-
-class NoPublisher:
-    """Stands for `Publisher` where the workdir is local: each method does nothing."""
-
-    def _nothing(self, *_: Any) -> None:
-        pass
-
-    start = wait = finish = look = remove_unmarked = _nothing

@@ -75,6 +75,8 @@ def start() -> None:
         message = f"the processes of this run did not find each other: {' '.join(str(e).split())[:300]}"
         if isinstance(e, ValueError):  # the environment says something impossible
             raise InputError(message) from None
+        if "start RPC server" in str(e):
+            message += "; another program may use the port of JAX_COORDINATOR_ADDRESS on this machine"
         raise LostProcessError(f"{message}. {ADVICE}") from None
     if alone():
         as_before(signal.SIGABRT)

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from itm_jax.buckets.copies import local_copy, own_copy
 from itm_jax.buckets.lease import hold_lease
-from itm_jax.buckets.mirror import Mirror, NoPublisher, Publisher, Steps
+from itm_jax.buckets.mirror import Mirror, Steps
+from itm_jax.buckets.publisher import NoPublisher, Publisher
 from itm_jax.buckets.store import Bucket, RemoteFile, is_url
 from itm_jax.devices import distributed
 from itm_jax.errors import InputError

@@ -6,7 +6,7 @@ import pathlib
 import time
 from typing import Any
 
-from itm_jax.buckets.mirror import NoPublisher, Publisher
+from itm_jax.buckets.publisher import NoPublisher, Publisher
 from itm_jax.runs import checkpoints
 from itm_jax.runs.collapse_alarm import CollapseAlarm
 from itm_jax.runs.display import Display

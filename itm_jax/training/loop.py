@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 
-from itm_jax.buckets.mirror import NoPublisher, Publisher
+from itm_jax.buckets.publisher import NoPublisher, Publisher
 from itm_jax.config.validation import split_problem
 from itm_jax.data import pipeline
 from itm_jax.data.pipeline import TextSplit
