@@ -75,6 +75,7 @@ def left(monkeypatch):
         (OUT_OF_MEMORY, ["told 2", "ended 2"]),
         (ValueError("x"), ["told 1", "ended 1"]),
         (jax.errors.JaxRuntimeError("INTERNAL: connection closed by peer"), ["waited 100", "told 1", "ended 1"]),
+        (ValueError("UNKNOWN: Gloo AllGather failed: connection closed"), ["waited 100", "told 1", "ended 1"]),
     ],
 )
 def test_what_the_other_processes_are_told(left, error, expected):

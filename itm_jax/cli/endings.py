@@ -19,6 +19,7 @@ CUT_SHORT = (
     "a file was cut short while it was being read, or its disk failed (SIGBUS); put the data back, and start the same "
     "command again to continue from the last checkpoint"
 )
+STATUS = ("UNKNOWN: ", "INTERNAL: ", "UNAVAILABLE: ", "ABORTED: ", "CANCELLED: ", "DEADLINE_EXCEEDED: ")
 DEVICE_MEMORY = "RESOURCE_EXHAUSTED"  # what JAX's errors say where a device has no memory left
 
 
@@ -103,7 +104,9 @@ def wait_for_the_reason(error: BaseException) -> None:
 
 def of_jax(error: BaseException) -> bool:
     """Returns whether JAX's runtime raised the error; JAX itself may not be imported."""
-    return type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
+    if type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError"):
+        return True
+    return isinstance(error, ValueError) and str(error).startswith(STATUS)  # so JAX 0.10 raises a failed sum on CPUs
 
 
 def is_disk_full(error: BaseException) -> bool:

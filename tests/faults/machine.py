@@ -144,9 +144,9 @@ def started_twice(trial):
 
 @fault(2, "no memory left")
 def no_memory(trial):
-    """No memory is left (RLIMIT_DATA) after step 7"""
-    process = trial.start()
-    trial.until(process, 7)
+    """No memory is left (RLIMIT_DATA) after step 37, when all programs are compiled"""
+    process = trial.start(**{slow_scenes.SECONDS: "0.2"})
+    trial.until(process, 37)
     pages = int(pathlib.Path(f"/proc/{process.pid}/statm").read_text().split()[5])  # data and stack
     resource.prlimit(process.pid, resource.RLIMIT_DATA, (pages * resource.getpagesize(),) * 2)
     return trial.ended(process)

@@ -6,7 +6,6 @@ import time
 
 from faults.trial import KILLED, Ended, Trial, fault, faults_of
 
-FLAGS = ("--config.train.epochs=3",)
 SHORT = {"ITM_JAX_WAIT_SECONDS": "10"}
 LOST = 4  # the exit code where another process was lost
 
@@ -17,7 +16,7 @@ class Pair(Trial):
     def one(self, index: int, port: int, **more):
         """Starts one of them."""
         address = {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": "2"}
-        return self.start(*FLAGS, JAX_PROCESS_ID=str(index), **address, **more)
+        return self.start(JAX_PROCESS_ID=str(index), **address, **more)
 
     def both(self):
         """Starts both."""

@@ -77,29 +77,30 @@ class Trial:
         self.folder, self.workdir = folder, folder / "run"
         self.config = folder / "config.py"
         self.config.write_text(RUN_FILE.format(path=str(ROOT / "configs" / "quickstart.py")))
-        self._said: dict[subprocess.Popen, Any] = {}
+        self._said: dict[subprocess.Popen, pathlib.Path] = {}
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         for process in list(self._said):
-            self._close(process)
+            self._end(process)
 
     def start(self, *flags, workdir=None, script=("-m", "itm_jax.main"), stderr=None, **environment):
         """Starts the run; later flags win. Its stderr goes to a file, or to `stderr`."""
-        said = (self.folder / f"said{len(list(self.folder.glob('said*')))}").open("w+")
+        said = self.folder / f"said{len(list(self.folder.glob('said*')))}"
         variables = os.environ | QUICK | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
         line = [sys.executable, *script, f"--config={self.config}", f"--workdir={workdir or self.workdir}"]
         cache = f"--config.data.cache_dir={self.folder / 'cache'}"
-        process = subprocess.Popen(
-            [*line, cache, *FLAGS, *flags],
-            cwd=ROOT,
-            env=variables | environment,
-            stdout=subprocess.DEVNULL,
-            stderr=said if stderr is None else stderr,
-            preexec_fn=_signals_of_a_terminal,
-        )
+        with said.open("w") as file:
+            process = subprocess.Popen(
+                [*line, cache, *FLAGS, *flags],
+                cwd=ROOT,
+                env=variables | environment,
+                stdout=subprocess.DEVNULL,
+                stderr=file if stderr is None else stderr,
+                preexec_fn=_signals_of_a_terminal,
+            )
         self._said[process] = said
         return process
 
@@ -117,18 +118,20 @@ class Trial:
 
     def text(self, process) -> str:
         """What a process said until now."""
-        self._said[process].seek(0)
-        return self._said[process].read()
+        return self._said[process].read_text(errors="replace")
 
     def ended(self, process) -> Ended:
         """How a process ended that ends by itself; one that hangs, and a traceback, are errors."""
+        text, since = "", time.monotonic()
         try:
-            process.wait(timeout=SECONDS)
+            while process.poll() is None:
+                if text != (now := self.text(process)):
+                    text, since = now, time.monotonic()
+                assert time.monotonic() - since < SECONDS, f"it hangs: {text[-2000:]}"
+                time.sleep(0.05)
             text = self.text(process)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"it hangs: {self.text(process)[-2000:]}") from None
         finally:
-            self._close(process)
+            self._end(process)
         ended = Ended(process.returncode, text)
         assert "Traceback" not in text, f"a traceback before {ended.last!r}: {text[-2000:]}"
         return ended
@@ -140,10 +143,10 @@ class Trial:
         assert ended.code == KILLED, f"it had ended before: {ended}"
         return ended
 
-    def _close(self, process) -> None:
+    def _end(self, process) -> None:
         process.kill()
         process.wait()
-        self._said.pop(process).close()
+        del self._said[process]
 
     def finish(self) -> Ended:
         """Starts the run and waits for its end."""
