@@ -13,9 +13,7 @@ from support.launchers import LAUNCH, assert_flags_are_read
 
 from itm_jax.errors import DivergedError, InputError, LostProcessError, TerminatedError
 
-PYTHON = os.environ.get(
-    "SKY_PYTHON", sys.executable
-)  # SkyPilot wants older libraries than ours: an environment of its own
+PYTHON = os.environ.get("SKY_PYTHON", sys.executable)  # SkyPilot needs an environment of its own, with older libraries
 FILE = LAUNCH / "sky.yaml"
 VALUES = {
     "DATA": "gs://mine/f30k",
