@@ -9,26 +9,42 @@ the workdir lies in a bucket of the local stand-in for S3 (`pip install -e '.[bu
 import argparse
 import contextlib
 import json
+import os
 import pathlib
 import subprocess
 import sys
 import tempfile
 import time
+from typing import NamedTuple
 
 from support.bucket import empty_bucket
 from support.paths import ROOT
 from support.runs import RUN_FILE, environment
 
 ROWS = 10
-EPOCH = 12  # steps of RUN_FILE
-EVERY = 96  # steps between two evaluations, and between two checkpoints
+EPOCH = 60  # steps of RUN_FILE
+EVERY = 120  # steps between two evaluations, and between two checkpoints
+LOOKS = 25  # at the process, for a row
 
 
-def of_process(pid: int) -> tuple[float, float, int, int]:
-    """Resident and anonymous memory in MB, open files and threads of a process."""
+class Look(NamedTuple):
+    """Resident and anonymous memory of a process in MB, its open files and threads, and its CPU seconds until now."""
+
+    memory: float
+    anonymous: float
+    files: int
+    threads: int
+    cpu: float
+
+
+def look_at(pid: int) -> Look:
+    """Looks at a process."""
     fields = dict(line.split(":", 1) for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines())
     memory = [int(fields[name].split()[0]) / 1024 for name in ("VmRSS", "RssAnon")]
-    return memory[0], memory[1], len(list(pathlib.Path(f"/proc/{pid}/fd").iterdir())), int(fields["Threads"])
+    ticks = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    cpu = sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+    files = len(list(pathlib.Path(f"/proc/{pid}/fd").iterdir()))
+    return Look(memory[0], memory[1], files, int(fields["Threads"]), cpu)
 
 
 def last_step(folder: pathlib.Path) -> int:
@@ -65,17 +81,16 @@ def main(argv: list[str]) -> int:
             print(f"exit code {process.returncode}")
             return 1
     early, late = rows[2], rows[-1]
-    grown = late[1] > 1.02 * early[1] or late[2] > early[2]
-    print(
-        f"from the third row to the last: anonymous memory {late[1] / early[1] - 1:+.1%}, files {late[2] - early[2]:+d}"
-    )
-    return int(grown)
+    more = late.anonymous / early.anonymous - 1
+    print(f"from the third row to the last: anonymous memory {more:+.1%}, open files {late.files - early.files:+d}")
+    return int(more > 0.05 or late.files > early.files)
 
 
-def watch(process: subprocess.Popen, folder: pathlib.Path, steps: int) -> list[tuple[float, float, int, int]]:
-    """Prints a row at each tenth of the run, and returns the rows; a row of open files is the median of nine looks."""
-    print("| step | memory, MB | anonymous, MB | open files | threads | seconds per step |\n|---|---|---|---|---|---|")
-    rows: list[tuple[float, float, int, int]] = []
+def watch(process: subprocess.Popen, folder: pathlib.Path, steps: int) -> list[Look]:
+    """Prints a row at each tenth of the run, and returns the rows: of several looks, the least, without a save."""
+    print("| step | memory, MB | anonymous, MB | open files | threads | CPU seconds per step | seconds per step |")
+    print("|---|---|---|---|---|---|---|")
+    rows: list[Look] = []
     before, began = 0, time.monotonic()
     for k in range(1, ROWS + 1):
         while process.poll() is None and last_step(folder) < steps * k // ROWS - (k == ROWS):
@@ -84,15 +99,18 @@ def watch(process: subprocess.Popen, folder: pathlib.Path, steps: int) -> list[t
         if process.poll() is not None and k < ROWS:
             break
         looks = []
-        for _ in range(9):
-            with contextlib.suppress(OSError):
-                looks.append(of_process(process.pid))
+        for _ in range(LOOKS):
+            with contextlib.suppress(OSError, ValueError, KeyError):  # it may have ended
+                looks.append(look_at(process.pid))
             time.sleep(0.02)
         if not looks:
             break
-        rows.append(sorted(looks, key=lambda look: look[2])[len(looks) // 2])
-        seconds = f"{(now - began) / (step - before):.4f}" if k > 1 else ""  # the first row has the start in it
-        print("| {} | {:.0f} | {:.0f} | {} | {} | {} |".format(f"{step:,}", *rows[-1], seconds), flush=True)
+        rows.append(Look(*(min(values) for values in zip(*looks, strict=True))))
+        cells = ["", ""]  # the first row has the start in it
+        if k > 1:
+            cells = [f"{seconds / (step - before):.4f}" for seconds in (rows[-1].cpu - rows[-2].cpu, now - began)]
+        what = f"{step:,} | {rows[-1].memory:.0f} | {rows[-1].anonymous:.0f} | {rows[-1].files} | {rows[-1].threads}"
+        print(f"| {what} | {' | '.join(cells)} |", flush=True)
         before, began = step, now
     return rows
 
