@@ -95,7 +95,7 @@ def first_never_comes(pair):
     return pair.ended(pair.one(1, free_port(), **SHORT))
 
 
-@fault(2, "error: ")
+@fault(LOST, "another program may use the port")
 def port_taken(pair):
     """Two processes: the port of the first is taken"""
     with socket.socket(socket.AF_INET6) as s:
