@@ -126,13 +126,15 @@ def lease_taken(place):
     return ended
 
 
-@fault(2, "the local copy of")
+@fault(2, "was removed")
 def copy_removed(place):
     """The local copy is removed while it trains"""
     process = place.start()
     place.until_published(process)
-    shutil.rmtree(place.copy)
-    return place.ended(process)
+    removed = place.copy.rename(place.folder / "removed")  # at once; the run is still writing there
+    ended = place.ended(process)
+    shutil.rmtree(removed)
+    return ended
 
 
 @fault(0, "going on without it")
