@@ -17,9 +17,10 @@ from itm_jax.runs.bucket import fetch_workdir
 HURRY = """
 import sys
 from itm_jax import main
-from itm_jax.buckets import lease
+from itm_jax.buckets import lease, store
 from itm_jax.cli import commands
 
+store.RETRY_SECONDS = 5.0
 lease.RENEW_SECONDS, lease.STALE_SECONDS = 0.5, 5.0
 sys.exit(commands.start(main, sys.argv))
 """
@@ -34,7 +35,7 @@ class InBucket(Trial):
         self.copy = local_copy(url, str(folder / "cache"), use="run")
 
     def start(self, *flags, **environment):
-        """Starts the run; its lease is renewed and grows old ten times as fast as usual."""
+        """Starts the run; its lease grows old, and requests are given up, at least ten times as fast as usual."""
         return super().start(*flags, workdir=self.bucket.url, script=("-c", HURRY), **environment)
 
     def until_published(self, process, count: int = 1) -> None:
@@ -105,7 +106,7 @@ def killed_and_continued_elsewhere(place):
     return place.finish()
 
 
-@fault(2, "error: ")
+@fault(2, "in use by process")
 def second_writer(place):
     """A second machine starts the same run"""
     first = place.start(**{slow_scenes.SECONDS: "1"})  # so that it does not end before the second one looks
@@ -115,7 +116,7 @@ def second_writer(place):
     return ended
 
 
-@fault(2, "error: ")
+@fault(2, "no longer holds the lease")
 def lease_taken(place):
     """Another process takes the lease while it trains"""
     process = place.start()
@@ -153,7 +154,7 @@ def seal_lost(place):
     return place.finish()
 
 
-@fault(2, "error: ")
+@fault(2, "look at the address and the credentials")
 def service_gone(place):
     """The service of the bucket is gone while it trains"""
     relay = Relay(os.environ["AWS_ENDPOINT"])
