@@ -150,7 +150,7 @@ def test_an_object_that_is_removed_during_a_fetch_is_no_error(place, tmp_path, m
 
 def test_a_full_disk_is_a_line(place, tmp_path, monkeypatch):
     place.write("large", b"x" * 1000)
-    monkeypatch.setattr("itm_jax.files.free_space", lambda path: 999)
+    monkeypatch.setattr("itm_jax.files.places.free_space", lambda path: 999)
     with pytest.raises(InputError, match=r"0\.0 GB are needed, 0\.0 GB are free; make room"):
         mirror(place, tmp_path / "copy").fetch()
 

@@ -4,6 +4,7 @@ Every process reads its own part of each batch and computes its devices' part of
 and writes the workdir. When one process dies or hangs, the others end with a line (`devices.peers`).
 """
 
+import errno
 import json
 import os
 import signal
@@ -55,6 +56,8 @@ def start() -> None:
         return
     if arguments.get("process_id"):
         wait_for(arguments["coordinator_address"], seconds)
+    elif "coordinator_address" in arguments:
+        check_port(arguments["coordinator_address"])
     instead_of_abort(f"not all processes of this run came within {seconds} s, or JAX failed, as it says above")
     try:
         jax.distributed.initialize(
@@ -95,6 +98,36 @@ def leave(code: int) -> None:
         PEERS.leave(code)
 
 
+def check_port(address: str) -> None:
+    """Looks whether the first process can listen. JAX (0.10) sometimes crashes where it cannot.
+
+    Raises:
+        InputError: the address is invalid.
+        LostProcessError: another program uses the port, or a run that has just ended still holds it.
+    """
+    port = split_address(address)[1]
+    family, anywhere = (socket.AF_INET6, "::") if socket.has_ipv6 else (socket.AF_INET, "0.0.0.0")
+    try:
+        with socket.socket(family) as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            s.bind((anywhere, port))
+    except OSError as e:
+        if e.errno != errno.EADDRINUSE:  # such as a machine without IPv6: JAX knows better
+            return
+        raise LostProcessError(
+            f"JAX_COORDINATOR_ADDRESS={address}: another program uses this port of this machine; end it, or take "
+            f"another port for all processes. {ADVICE}"
+        ) from None
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Returns host and port of JAX_COORDINATOR_ADDRESS. Raises InputError where it is not HOST:PORT."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise InputError(f"JAX_COORDINATOR_ADDRESS={address}: must be HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
 def wait_for(address: str, seconds: float) -> None:
     """Waits until the first process listens. If JAX waited, it would abort without a helpful message.
 
@@ -102,13 +135,11 @@ def wait_for(address: str, seconds: float) -> None:
         InputError: the address is invalid.
         LostProcessError: nothing listened there in time.
     """
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise InputError(f"JAX_COORDINATOR_ADDRESS={address}: must be HOST:PORT")
+    host, port = split_address(address)
     end, why = time.monotonic() + seconds, ""
     while time.monotonic() < end:
         try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+            socket.create_connection((host, port), timeout=5).close()
             return
         except UnicodeError as e:
             raise InputError(f"JAX_COORDINATOR_ADDRESS={address}: no valid address ({e})") from None

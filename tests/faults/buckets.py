@@ -15,12 +15,13 @@ from itm_jax.buckets.store import Bucket
 from itm_jax.runs.bucket import fetch_workdir
 
 HURRY = """
+import datetime
 import sys
 from itm_jax import main
 from itm_jax.buckets import lease, store
 from itm_jax.cli import commands
 
-store.RETRY_SECONDS = 5.0
+store.RETRY["retry_timeout"] = datetime.timedelta(seconds=5)
 lease.RENEW_SECONDS, lease.STALE_SECONDS = 0.5, 5.0
 sys.exit(commands.start(main, sys.argv))
 """

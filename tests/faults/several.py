@@ -95,7 +95,7 @@ def first_never_comes(pair):
     return pair.ended(pair.one(1, free_port(), **SHORT))
 
 
-@fault(LOST, "another program may use the port")
+@fault(LOST, "another program uses this port")
 def port_taken(pair):
     """Two processes: the port of the first is taken"""
     with socket.socket(socket.AF_INET6) as s:

@@ -11,12 +11,9 @@ import pytest
 import yaml
 from support.launchers import LAUNCH, assert_flags_are_read
 
-from itm_jax.devices import peers
-from itm_jax.errors import DivergedError, InputError, TerminatedError
+from itm_jax.errors import DivergedError, InputError, LostProcessError, TerminatedError
 
-PYTHON = os.environ.get(
-    "SKY_PYTHON", sys.executable
-)  # SkyPilot wants older libraries than ours: an environment of its own
+PYTHON = os.environ.get("SKY_PYTHON", sys.executable)  # SkyPilot needs an environment of its own, with older libraries
 FILE = LAUNCH / "sky.yaml"
 VALUES = {
     "DATA": "gs://mine/f30k",
@@ -26,7 +23,7 @@ VALUES = {
 }
 RECOVERY = {
     "max_restarts_on_errors": 0,
-    "recover_on_exit_codes": [peers.EXIT_CODE, TerminatedError("").exit_code],
+    "recover_on_exit_codes": [LostProcessError.exit_code, TerminatedError("").exit_code],
 }
 READ = """
 import json, sys
