@@ -15,11 +15,13 @@ from itm_jax.buckets.store import Bucket
 from itm_jax.runs.bucket import fetch_workdir
 
 HURRY = """
+import datetime
 import sys
 from itm_jax import main
-from itm_jax.buckets import lease
+from itm_jax.buckets import lease, store
 from itm_jax.cli import commands
 
+store.RETRY["retry_timeout"] = datetime.timedelta(seconds=5)
 lease.RENEW_SECONDS, lease.STALE_SECONDS = 0.5, 5.0
 sys.exit(commands.start(main, sys.argv))
 """
@@ -34,7 +36,7 @@ class InBucket(Trial):
         self.copy = local_copy(url, str(folder / "cache"), use="run")
 
     def start(self, *flags, **environment):
-        """Starts the run; its lease is renewed and grows old ten times as fast as usual."""
+        """Starts the run; its lease grows old, and requests are given up, at least ten times as fast as usual."""
         return super().start(*flags, workdir=self.bucket.url, script=("-c", HURRY), **environment)
 
     def until_published(self, process, count: int = 1) -> None:
@@ -105,7 +107,7 @@ def killed_and_continued_elsewhere(place):
     return place.finish()
 
 
-@fault(2, "error: ")
+@fault(2, "in use by process")
 def second_writer(place):
     """A second machine starts the same run"""
     first = place.start(**{slow_scenes.SECONDS: "1"})  # so that it does not end before the second one looks
@@ -115,7 +117,7 @@ def second_writer(place):
     return ended
 
 
-@fault(2, "error: ")
+@fault(2, "no longer holds the lease")
 def lease_taken(place):
     """Another process takes the lease while it trains"""
     process = place.start()
@@ -126,13 +128,15 @@ def lease_taken(place):
     return ended
 
 
-@fault(2, "the local copy of")
+@fault(2, "was removed")
 def copy_removed(place):
     """The local copy is removed while it trains"""
     process = place.start()
     place.until_published(process)
-    shutil.rmtree(place.copy)
-    return place.ended(process)
+    removed = place.copy.rename(place.folder / "removed")  # at once; the run is still writing there
+    ended = place.ended(process)
+    shutil.rmtree(removed)
+    return ended
 
 
 @fault(0, "going on without it")
@@ -151,7 +155,7 @@ def seal_lost(place):
     return place.finish()
 
 
-@fault(2, "error: ")
+@fault(2, "look at the address and the credentials")
 def service_gone(place):
     """The service of the bucket is gone while it trains"""
     relay = Relay(os.environ["AWS_ENDPOINT"])

@@ -131,7 +131,7 @@ def clock_jumps(trial):
     return trial.ended(trial.start(script=("-c", CLOCK)))
 
 
-@fault(2, "error: ")
+@fault(2, "in use by process")
 def started_twice(trial):
     """The same command is started while it runs"""
     process = trial.start()

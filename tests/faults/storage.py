@@ -165,7 +165,7 @@ def config_removed(trial):
     return _damaged(trial, lambda t: (t.workdir / "config.json").unlink())
 
 
-@fault(2, "config.json", refuses="config.json")
+@fault(2, "config.json: not JSON", refuses="config.json: not JSON")
 def config_damaged(trial):
     """Killed; config.json is cut"""
     return _damaged(trial, lambda t: os.truncate(t.workdir / "config.json", 100))
@@ -183,7 +183,7 @@ def tokenizer_removed(trial):
     return _damaged(trial, lambda t: shutil.rmtree(t.workdir / "text"))
 
 
-@fault(2, "error: ")
+@fault(2, "cannot be written (File exists)")
 def a_file_in_place_of_the_workdir(trial):
     """A file has the name of the workdir"""
     trial.workdir.write_text("mine")

@@ -20,6 +20,8 @@ FLAGS = (
     f"--config.model.text.vocab={ROOT / 'itm_jax' / 'data' / 'scenes' / 'vocab.txt'}",
 )
 QUICK = {"XLA_FLAGS": "--xla_backend_optimization_level=0", "JAX_PLATFORMS": "cpu"}  # compiling takes most of the time
+# What starts in the background or under nohup ignores these signals, and hands that on to what it starts.
+AS_IN_A_TERMINAL = ("env", "--default-signal=INT", "--default-signal=HUP")
 KILLED = -signal.SIGKILL
 MAY_REMAIN = ("damaged", ".bucket.json")  # damaged checkpoints are kept aside; what a copy of a bucket equals
 
@@ -63,12 +65,6 @@ def faults_of(names: Mapping[str, Any]) -> list[Fault]:
     return [value for value in names.values() if isinstance(value, Fault)]
 
 
-def _signals_of_a_terminal() -> None:
-    """What starts in the background or under nohup ignores these signals, and hands that on to what it starts."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-
 class Trial:
     """A folder with a config, the workdir `run`, and the processes that were started. `with` ends those that are left."""
 
@@ -94,12 +90,11 @@ class Trial:
         cache = f"--config.data.cache_dir={self.folder / 'cache'}"
         with said.open("w") as file:
             process = subprocess.Popen(
-                [*line, cache, *FLAGS, *flags],
+                [*AS_IN_A_TERMINAL, *line, cache, *FLAGS, *flags],
                 cwd=ROOT,
                 env=variables | environment,
                 stdout=subprocess.DEVNULL,
                 stderr=file if stderr is None else stderr,
-                preexec_fn=_signals_of_a_terminal,
             )
         self._said[process] = said
         return process
