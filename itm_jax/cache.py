@@ -90,8 +90,9 @@ def _of_programs(folder: pathlib.Path) -> Entry | None:
 
 def _of_copy(folder: pathlib.Path) -> Entry | None:
     """Returns the entry of a copy of a folder of a bucket; None where a process uses it."""
-    if copies.is_used(folder):
-        return None
+    with copies.unused(folder) as free:
+        if not free:
+            return None
     about = [p.stat() for p in folder.rglob("*") if p.is_file()]
     used = max((one.st_mtime for one in about), default=0.0)
     return Entry(folder, sum(512 * one.st_blocks for one in about), used, f"a copy from a bucket, files: {len(about)}")
@@ -114,7 +115,11 @@ def _of_states(path: pathlib.Path) -> Entry | None:
 
 def _remove(path: pathlib.Path) -> None:
     try:
-        if path.is_dir():
+        if path.parent.name == copies.FOLDER:
+            with copies.unused(path) as free:
+                if free:
+                    shutil.rmtree(path)
+        elif path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)

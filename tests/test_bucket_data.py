@@ -73,9 +73,7 @@ def test_a_split_is_the_one_on_disk(stored, tmp_path, split, cache_gb, monkeypat
 def small(monkeypatch):
     """Only features count for `data.cache_gb`, so that tiny data can be larger than the cache."""
     copy = bucket.copy_objects
-    monkeypatch.setattr(
-        in_bucket, "copy_objects", lambda a, home, objects, _, ours: copy(a, home, objects, 1.0, ours=ours)
-    )
+    monkeypatch.setattr(in_bucket, "copy_objects", lambda a, home, objects, _: copy(a, home, objects, 1.0))
 
 
 def test_rows_are_kept_while_there_is_room(stored, tmp_path, monkeypatch):
@@ -89,7 +87,7 @@ def test_rows_are_kept_while_there_is_room(stored, tmp_path, monkeypatch):
     counts.clear()
     np.testing.assert_array_equal(np.asarray(again), expected)
     assert counts == [6 - 4]  # the rows that do not fit
-    home = local_copy(stored[1], config.data.cache_dir, use="data") / "train-rows"
+    home = local_copy(stored[1], config.data.cache_dir, use="data") / "train-rows-kept"
     (home,) = home.iterdir()
     sums = np.fromfile(home / "sums", np.uint32)
     assert np.count_nonzero(sums) == 4
@@ -103,7 +101,7 @@ def test_rows_are_kept_while_there_is_room(stored, tmp_path, monkeypatch):
 
 def test_only_what_changed_is_copied_again(stored, tmp_path, monkeypatch):
     loads, download = [], Bucket.download
-    monkeypatch.setattr(Bucket, "download", lambda self, path, file: loads.append(path) or download(self, path, file))
+    monkeypatch.setattr(Bucket, "download", lambda self, path, *a: loads.append(path) or download(self, path, *a))
     config = of(stored, tmp_path)
     read_configured(config, "dev")
     assert "dev_ims.npy" in loads

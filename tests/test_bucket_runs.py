@@ -98,7 +98,7 @@ def test_a_bucket_without_a_run_is_refused_and_stays_as_it_is(place, tmp_path):
 def test_what_was_saved_before_an_error_is_published(place, tmp_path, monkeypatch):
     changes = {"data__cache_dir": str(tmp_path), "train__checkpoint_every": 2, "data__source": resume.SOURCE}
     monkeypatch.setattr(Publisher, "start", lambda self, ready: self.wait())  # nothing is sent before the end
-    monkeypatch.setattr(Publisher, "finish", lambda self: self._mirror.publish(self._check))
+    monkeypatch.setattr(Publisher, "finish", lambda self: self._mirror.publish())
     resume.Countdown.left = resume.READS
     try:
         with pytest.raises(resume.BrokenOffError):

@@ -1,17 +1,16 @@
-"""Copies of folders of a bucket, and the lease of their writer, against a local stand-in for S3 (moto)."""
+"""Copies of folders of a bucket, against a local stand-in for S3 (moto)."""
 
 import subprocess
 import sys
-import threading
-import time
 
 import pytest
 from support.bucket import empty_bucket
 
-from itm_jax.buckets import copies, lease, store
+from itm_jax import cache
+from itm_jax.buckets import copies, store
 from itm_jax.buckets.mirror import INDEX, Mirror
 from itm_jax.buckets.publisher import Publisher
-from itm_jax.buckets.store import Bucket, ChangedObjectError, NoConditionalWritesError
+from itm_jax.buckets.store import Bucket, ChangedObjectError
 from itm_jax.errors import InputError
 from itm_jax.runs.bucket import STEPS, _is_of_this_machine
 
@@ -128,7 +127,8 @@ def test_a_lost_lease_ends_a_publication(place, tmp_path):
     with pytest.raises(InputError, match="the lease is lost"):
         publisher.wait()
     assert sorted(place.objects()) == [checkpoint(3)[0]]
-    publisher.finish()
+    publisher.start(lambda: None)
+    publisher.wait()
     assert sorted(place.objects()) == sorted(checkpoint(3))
 
 
@@ -137,10 +137,10 @@ def test_an_object_that_is_removed_during_a_fetch_is_no_error(place, tmp_path, m
         place.write(path, b"x")
     download = Bucket.download
 
-    def too_late(self, path, file):
+    def too_late(self, path, *rest):
         if path.startswith("checkpoints/3"):
             self.delete(checkpoint(3))  # the writer of the bucket has a newer one
-        download(self, path, file)
+        download(self, path, *rest)
 
     monkeypatch.setattr(Bucket, "download", too_late)
     mine = mirror(place, tmp_path / "copy")
@@ -155,99 +155,56 @@ def test_a_full_disk_is_a_line(place, tmp_path, monkeypatch):
         mirror(place, tmp_path / "copy").fetch()
 
 
-@pytest.fixture
-def hurry(monkeypatch):
-    """Leases are renewed ten times a second, and are taken over after a second."""
-    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.1)
-    monkeypatch.setattr(lease, "STALE_SECONDS", 1.0)
-    monkeypatch.setattr(lease, "POLL_SECONDS", 0.05)
-
-
-def test_a_lease_has_one_holder(place, hurry):
-    refused = pytest.raises(InputError, match=r"in use by process \d+ on .* since .*; wait for it, stop it")
-    with lease.hold_lease(place), refused, lease.hold_lease(place):
-        pass
-    assert not place.objects()
-    with lease.hold_lease(place) as again:
-        again.renew()
-
-
-def test_of_many_that_take_over_one_gets_the_lease(place, hurry):
-    place.write(lease.NAME, b"{}")
-    got, refused, end = [], [], threading.Event()
-
-    def take():
-        try:
-            with lease.hold_lease(place) as mine:
-                got.append(mine)
-                end.wait(20)
-        except InputError as e:
-            refused.append(str(e))
-        if len(refused) == 3:
-            end.set()
-
-    threads = [threading.Thread(target=take) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(got) == 1
-    assert all("in use by process" in line for line in refused)
-
-
-def test_a_lease_that_was_left_is_taken_over(place, hurry, capsys):
-    place.write(lease.NAME, b'{"token": "gone", "pid": 1, "host": "far", "since": "long ago", "command": "x"}')
-    began = time.monotonic()
-    with lease.hold_lease(place) as mine:
-        mine.renew()
-    assert time.monotonic() - began > 1.0
-    said = capsys.readouterr().err
-    assert "in use by process 1 on far since long ago (x), or left by it; waiting for a sign of life" in said
-    assert "no sign of life for 1 s; taking over" in said
-
-
-def test_a_lease_that_was_lost_is_noticed(place, hurry):
-    with lease.hold_lease(place) as mine:
-        place.write(lease.NAME, b'{"token": "other", "pid": 2, "host": "near", "since": "now", "command": "y"}')
-        with pytest.raises(InputError, match=r"no longer holds the lease \(now it belongs to process 2 on near"):
-            mine.renew()
-        with pytest.raises(InputError, match=r"no longer holds the lease"):
-            mine.check()
-    assert list(place.objects()) == [lease.NAME]  # the other's
-
-
-def test_a_lease_survives_a_lost_answer(place, hurry, monkeypatch):
-    monkeypatch.setattr(lease, "RENEW_SECONDS", 60.0)
-    with lease.hold_lease(place) as mine:
-        with monkeypatch.context() as patch:
-            replace = Bucket.replace
-            patch.setattr(Bucket, "replace", lambda *a: replace(*a) and None)  # it arrived, and nobody says so
-            mine.renew()
-        mine.renew()
-
-
-def test_a_service_without_conditional_writes_gets_a_warning(place, monkeypatch, capsys):
-    def refuse(*_):
-        raise NoConditionalWritesError("x")
-
-    monkeypatch.setattr(Bucket, "create", refuse)
-    with lease.hold_lease(place) as none:
-        none.check()
-        none.renew()
-    assert "no conditional writes in this service; let only one process write there" in capsys.readouterr().err
-
-
 def test_copies_are_used_by_processes(tmp_path):
     shared = copies.local_copy("s3://a/b", str(tmp_path), use="data")
-    assert not copies.is_used(shared)
+    with copies.unused(shared) as free:
+        assert free
     copies.use(shared)
-    assert copies.is_used(shared)
+    with copies.unused(shared) as free:
+        assert not free
     mine = copies.own_copy("s3://a/b", str(tmp_path), use="read")
     assert copies.own_copy("s3://a/b", str(tmp_path), use="read") == mine
     script = "import sys; from itm_jax.buckets.copies import own_copy; print(own_copy(*sys.argv[1:3], use='read'))"
     line = [sys.executable, "-c", script, "s3://a/b", str(tmp_path)]
     other = subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
     assert other == f"{mine}2"
+
+
+def test_the_cache_leaves_copies_that_are_used(tmp_path):
+    used, free = (copies.local_copy("s3://a/b", str(tmp_path), use=use) for use in ("run", "data"))
+    write(used, "a")
+    write(free, "a")
+    copies.use(used)
+    assert [entry.path for entry in cache.entries_of(tmp_path, ["copies"])] == [free]
+
+
+def test_what_vanishes_while_it_is_published_is_left_out(place, tmp_path, monkeypatch):
+    mine = mirror(place, tmp_path / "copy")
+    mine.fetch()
+    write(mine.local, "kept", "gone")
+    look, renewed = mine._stamps, []
+    monkeypatch.setattr(mine, "_stamps", lambda: (look(), remove(mine.local, "gone"))[0])
+    mine.publish(lambda: renewed.append(1))
+    assert list(place.objects()) == ["kept"]
+    assert renewed
+
+
+def test_large_objects_are_read_in_parts(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "PART_BYTES", 4)
+    place.write("large", b"0123456789")
+    place.write("empty", b"")
+    mine = mirror(place, tmp_path / "copy")
+    mine.fetch()
+    assert texts(mine.local) == {"large": "0123456789", "empty": ""}
+
+
+def test_a_failed_publication_is_seen_at_the_next_look(place, tmp_path, monkeypatch):
+    publisher = Publisher(mirror(place, tmp_path / "copy"), lambda: None, lambda: None)
+    publisher.start(lambda: None)  # nothing was fetched: there is no copy
+    publisher._thread.join()
+    with pytest.raises(InputError, match="was removed; nothing more is published"):
+        publisher.look()
+    publisher.finish()  # is not tried again
 
 
 def test_ranges_are_those_of_one_version(place):
@@ -268,4 +225,4 @@ def test_without_the_extra_a_line_says_so(monkeypatch):
 def test_errors_of_the_service_are_one_line(place):
     with pytest.raises(InputError, match=r"^s3://[^\n]*/nothing: no such object$"):
         place.ranges("nothing", [(0, 1)], "x")
-    assert "\n" not in store.first_line(RuntimeError("a\nb\n\nDebug source:\nlong"))
+    assert "\n" not in store.short_text(RuntimeError("a\nb\n\nDebug source:\nlong"))

@@ -26,7 +26,7 @@ OUT_OF_MEMORY = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory al
         (OSError(errno.ENOSPC, "No space", "run/a"), "run/a: no space left on the disk; make room", 2),
         (ValueError("[OS error 28: No space left on device]"), "no space left on the disk; make room", 2),
         (OSError(errno.EDQUOT, "Quota"), "no space left on the disk; make room", 2),
-        (OSError(errno.EROFS, "x", "run/.lock"), "run/.lock: its disk can only be read now", 2),
+        (OSError(errno.EROFS, "x", "run/.lock"), "run/.lock: the disk can only be read now", 2),
         (MemoryError(), "no memory left; end other programs", 2),
         (RuntimeError("can't start new thread"), "no memory left; end other programs", 2),
         (OUT_OF_MEMORY, "no memory left on a device; end other programs on it, or take a smaller batch", 2),

@@ -9,7 +9,8 @@ import pathlib
 from collections.abc import Iterator
 
 from itm_jax.errors import InputError
-from itm_jax.files import cache_dir
+from itm_jax.files import NO_LOCKS, cache_dir
+from itm_jax.terminal import say
 
 FOLDER = "buckets"  # of the cache
 # Descriptors of the locks of copies that this process uses. The system frees them when the process ends.
@@ -34,17 +35,19 @@ def locked(copy: pathlib.Path) -> Iterator[None]:
     """Lets one process of this machine at a time change a copy."""
     descriptor = _open(copy, "fetch")
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if not _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            say(f"{copy}: another process of this machine is copying; waiting for it")
+            _lock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
 
 
 def use(copy: pathlib.Path) -> None:
-    """Notes that this process uses a copy until it ends, as others may, so that `itm_jax.cache clear` leaves it."""
+    """Marks a copy as used until this process ends, so that `itm_jax.cache clear` leaves it. Others may use it too."""
     if copy not in _USED:
         _USED[copy] = _open(copy, "use")
-        fcntl.flock(_USED[copy], fcntl.LOCK_SH)
+        _lock(_USED[copy], fcntl.LOCK_SH)
 
 
 def own_copy(url: str, cache: str | None, *, use: str) -> pathlib.Path:
@@ -57,30 +60,37 @@ def own_copy(url: str, cache: str | None, *, use: str) -> pathlib.Path:
         if copy in _USED:
             return copy
         descriptor = _open(copy, "use")
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            continue
-        _USED[copy] = descriptor
-        return copy
+        if _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            _USED[copy] = descriptor
+            return copy
+        os.close(descriptor)
     raise AssertionError
 
 
-def is_used(copy: pathlib.Path) -> bool:
-    """Returns whether a process of this machine uses a copy."""
+@contextlib.contextmanager
+def unused(copy: pathlib.Path) -> Iterator[bool]:
+    """Gives whether no process of this machine uses a copy; while the block runs, none can begin to."""
     descriptor = _open(copy, "use")
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
+        yield _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     finally:
         os.close(descriptor)
 
 
+def _lock(descriptor: int, kind: int) -> bool:
+    """Locks a file; returns whether it is locked. On a file system without locks it always is."""
+    try:
+        fcntl.flock(descriptor, kind)
+    except BlockingIOError:
+        return False
+    except OSError as e:
+        if e.errno not in NO_LOCKS:
+            raise
+    return True
+
+
 def _open(copy: pathlib.Path, purpose: str) -> int:
-    """Opens a lock file beside a copy. Lock files are never removed, so that a lock has one file for all processes."""
+    """Opens a lock file beside a copy. It is never removed alone: a lock needs the same file for all."""
     path = copy.with_name(f"{copy.name}.{purpose}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,15 +6,13 @@ several processes that try at once one gets the lease. A lease is taken over onl
 when it renews it, and before each part of a publication, and writes nothing more.
 
 What it cannot promise: a process that is held up for longer than `STALE_SECONDS` in the middle of a part of a
-publication, and then goes on, still sends the objects that it had begun to send. A service that says that it has no
+publication, and then goes on, still sends the objects that it had begun to send; one that is held up while it removes
+its lease removes that of its successor. A service that says that it has no
 conditional writes gets a warning; one that ignores the conditions is not recognised.
 """
 
 import contextlib
 import json
-import os
-import socket
-import sys
 import threading
 import time
 import uuid
@@ -23,12 +21,13 @@ from typing import Any
 
 from itm_jax.buckets.store import RETRY_SECONDS, Bucket, NoConditionalWritesError
 from itm_jax.errors import InputError
-from itm_jax.files import parse_json
+from itm_jax.files import describe_owner, owner_record, parse_json
 from itm_jax.terminal import say
 
 NAME = ".lease"
 RENEW_SECONDS = 15.0
-STALE_SECONDS = RETRY_SECONDS + 2 * RENEW_SECONDS  # a request may be tried again for so long before it is given up
+# Longer than it can take to renew a lease: the pause, tries for RETRY_SECONDS, and one more try.
+STALE_SECONDS = RENEW_SECONDS + RETRY_SECONDS + 45.0
 POLL_SECONDS = 1.0
 
 
@@ -76,7 +75,7 @@ class Lease:
         content = _content(stored[0]) if stored else {}
         if stored and content.get("token") == self._content["token"]:
             return stored[1]
-        who = f"now it belongs to {_owner(content)}" if stored else "it was removed"
+        who = f"now it belongs to {describe_owner(content)}" if stored else "it was removed"
         self._lost = InputError(
             f"{self._bucket.url}: this process no longer holds the lease ({who}); nothing more is written there. Start "
             "the same command again to continue"
@@ -85,16 +84,18 @@ class Lease:
 
     def _renew_again(self) -> None:
         while not self._end.wait(RENEW_SECONDS) and not self._lost:
-            with contextlib.suppress(InputError):  # `check` says it, and the next publication
+            with contextlib.suppress(InputError, NoConditionalWritesError):  # `check` says it, and the next publication
                 self.renew()
 
     def release(self) -> None:
-        """Removes the lease, if it is still ours."""
+        """Removes the lease, if it is still ours. Where the service does not answer, the lease grows old instead."""
         self._end.set()
-        self._thread.join()
-        with contextlib.suppress(InputError):
-            self.renew()
-            self._bucket.delete([NAME])
+        with contextlib.suppress(InputError, NoConditionalWritesError):
+            if self._thread.is_alive():
+                self._thread.join(RENEW_SECONDS)  # it may be waiting for the service
+            if not self._thread.is_alive():
+                self.renew()
+                self._bucket.delete([NAME])
 
 
 class NoLease:
@@ -123,22 +124,25 @@ def hold_lease(bucket: Bucket) -> Iterator[Lease | NoLease]:
 
 
 def _acquire(bucket: Bucket) -> Lease | NoLease:
-    content = {
-        "token": uuid.uuid4().hex,
-        "renewed": 0,
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "command": " ".join(sys.argv),
-    }
+    content = {"token": uuid.uuid4().hex, "renewed": 0} | owner_record()
     try:
         version = bucket.create(NAME, _to_bytes(content))
+        if version is None:
+            version = _take_over(bucket, content)
+        lease = Lease(bucket, version, content)
+        try:
+            lease.renew()  # some services can create an object on a condition, and not replace it
+        except BaseException:
+            lease.release()
+            raise
     except NoConditionalWritesError:
         say(f"warning: {bucket.url}: no conditional writes in this service; let only one process write there")
+        with contextlib.suppress(InputError):
+            stored = bucket.read(NAME)
+            if stored and _content(stored[0]).get("token") == content["token"]:
+                bucket.delete([NAME])
         return NoLease()
-    if version is None:
-        version = _take_over(bucket, content)
-    return Lease(bucket, version, content)
+    return lease
 
 
 def _take_over(bucket: Bucket, content: dict[str, Any]) -> Mapping[str, Any]:
@@ -152,15 +156,17 @@ def _take_over(bucket: Bucket, content: dict[str, Any]) -> Mapping[str, Any]:
     if stored and _content(first).get("token") == content["token"]:  # we created it, and the answer was lost
         return stored[1]
     if stored:
-        say(f"{bucket.url}: in use by {_owner(_content(first))}, or left by it; waiting for a sign of life")
+        say(f"{bucket.url}: in use by {describe_owner(_content(first))}, or left by it; waiting for a sign of life")
     while stored and stored[0] == first:
-        if time.monotonic() - began > STALE_SECONDS:
+        waited = time.monotonic() - began
+        if waited > STALE_SECONDS:
             version = bucket.replace(NAME, _to_bytes(content), stored[1])
             if version is not None:
                 say(f"{bucket.url}: no sign of life for {STALE_SECONDS:.0f} s; taking over")
                 return version
-        else:
-            time.sleep(POLL_SECONDS)
+        if waited > 2 * STALE_SECONDS:
+            raise InputError(f"{bucket.where(NAME)}: cannot be replaced; remove it if no other process writes there")
+        time.sleep(POLL_SECONDS)
         stored = bucket.read(NAME)
     if stored is None:
         version = bucket.create(NAME, _to_bytes(content))
@@ -169,7 +175,7 @@ def _take_over(bucket: Bucket, content: dict[str, Any]) -> Mapping[str, Any]:
         stored = bucket.read(NAME)
     elif _content(stored[0]).get("token") == content["token"]:  # we replaced it, and the answer was lost
         return stored[1]
-    owner = _owner(_content(stored[0])) if stored else "another process"
+    owner = describe_owner(_content(stored[0])) if stored else "another process"
     raise InputError(f"{bucket.url}: in use by {owner}; wait for it, stop it, or choose another address")
 
 
@@ -183,9 +189,3 @@ def _content(data: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _owner(content: Mapping[str, Any]) -> str:
-    if not {"pid", "host", "since", "command"} <= content.keys():
-        return "a process that left no name"
-    return f"process {content['pid']} on {content['host']} since {content['since']} ({content['command']})"

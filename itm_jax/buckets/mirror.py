@@ -1,9 +1,9 @@
 """A local copy of a folder of a bucket: what was fetched, and what has changed since and is to be published.
 
 The bucket decides: fetching makes the copy equal to the bucket, and throws away what was never published. Each object
-appears whole, but a folder appears object by object. So a numbered folder that counts only as a whole, such as a
-checkpoint, has a marker: a file that is published after all others of its folder, and removed before them. A folder
-without its marker is not fetched.
+appears whole, but a folder appears object by object. A checkpoint is usable only when it is complete. So a numbered
+folder has a marker: a file that is published after all others of its folder, and removed before them. A folder without
+its marker is not fetched.
 """
 
 import contextlib
@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 from itm_jax.buckets.copies import locked
 from itm_jax.buckets.lease import NAME as LEASE
-from itm_jax.buckets.store import AT_ONCE, Bucket, MissingObjectError, ObjectInfo
+from itm_jax.buckets.store import AT_ONCE, Bucket, ChangedObjectError, MissingObjectError, ObjectInfo
 from itm_jax.errors import InputError
 from itm_jax.files import check_space, is_inside, parse_json, write_whole
 
 INDEX = ".bucket.json"  # in the copy: what of it equals the bucket
-ATTEMPTS = 5  # to fetch, where the writer of the bucket removes an object that was just listed
+ATTEMPTS = 5  # to fetch, where the writer of the bucket removes or replaces an object that was just listed
 
 
 class Steps(NamedTuple):
@@ -86,9 +86,9 @@ class Mirror:
             for attempt in range(ATTEMPTS):
                 try:
                     return self._fetch(wanted)
-                except MissingObjectError:
+                except (MissingObjectError, ChangedObjectError) as e:
                     if attempt == ATTEMPTS - 1:
-                        raise
+                        raise InputError(f"{e}; it changes all the time, so that it cannot be copied") from None
                 except OSError as e:
                     raise InputError(f"{self.local}: cannot be written ({e.strerror or e})") from None
         raise AssertionError
@@ -109,47 +109,63 @@ class Mirror:
             known = {}
         missing = [p for p, info in objects.items() if not self._is_copy(p, info, known.get(p))]
         size = sum(objects[path].size for path in missing)
-        check_space(self.local, size)
         for path in self._local_files():
             if path not in objects:
                 (self.local / path).unlink(missing_ok=True)
         for folder in sorted((p for p in self.local.rglob("*") if p.is_dir()), reverse=True):
             with contextlib.suppress(OSError):
                 folder.rmdir()  # only when empty
-        self._at_once(lambda path: self.bucket.download(path, self.local / path), missing)
+        check_space(self.local, size)
+        self._at_once(lambda path: self.bucket.download(path, objects[path], self.local / path), missing)
         self._known = {path: {"etag": info.etag, "stamp": self._stamp(path)} for path, info in objects.items()}
         self._write_index()
         return size
 
-    def publish(self, check: Callable[[], None] = lambda: None) -> None:
-        """Makes the bucket equal to the copy: new and changed files first, markers after them, removals at the end.
+    def publish(self, renew: Callable[[], None] = lambda: None, check: Callable[[], None] = lambda: None) -> None:
+        """Sends new and changed files, then markers, and at last removes the steps that the run no longer keeps.
+
+        Other files that are missing in the copy stay in the bucket.
 
         Args:
-            check: is called before each of these parts; the publication ends where it raises.
+            renew: is called before each of these three parts; the publication ends where it raises.
+            check: the same before each file.
 
         Raises:
-            InputError: the bucket cannot be written, or the copy is gone.
+            InputError: the bucket cannot be written, or the copy cannot be read, or is gone.
         """
+        try:
+            self._publish(renew, check)
+        except OSError as e:
+            raise InputError(f"{e.filename or self.local}: cannot be read ({e.strerror or e})") from None
+
+    def _publish(self, renew: Callable[[], None], check: Callable[[], None]) -> None:
         if not (self.local / INDEX).is_file():
             raise InputError(
                 f"{self.local}: the local copy of {self.bucket.url} was removed; nothing more is published. Start the "
                 "same command again to continue from what is published"
             )
-        now = {path: self._stamp(path) for path in self._local_files()}
+        now = self._stamps()
         changed = [p for p, stamp in now.items() if self._known.get(p, {}).get("stamp") != stamp]
         gone = self._removed_steps(now)
         for paths in ([p for p in changed if not self._is_marker(p)], [p for p in changed if self._is_marker(p)]):
-            check()
-            infos = self._at_once(lambda path: self.bucket.upload(path, self.local / path), paths)
+            renew()
+            infos = self._at_once(lambda path: self._upload(path, check), paths)
             for path, info in zip(paths, infos, strict=True):
-                self._known[path] = {"etag": info.etag, "stamp": now[path]}
+                if info:
+                    self._known[path] = {"etag": info.etag, "stamp": now[path]}
         for paths in ([p for p in gone if self._is_marker(p)], [p for p in gone if not self._is_marker(p)]):
             if paths:
-                check()
+                renew()
                 self.bucket.delete(paths)
             for path in paths:
                 del self._known[path]
         self._write_index()
+
+    def _upload(self, path: str, check: Callable[[], None]) -> ObjectInfo | None:
+        """Sends a file; None for one that is gone, such as a temporary file of a library."""
+        check()
+        file = self.local / path
+        return self.bucket.upload(path, file) if file.exists() else None
 
     def remove_unmarked(self) -> None:
         """Removes the objects of folders without a marker: what an interrupted publication left."""
@@ -187,6 +203,14 @@ class Mirror:
     def _stamp(self, path: str) -> list[int]:
         status = (self.local / path).stat()
         return [status.st_size, status.st_mtime_ns]
+
+    def _stamps(self) -> dict[str, list[int]]:
+        """The stamps of all files that are to be published and are not gone by now."""
+        stamps = {}
+        for path in self._local_files():
+            with contextlib.suppress(FileNotFoundError):
+                stamps[path] = self._stamp(path)
+        return stamps
 
     def _is_copy(self, path: str, info: ObjectInfo, record: Any) -> bool:
         """Whether the local file is what the object is."""

@@ -10,17 +10,24 @@ from itm_jax.buckets.mirror import Mirror
 class Publisher:
     """Publishes a copy in the background."""
 
-    def __init__(self, mirror: Mirror, check: Callable[[], None], look: Callable[[], None]):
+    def __init__(self, mirror: Mirror, renew: Callable[[], None], check: Callable[[], None]):
         """Takes the copy, and two looks at the lease.
 
         Args:
             mirror: the copy.
-            check: asks the service whether this process still may write, and raises where it may not.
-            look: raises where this is known to be so, and asks nobody.
+            renew: asks the service whether this process still may write, and raises where it may not.
+            check: raises where this is known already, and asks nobody.
         """
-        self._mirror, self._check, self.look = mirror, check, look
+        self._mirror, self._renew, self._check = mirror, renew, check
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
+        self._failed = False
+
+    def look(self) -> None:
+        """Raises what is known to be wrong; asks nobody."""
+        self._check()
+        if self._thread and not self._thread.is_alive():
+            self.wait()
 
     def start(self, ready: Callable[[], None]) -> None:
         """Publishes when `ready` has come back. Call `wait` before the copy is changed. Raises as `wait` does."""
@@ -31,9 +38,9 @@ class Publisher:
     def _publish(self, ready: Callable[[], None]) -> None:
         try:
             ready()
-            self._mirror.publish(self._check)
+            self._mirror.publish(self._renew, self._check)
         except Exception as e:  # it is raised by the thread that waits
-            self._error = e
+            self._error, self._failed = e, True
 
     def wait(self) -> None:
         """Waits for the end of a publication, and raises what went wrong there, usually an InputError."""
@@ -45,9 +52,11 @@ class Publisher:
             raise error
 
     def finish(self) -> None:
-        """Publishes what is left. Raises as `wait` does."""
-        self.start(lambda: None)
+        """Publishes what is left, unless a publication failed before. Raises as `wait` does."""
         self.wait()
+        if not self._failed:
+            self.start(lambda: None)
+            self.wait()
 
     def remove_unmarked(self) -> None:
         """Removes what an interrupted publication left in the bucket."""

@@ -27,6 +27,7 @@ RETRY = {
     },
 }
 AT_ONCE = 16  # requests
+PART_BYTES = 8 << 20  # of an object that are asked for at once
 
 
 class MissingObjectError(InputError):
@@ -38,11 +39,11 @@ class ChangedObjectError(Exception):
 
 
 class NoConditionalWritesError(Exception):
-    """The service cannot write an object only if there is none."""
+    """The service cannot write an object on the condition that there is none, or that it is unchanged."""
 
 
 class ObjectInfo(NamedTuple):
-    """What is known of an object: its size in bytes, and its ETag, which every write changes."""
+    """What is known of an object: its size in bytes, and its ETag, which changes with its content."""
 
     size: int
     etag: str
@@ -78,6 +79,7 @@ class Bucket:
         except ImportError:
             raise InputError(f"{self.url}: obstore is not installed; pip install -e '.[buckets]'") from None
         self._obstore: Any = obstore
+        self._unsupported = (NotImplementedError, obstore.exceptions.NotSupportedError)  # how obstore says that
         with self._errors(""):
             self._store = store.from_url(self.url, retry_config=RETRY)  # type: ignore[arg-type, call-overload]
 
@@ -107,14 +109,14 @@ class Bucket:
         Raises:
             ChangedObjectError: the object no longer has this ETag.
         """
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return list(pool.map(lambda pair: self._range(path, pair, etag), ranges))
 
-        def one(pair: tuple[int, int]) -> bytes:
-            options = {"range": pair, "if_match": etag}
-            return bytes(self._obstore.get(self._store, path, options=options).bytes())
-
-        with self._errors(path), ThreadPoolExecutor(AT_ONCE) as pool:
+    def _range(self, path: str, pair: tuple[int, int], etag: str) -> bytes:
+        with self._errors(path):
             try:
-                return list(pool.map(one, ranges))
+                got = self._obstore.get(self._store, path, options={"range": pair, "if_match": etag})
+                return bytes(got.bytes())
             except self._obstore.exceptions.PreconditionError:
                 raise ChangedObjectError(self.where(path)) from None
 
@@ -129,22 +131,27 @@ class Bucket:
         Raises:
             NoConditionalWritesError: the service cannot do that.
         """
-        missing = (NotImplementedError, self._obstore.exceptions.NotSupportedError)  # how obstore says that
         with self._errors(path):
             try:
                 return _version(self._obstore.put(self._store, path, content, mode="create"))
             except self._obstore.exceptions.AlreadyExistsError:
                 return None
-            except missing as e:
-                raise NoConditionalWritesError(first_line(e)) from None
+            except self._unsupported as e:
+                raise NoConditionalWritesError(short_text(e)) from None
 
     def replace(self, path: str, content: bytes, version: Any) -> Mapping[str, Any] | None:
-        """Writes an object in place of this version, and returns the new one; None where it has changed since."""
+        """Writes an object in place of this version, and returns the new one; None where it has changed since.
+
+        Raises:
+            NoConditionalWritesError: the service cannot do that.
+        """
         with self._errors(path):
             try:
                 return _version(self._obstore.put(self._store, path, content, mode=version))
             except (self._obstore.exceptions.PreconditionError, FileNotFoundError):
                 return None
+            except self._unsupported as e:
+                raise NoConditionalWritesError(short_text(e)) from None
 
     def upload(self, path: str, file: pathlib.Path) -> ObjectInfo:
         """Writes a local file to an object, whole or not at all."""
@@ -152,34 +159,35 @@ class Bucket:
         with self._errors(path):
             return ObjectInfo(size, self._obstore.put(self._store, path, file)["e_tag"] or "")
 
-    def download(self, path: str, file: pathlib.Path) -> None:
+    def download(self, path: str, info: ObjectInfo, file: pathlib.Path) -> None:
         """Writes an object to a local file, whole or not at all.
+
+        It asks for a part at a time: a request that takes longer than half a minute is given up.
 
         Raises:
             MissingObjectError: there is no such object.
+            ChangedObjectError: the object is no longer the one of `info`.
             OSError: the local file cannot be written.
         """
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_name(f"{file.name}.{uuid.uuid4().hex}.tmp")
         try:
-            with self._errors(path):
-                parts = self._obstore.get(self._store, path).stream().__iter__()
             with temporary.open("wb") as out:
-                while True:
-                    with self._errors(path):
-                        part = next(parts, None)
-                    if part is None:
-                        break
-                    out.write(part)
+                for start in range(0, info.size, PART_BYTES):
+                    out.write(self._range(path, (start, min(start + PART_BYTES, info.size)), info.etag))
             temporary.replace(file)
         finally:
             temporary.unlink(missing_ok=True)
 
     def delete(self, paths: Sequence[str]) -> None:
         """Removes objects; one that is missing is no error."""
-        if paths:
-            with self._errors(paths[0]):
+        try:
+            with self._errors(paths[0] if paths else ""):
                 self._obstore.delete(self._store, list(paths))
+        except MissingObjectError:  # some services say so, and leave the others
+            for path in paths:
+                with contextlib.suppress(MissingObjectError), self._errors(path):
+                    self._obstore.delete(self._store, path)
 
     @contextlib.contextmanager
     def _errors(self, path: str) -> Iterator[None]:
@@ -194,7 +202,7 @@ class Bucket:
         except exceptions.PreconditionError:
             raise
         except (exceptions.BaseError, OSError, ValueError) as e:
-            raise InputError(f"{self.where(path)}: {first_line(e)}; look at the address and the credentials") from None
+            raise InputError(f"{self.where(path)}: {short_text(e)}; look at the address and the credentials") from None
 
 
 class RemoteFile:
@@ -224,6 +232,6 @@ def _version(meta: Mapping[str, Any]) -> Any:
     return {name: meta[name] for name in ("e_tag", "version") if meta.get(name) is not None}
 
 
-def first_line(error: Exception) -> str:
+def short_text(error: Exception) -> str:
     """Returns what an error says, without the details that obstore puts below it."""
     return " ".join(str(error).split("\n\nDebug source")[0].split())[:300]

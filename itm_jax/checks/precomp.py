@@ -12,7 +12,6 @@ import numpy as np
 from itm_jax.data.defects import Defects
 from itm_jax.data.precomp import reader as precomp
 from itm_jax.data.precomp.captions import read_captions
-from itm_jax.data.precomp.single_files import open_features
 from itm_jax.data.regions import valid_regions
 from itm_jax.errors import InputError
 from itm_jax.structs import Split
@@ -170,7 +169,7 @@ def check_places(directory: str, splits: Sequence[str], defects: Defects) -> Non
 
 
 def check_split(
-    directory: str, name: str, defects: Defects, *, pairing: str = "order"
+    directory: str | precomp.Place, name: str, defects: Defects, *, pairing: str = "order"
 ) -> tuple[Split | None, list[bytes]]:
     """Opens one split and reports all of its defects.
 
@@ -178,11 +177,12 @@ def check_split(
         (split, digests of its images). The split is None where its files do not make one.
     """
     split = precomp.read_split(directory, name, defects, pairing=pairing)
-    root = precomp.find_directory(directory, name)
+    place = precomp.place_of(directory, name)
+    root = place.directory
     path, regions = root / f"{name}_ims.npy", np.zeros(0, int)
     digests: list[bytes] = []
     quiet = Defects(strict=False)  # their defects are already reported
-    array, captions = open_features(path, quiet), read_captions(root / f"{name}_caps.txt", quiet)
+    array, captions = place.open_features(name, quiet), read_captions(root / f"{name}_caps.txt", quiet)
     if array is not None:
         limits = None
         if split is not None and split.num_regions is not None:  # other rows of an image are equal to its first one

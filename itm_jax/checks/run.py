@@ -20,7 +20,7 @@ from itm_jax.data.alter import alter
 from itm_jax.data.defects import Defects
 from itm_jax.data.labels import label_indices, uses_bank
 from itm_jax.data.prepare import check_priors, complete_on
-from itm_jax.data.splits import local_directory, read_split
+from itm_jax.data.splits import local_place, read_split
 from itm_jax.data.text.text_input import TextInput, load_text
 from itm_jax.data.text.tokens import TokenTable
 from itm_jax.devices.mesh import make_mesh
@@ -67,7 +67,7 @@ def check_splits(config, defects: Defects) -> list[Split]:
     for name in names:
         try:
             if config.data.source == "precomp":
-                place = local_directory(config.data, name)
+                place = local_place(config.data, name)
                 opened.append(check_split(place, name, defects, pairing=config.data.pairing))
             else:
                 split = read_split(config, name)

@@ -33,8 +33,9 @@ def ending(error: BaseException) -> tuple[str, int] | None:
         where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
         return f"{where}no space left on the disk; make room, the same command continues", InputError.exit_code
     if isinstance(error, OSError) and error.errno == errno.EROFS:
-        what = f"{error.filename}: its disk can only be read now; put it right, the same command continues"
-        return what, InputError.exit_code
+        where = f"{error.filename}: " if error.filename else ""
+        what = "the disk can only be read now; make it writable, and start the same command again to continue"
+        return f"{where}{what}", InputError.exit_code
     if isinstance(error, MemoryError) or "can't start new thread" in str(error):  # a thread needs memory too
         what = "no memory left; end other programs, or take a smaller batch; the same command continues"
         return what, InputError.exit_code

@@ -3,15 +3,15 @@
 import contextlib
 import hashlib
 import io
-import json
 import os
 import pathlib
+import re
 import shutil
 import zlib
 
 import numpy as np
 
-from itm_jax.buckets.store import Bucket, ChangedObjectError
+from itm_jax.buckets.store import Bucket, ChangedObjectError, ObjectInfo
 from itm_jax.data.elsewhere import RowsElsewhere
 from itm_jax.errors import InputError
 from itm_jax.files import Header, npy_header
@@ -19,20 +19,27 @@ from itm_jax.terminal import say
 
 HEADER_BYTES = 4096
 AT_ONCE_BYTES = 64 << 20  # bytes that are asked for at once
+VERSION = re.compile("[0-9a-f]{16}")  # how a folder of kept rows is named after the version of the object
 
 
 class RowsInBucket(RowsElsewhere):
     """The features of an .npy object [rows, r, f]."""
 
-    def __init__(self, path: pathlib.Path):
-        """Opens the object that a JSON file names (`data.precomp.in_bucket`).
+    def __init__(self, bucket: Bucket, path: str, info: ObjectInfo, kept: pathlib.Path, limit: int):
+        """Opens the object.
+
+        Args:
+            bucket: the folder of the data set.
+            path: of the object.
+            info: its size, and the version that is read.
+            kept: the local folder of the rows that were read once.
+            limit: the bytes that they may take.
 
         Raises:
             InputError: the object cannot be read, or is not an .npy file of numbers in the order of its rows.
         """
-        record = json.loads(path.read_text(encoding="utf-8"))
-        self._bucket, self._path, self._etag = Bucket(record["url"]), record["path"], record["etag"]
-        self._where, size = self._bucket.where(self._path), record["size"]
+        self._bucket, self._path, self._etag = bucket, path, info.etag
+        self._where, size = bucket.where(path), info.size
         header = _header(self._ranges([(0, min(HEADER_BYTES, size))])[0], self._where)
         rows, regions, width = header.shape
         super().__init__((rows, regions, width), header.dtype)
@@ -41,8 +48,7 @@ class RowsInBucket(RowsElsewhere):
             says = f"{self._offset + self.nbytes:,} bytes ({self.dtype} {self.shape})"
             raise InputError(f"{self._where}: {size:,} bytes, but its header says {says}; write it again")
         self._row = self.nbytes // len(self)
-        limit = int(record["cache_gb"] * 1e9)
-        self._kept = RowCache(pathlib.Path(record["rows"]), self._etag, len(self), self._row, limit)
+        self._kept = RowCache(kept, self._etag, len(self), self._row, limit)
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Reads rows by their indices, [n, r, f]. Raises InputError where the object is no longer the one opened."""
@@ -96,7 +102,7 @@ class RowCache:
         try:
             place.mkdir(parents=True, exist_ok=True)
             for old in folder.iterdir():
-                if old != place:
+                if old != place and VERSION.fullmatch(old.name):
                     shutil.rmtree(old, ignore_errors=True)
             self._file = os.open(place / "rows", os.O_RDWR | os.O_CREAT, 0o644)
             sums = os.open(place / "sums", os.O_RDWR | os.O_CREAT, 0o644)

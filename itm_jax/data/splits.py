@@ -35,29 +35,38 @@ def read_unaltered(config, name: str) -> Split:
     if config.data.source == "tfds":
         from itm_jax.data.tfds import reader as tfds_reader
 
-        return tfds_reader.read_split(local_directory(config.data, name), name)
-    split = precomp.read_split(local_directory(config.data, name), name, pairing=config.data.pairing)
+        return tfds_reader.read_split(local_directory(config.data), name)
+    split = precomp.read_split(local_place(config.data, name), name, pairing=config.data.pairing)
     assert split is not None  # defects are strict: the first one is raised
     return split
 
 
-def local_directory(data: Any, split: str) -> str:
-    """Returns a local directory with the files of a split: `data.dir`, or a copy of it where it lies in a bucket.
+def local_place(data: Any, split: str) -> str | precomp.Place:
+    """Returns where the files of a split lie: `data.dir`, or a copy of them where it lies in a bucket.
 
     Args:
-        data: `config.data`.
+        data: `config.data` of a `precomp` directory.
         split: the name of the split.
 
     Raises:
         InputError: the bucket cannot be read or has no such split, or the local disk has no room.
     """
+    return in_bucket.place_of(data, split) if is_url(data.dir or "") else data.dir
+
+
+def local_directory(data: Any) -> str:
+    """Returns where a TFDS data set lies: `data.dir`, or a whole copy of it where it lies in a bucket.
+
+    Raises:
+        InputError: the bucket cannot be read or is empty, or the local disk has no room.
+    """
     if not is_url(data.dir or ""):
         return data.dir
-    if data.source != "tfds":
-        return str(in_bucket.directory_of(data, split))
     bucket = Bucket(data.dir)
-    home = home_of(bucket, data, split)
-    copy_objects(bucket, home, bucket.objects(), data.cache_gb)
+    objects, home = bucket.objects(), home_of(bucket, data, "all")
+    if not objects:
+        raise InputError(f"{bucket.url}: no objects there; pass the address of a TFDS data set")
+    copy_objects(bucket, home, objects, data.cache_gb)
     return str(home)
 
 

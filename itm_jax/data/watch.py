@@ -4,7 +4,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from itm_jax.data.precomp.single_files import FEATURES, IN_BUCKET
+from itm_jax.data.precomp.single_files import FEATURES
 from itm_jax.errors import InputError
 from itm_jax.structs import Split
 
@@ -19,9 +19,7 @@ def paths_of(split: Split) -> list[pathlib.Path]:
     longer = source.parent.glob(f"{split.name}_?*{FEATURES}")  # such as test_5k_ims.npy beside test_ims.npy
     others = tuple(path.name.removesuffix(FEATURES) + "_" for path in longer)
     return sorted(
-        path
-        for path in source.parent.glob(f"{split.name}_*")
-        if path.is_file() and not path.name.startswith(others) and not path.name.endswith(IN_BUCKET)
+        path for path in source.parent.glob(f"{split.name}_*") if path.is_file() and not path.name.startswith(others)
     )
 
 
@@ -48,6 +46,9 @@ def _stamp(path: pathlib.Path) -> tuple[int, int] | None:
     """Size and time of the last change. Mounted buckets may give a file another inode at every look."""
     try:
         status = os.stat(path)
-    except OSError:
+    except FileNotFoundError:
         return None
+    except OSError as e:  # such as those of a network disk
+        what = f"cannot be read ({e.strerror}); put it right, and start the same command again"
+        raise InputError(f"{path}: {what}") from None
     return status.st_size, status.st_mtime_ns

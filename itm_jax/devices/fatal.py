@@ -16,8 +16,10 @@ _EARLIER: dict[signal.Signals, int | None] = {}  # the address of the handler th
 
 def end(line: str, code: int) -> None:
     """Ends this process at once with a line, from any thread."""
-    os.write(2, f"error: {line}\n".encode())
-    os._exit(code)
+    try:
+        os.write(2, f"error: {line}\n".encode())
+    finally:  # also where nobody reads stderr any more
+        os._exit(code)
 
 
 def say_instead(number: signal.Signals, line: str, code: int) -> None:

@@ -63,7 +63,8 @@ def evaluate(
         InputError: the workdir holds no run, or a run of another model, or the results cannot be written.
     """
     cache = config.data.cache_dir
-    read_json(file_of(workdir, "config.json"))  # a workdir without a run is refused before anything is written there
+    if distributed.first():  # a workdir without a run is refused before anything is written there
+        read_json(file_of(workdir, "config.json"))
     with contextlib.ExitStack() as stack:
         if out is None or str(out) == str(workdir):
             out = workdir = stack.enter_context(_open_to_write(workdir, cache)).local

@@ -1,5 +1,6 @@
 """Where files lie: paths inside a folder, free disk space, and the cache directory."""
 
+import errno
 import os
 import pathlib
 import shutil
@@ -8,6 +9,7 @@ from itm_jax.errors import InputError
 
 # Parts of the cache: files of hidden states, and the folder of compiled programs.
 STATES_PREFIX, PROGRAMS = "states-", "xla"
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # errors of file systems without locks
 LONGEST_PART, LONGEST_PATH = 255, 3000  # bytes of a name, and of a path in a folder; Linux refuses longer ones
 
 

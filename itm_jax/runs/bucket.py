@@ -11,19 +11,18 @@ import pathlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from itm_jax.buckets.copies import local_copy, own_copy
+from itm_jax.buckets.copies import local_copy, own_copy, use
 from itm_jax.buckets.lease import hold_lease
 from itm_jax.buckets.mirror import Mirror, Steps
 from itm_jax.buckets.publisher import NoPublisher, Publisher
 from itm_jax.buckets.store import Bucket, RemoteFile, is_url
 from itm_jax.devices import distributed
-from itm_jax.errors import InputError
 from itm_jax.runs import checkpoints, checksums, lock
 from itm_jax.terminal import say
 
 STEPS = Steps(checkpoints.FOLDER, checksums.FILES)  # a checkpoint counts once its files.json is published
-PROGRESS = "progress"  # the item of a checkpoint that only the continuation of a run needs
-ARRAYS = (PROGRESS, "variables")  # the items that only the first process of a run reads
+PROGRESS_ITEM = "progress"  # the item of a checkpoint that only the continuation of a run needs
+ARRAYS = (PROGRESS_ITEM, "variables")  # the items that only the first process of a run reads
 
 
 class Workdir(NamedTuple):
@@ -65,8 +64,8 @@ def open_workdir(place: str | pathlib.Path, cache: str | None, *, write: bool) -
             distributed.barrier("the workdir is fetched")  # the others read what the holder of the lease found there
         if not writes:
             local = own_copy(bucket.url, cache, use="read")
-            part = () if distributed.first() else ARRAYS
-            Mirror(bucket, local, steps=STEPS).fetch(lambda path: _item(path) not in (PROGRESS, *part))
+            left_out = (PROGRESS_ITEM,) if distributed.first() else ARRAYS
+            Mirror(bucket, local, steps=STEPS).fetch(lambda path: _item(path) not in left_out)
             workdir = Workdir(local, NoPublisher())
         yield workdir
 
@@ -76,7 +75,8 @@ def _written(bucket: Bucket, cache: str | None) -> Iterator[Workdir]:
     """Gives a copy to write, and publishes it at the end."""
     local = local_copy(bucket.url, cache, use="run")
     with hold_lease(bucket) as lease, lock.workdir_lock(local):
-        say(f"{bucket.url}: the run works in {local}; each checkpoint is published")
+        use(local)
+        say(f"{bucket.url}: working in {local}; what is written there is published")
         mirror = Mirror(bucket, local, steps=STEPS, ours=_is_of_this_machine)
         mirror.fetch()
         publisher = Publisher(mirror, lease.renew, lease.check)
@@ -85,7 +85,7 @@ def _written(bucket: Bucket, cache: str | None) -> Iterator[Workdir]:
         except Exception:
             try:
                 publisher.finish()
-            except InputError as e:  # the first error is the one to report
+            except Exception as e:  # the first error is the one to report
                 say(f"{bucket.url}: what was written last is not published ({e})")
             raise
         publisher.finish()

@@ -1,31 +1,27 @@
 """One writer per workdir: a lock file that names its owner. The lock ends when its owner ends."""
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
 import pathlib
-import socket
 import sys
 import time
 from collections.abc import Iterator
 
 from itm_jax.errors import InputError, NotWritableError
-from itm_jax.files import parse_json
+from itm_jax.files import NO_LOCKS, describe_owner, owner_record, parse_json
 
 NAME = ".lock"
 WAIT = "ITM_JAX_LOCK_SECONDS"  # how long to wait for the owner of the lock to end; 0 by default
-NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # errors of file systems without locks
 
 
 def _owner(path: pathlib.Path) -> str:
     """Says who wrote the lock file, for messages."""
     try:
-        owner = parse_json(path.read_text(encoding="utf-8"))
-        return f"process {owner['pid']} on {owner['host']} since {owner['since']} ({owner['command']})"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "a process that left no name"
+        return describe_owner(parse_json(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return describe_owner(None)
 
 
 def _open_locked(path: pathlib.Path) -> int | None:
@@ -87,10 +83,8 @@ def workdir_lock(workdir: pathlib.Path) -> Iterator[None]:
     try:
         if left_by:
             print(f"{workdir}: taking over from {left_by}, which ended without cleaning up", file=sys.stderr)
-        since = time.strftime("%Y-%m-%d %H:%M:%S")
-        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "command": " ".join(sys.argv)}
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, json.dumps(owner).encode())
+        os.write(descriptor, json.dumps(owner_record()).encode())
         yield
     finally:
         path.unlink(missing_ok=True)

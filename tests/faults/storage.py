@@ -62,7 +62,7 @@ def disk_is_full(trial):
         return ended
 
 
-@fault(2, "its disk can only be read now", root=True)
+@fault(2, "the disk can only be read now", root=True)
 def read_only(trial):
     """The disk becomes read-only while it trains"""
     with _small_disk(trial, 64):

@@ -5,18 +5,18 @@ split for training, where the first defect is an error, and for `itm_jax.check`,
 """
 
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from itm_jax.data.defects import STRICT, Defects
-from itm_jax.data.elsewhere import RowsElsewhere, SomeRows
+from itm_jax.data.elsewhere import Features, RowsElsewhere, SomeRows
 from itm_jax.data.precomp.captions import read_captions
 from itm_jax.data.precomp.companions import Companions, read_boxes, read_edges, read_labels, read_num_regions
 from itm_jax.data.precomp.pairing import Files, pair_by_order
 from itm_jax.data.precomp.pairing_by_ids import pair_by_ids
 from itm_jax.data.precomp.repeats import may_be_twice, repeated_rows
-from itm_jax.data.precomp.single_files import FEATURES, IN_BUCKET, is_there, open_features, read_lines, require
+from itm_jax.data.precomp.single_files import FEATURES, is_there, open_features, read_lines, require
 from itm_jax.data.regions import check_regions, is_small
 from itm_jax.errors import InputError
 from itm_jax.structs import Extractor, Split
@@ -46,12 +46,33 @@ def splits_in(root: pathlib.Path) -> list[str]:
     return sorted({p.name.removesuffix("_ims.npy") for p in (*root.glob("*_ims.npy"), *root.glob("precomp/*_ims.npy"))})
 
 
+class Place(NamedTuple):
+    """Where the files of a split lie.
+
+    Attributes:
+        directory: has all of them, or all but the features.
+        features: those that lie elsewhere; None: they are in the directory.
+    """
+
+    directory: pathlib.Path
+    features: RowsElsewhere | None = None
+
+    def open_features(self, split: str, defects: Defects = STRICT) -> Features | None:
+        """Returns the features of the split; None where they are not usable and the defects are not strict."""
+        return open_features(self.directory / (split + FEATURES), defects) if self.features is None else self.features
+
+
+def place_of(directory: str | Place, split: str) -> Place:
+    """Returns where the files of a split lie, given its directory or the one above its `precomp/`."""
+    return directory if isinstance(directory, Place) else Place(find_directory(directory, split))
+
+
 def find_directory(directory: str, split: str) -> pathlib.Path:
     """Returns `directory` or `directory/precomp`, whichever holds the split's features."""
     root = pathlib.Path(directory).expanduser()
     require(root, split)
     for candidate in (root, root / "precomp"):
-        if any((candidate / f"{split}{name}").exists() for name in (FEATURES, IN_BUCKET)):
+        if (candidate / (split + FEATURES)).exists():
             return candidate
     splits = splits_in(root)
     hint = f"; splits found there: {', '.join(splits)}" if splits else _other_forms(root)
@@ -75,11 +96,13 @@ def _rows_of_images(features: Any, rows: np.ndarray) -> Any:
     return features[::step] if np.array_equal(rows, range(0, len(features), step)) else SomeRows(features, rows)
 
 
-def read_split(directory: str, split: str, defects: Defects = STRICT, *, pairing: str = "order") -> Split | None:
+def read_split(
+    directory: str | Place, split: str, defects: Defects = STRICT, *, pairing: str = "order"
+) -> Split | None:
     """Opens one split.
 
     Args:
-        directory: the directory, or the one above its `precomp/`.
+        directory: the directory, or the one above its `precomp/`, or the place of the split.
         split: `train`, `dev`, `test`, `testall`, or any other prefix of the files.
         defects: where to report what is wrong.
         pairing: what says which captions belong to an image, the order of the files or the ids; `data.pairing`.
@@ -92,9 +115,10 @@ def read_split(directory: str, split: str, defects: Defects = STRICT, *, pairing
         InputError: the features are missing; with strict defects also where a file is missing or damaged, or counts,
             widths or values do not fit. The message names file and row.
     """
-    root = find_directory(directory, split)
+    place = place_of(directory, split)
+    root = place.directory
     path, ids_path = root / f"{split}_ims.npy", root / f"{split}_ids.txt"
-    features = open_features(path, defects)
+    features = place.open_features(split, defects)
     captions = read_captions(root / f"{split}_caps.txt", defects)
     ids = read_lines(ids_path, defects) if is_there(ids_path, defects) else None
     if features is None or captions is None:

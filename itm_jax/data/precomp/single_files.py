@@ -8,17 +8,14 @@ import pathlib
 
 import numpy as np
 
-from itm_jax.data.bucket_rows import RowsInBucket
 from itm_jax.data.defects import STRICT, Defects
-from itm_jax.data.elsewhere import Features
 from itm_jax.errors import InputError
 from itm_jax.files import LFS_HINT, OBJECTS, is_lfs_pointer, map_npy, parse_json
 
 FEATURES = "_ims.npy"
-IN_BUCKET = "_ims.npy.in_bucket"  # says where features lie that stay in a bucket (data.precomp.in_bucket)
 
 
-def open_array(path: pathlib.Path, defects: Defects = STRICT) -> np.ndarray | None:
+def open_array(path: pathlib.Path, defects: Defects = STRICT) -> np.memmap | None:
     """Memory-maps an .npy file, with random-access advice. The file must be exactly as long as its header says."""
     if is_lfs_pointer(path):
         defects.add(path, "damaged", LFS_HINT)
@@ -46,16 +43,12 @@ def is_there(path: pathlib.Path, defects: Defects) -> bool:
     return path.exists()
 
 
-def open_features(path: pathlib.Path, defects: Defects = STRICT) -> Features | None:
+def open_features(path: pathlib.Path, defects: Defects = STRICT) -> np.memmap | None:
     """Opens `{split}_ims.npy`: float16 or float32 [rows, regions, width], stored row by row.
 
     Returns:
-        A memory map, or `RowsInBucket` for features that stay in a bucket; None where they are not usable and the
-        defects are not strict.
+        A memory map; None where they are not usable and the defects are not strict.
     """
-    in_bucket = path.with_name(path.name.removesuffix(FEATURES) + IN_BUCKET)
-    if in_bucket.exists():
-        return RowsInBucket(in_bucket)
     array = open_array(path, defects)
     if array is None:
         return None
