@@ -333,7 +333,10 @@ def test_a_full_disk_ends_with_one_line(tmp_path, monkeypatch, capsys):
 
     assert commands.run(read_only, flags.FlagValues(), ["main"]) == 2
     said = capsys.readouterr().err
-    assert said == "error: run/.lock: the disk can only be read now; make it writable, and start the same command again to continue\n"
+    assert (
+        said
+        == "error: run/.lock: the disk can only be read now; make it writable, and start the same command again to continue\n"
+    )
 
 
 def test_the_command(tmp_path):
