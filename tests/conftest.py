@@ -25,6 +25,7 @@ import numpy as np
 import pytest
 from absl import flags
 from support import shapes
+from support.bucket import empty_bucket
 from support.checkpoint import write_checkpoint
 from support.paths import F8K, ROOT
 
@@ -89,3 +90,19 @@ def run_file(tmp_path):
 def checkpoint(tmp_path):
     """A random tiny BERT checkpoint in Hugging Face form, with the vocabulary of `scenes`."""
     return write_checkpoint(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def bucket(request):
+    """The address of a bucket in a local stand-in for S3, for the tests of a file."""
+    pytest.importorskip("obstore", reason="pip install -e '.[buckets]'")
+    with empty_bucket(request.module.__name__.rpartition(".")[2].replace("_", "-")) as url:
+        yield url
+
+
+@pytest.fixture
+def place(bucket, request):
+    """An empty folder of the bucket for each test."""
+    from itm_jax.buckets.store import Bucket
+
+    return Bucket(f"{bucket}/{request.node.name.replace('[', '-').replace(']', '')}")

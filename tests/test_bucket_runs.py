@@ -8,7 +8,6 @@ import time
 
 import pytest
 from support import processes
-from support.bucket import empty_bucket
 from support.commands import command
 from support.paths import ROOT
 from support.runs import RUN_FILE, environment, lines, outcome, shrunk
@@ -25,21 +24,6 @@ from itm_jax.runs.bucket import fetch_workdir
 from itm_jax.runs.restore import restore_variables
 from itm_jax.testing import resume
 from itm_jax.training.loop import train
-
-pytest.importorskip("obstore", reason="pip install -e '.[buckets]'")
-
-
-@pytest.fixture(scope="module")
-def bucket():
-    """The address of a bucket."""
-    with empty_bucket("runs-of-tests") as url:
-        yield url
-
-
-@pytest.fixture
-def place(bucket, request):
-    """An empty folder of the bucket for each test."""
-    return Bucket(f"{bucket}/{request.node.name.replace('[', '-').replace(']', '')}")
 
 
 def test_a_run_that_is_cut_off_goes_on_elsewhere(place, tmp_path):

@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import pytest
-from support.bucket import empty_bucket
 
 from itm_jax import cache
 from itm_jax.buckets import copies, store
@@ -13,21 +12,6 @@ from itm_jax.buckets.publisher import Publisher
 from itm_jax.buckets.store import Bucket, ChangedObjectError
 from itm_jax.errors import InputError
 from itm_jax.runs.bucket import STEPS, _is_of_this_machine
-
-pytest.importorskip("obstore", reason="pip install -e '.[buckets]'")
-
-
-@pytest.fixture(scope="module")
-def bucket():
-    """The address of a bucket."""
-    with empty_bucket("copies-of-tests") as url:
-        yield url
-
-
-@pytest.fixture
-def place(bucket, request):
-    """An empty folder of the bucket for each test."""
-    return Bucket(f"{bucket}/{request.node.name.replace('[', '-').replace(']', '')}")
 
 
 def mirror(place, folder):

@@ -4,26 +4,10 @@ import threading
 import time
 
 import pytest
-from support.bucket import empty_bucket
 
 from itm_jax.buckets import lease
 from itm_jax.buckets.store import Bucket, NoConditionalWritesError
 from itm_jax.errors import InputError
-
-pytest.importorskip("obstore", reason="pip install -e '.[buckets]'")
-
-
-@pytest.fixture(scope="module")
-def bucket():
-    """The address of a bucket."""
-    with empty_bucket("leases-of-tests") as url:
-        yield url
-
-
-@pytest.fixture
-def place(bucket, request):
-    """An empty folder of the bucket for each test."""
-    return Bucket(f"{bucket}/{request.node.name.replace('[', '-').replace(']', '')}")
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ class Bucket:
         except ImportError:
             raise InputError(f"{self.url}: obstore is not installed; pip install -e '.[buckets]'") from None
         self._obstore: Any = obstore
-        self._unsupported = (NotImplementedError, obstore.exceptions.NotSupportedError)  # how obstore says that
+        self._unsupported = (RuntimeError, obstore.exceptions.NotSupportedError)  # what the service cannot do
         with self._errors(""):
             self._store = store.from_url(self.url, retry_config=RETRY)  # type: ignore[arg-type, call-overload]
 

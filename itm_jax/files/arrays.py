@@ -26,8 +26,8 @@ DAMAGED_HEADER = (
     ValueError, EOFError, SyntaxError, TypeError, OverflowError, tokenize.TokenError, SystemError,
     RecursionError, MemoryError,
 )  # fmt: skip
-# Those that Python raises for a damaged ZIP archive: the last two for encryption, and for ways of packing it lacks.
-DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, RuntimeError, NotImplementedError)
+# Those that Python raises for a damaged ZIP archive: the last one for encryption, and for ways of packing it lacks.
+DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, RuntimeError)
 
 
 def read_npy(path: pathlib.Path, hint: str = "") -> np.ndarray:

@@ -4,7 +4,7 @@ import signal
 import socket
 import time
 
-from faults.trial import KILLED, Ended, Trial, fault, faults_of
+from faults.trial import KILLED, Ended, Fault, Trial, fault, faults_of
 
 SHORT = {"ITM_JAX_WAIT_SECONDS": "10"}
 LOST = 4  # the exit code where another process was lost
@@ -35,41 +35,29 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
-def _lost(pair: Pair, which: int, number: int) -> Ended:
-    """One gets a signal; returns how the other one ended, which must not take a minute."""
-    processes = pair.both()
-    pair.until(processes[0], 7)
-    began = time.monotonic()
-    processes[which].send_signal(number)
-    ended = pair.ended(processes[1 - which])
-    seconds = time.monotonic() - began
-    assert seconds < 60, f"after {seconds:.0f} s"
-    assert pair.stop(processes[which]).code == KILLED
-    return ended
+def lost(name: str, what: str, which: int, number: int, line: str) -> Fault:
+    """The fault that one process gets a signal: the other one must end with a line within a minute."""
+
+    def do(pair: Pair) -> Ended:
+        processes = pair.both()
+        pair.until(processes[0], 7)
+        began = time.monotonic()
+        processes[which].send_signal(number)
+        ended = pair.ended(processes[1 - which])
+        seconds = time.monotonic() - began
+        assert seconds < 60, f"after {seconds:.0f} s"
+        assert pair.stop(processes[which]).code == KILLED
+        return ended
+
+    return Fault(name, f"Two processes: {what}", do, LOST, line, "", False)
 
 
-@fault(LOST, "usually another process died")
-def first_killed(pair):
-    """Two processes: the first is killed"""
-    return _lost(pair, 0, signal.SIGKILL)
-
-
-@fault(LOST, "process 1 on ")
-def second_killed(pair):
-    """Two processes: the second is killed"""
-    return _lost(pair, 1, signal.SIGKILL)
-
-
-@fault(LOST, "process 0 on ")
-def first_stopped(pair):
-    """Two processes: the first hangs (SIGSTOP)"""
-    return _lost(pair, 0, signal.SIGSTOP)
-
-
-@fault(LOST, "process 1 on ")
-def second_stopped(pair):
-    """Two processes: the second hangs (SIGSTOP)"""
-    return _lost(pair, 1, signal.SIGSTOP)
+LOSSES = [
+    lost("first_killed", "the first is killed", 0, signal.SIGKILL, "usually another process died"),
+    lost("second_killed", "the second is killed", 1, signal.SIGKILL, "process 1 on "),
+    lost("first_stopped", "the first hangs (SIGSTOP)", 0, signal.SIGSTOP, "process 0 on "),
+    lost("second_stopped", "the second hangs (SIGSTOP)", 1, signal.SIGSTOP, "process 1 on "),
+]
 
 
 @fault(128 + signal.SIGTERM, "stopped by SIGTERM at step")
@@ -120,4 +108,4 @@ def one_slow(pair):
     return pair.ended(first)
 
 
-FAULTS = faults_of(globals())
+FAULTS = [*LOSSES, *faults_of(globals())]
