@@ -4,7 +4,8 @@
     python -m itm_jax.cache clear --kind=states --days=30
     python -m itm_jax.cache list --dir=DIR   (the config.data.cache_dir of your runs)
 
-Everything in it can be made again; what is missing is computed at the next start. `clear` prints what it removes.
+Everything in it can be made again; what is missing is computed or copied at the next start. Copies that a process uses
+are left out. `clear` prints what it removes.
 """
 
 import pathlib
@@ -54,9 +55,9 @@ def main(word: str) -> None:
     except OSError as e:
         raise InputError(f"{e.filename or root}: cannot be read ({e.strerror})") from None
     entries = [e for e in entries if time.time() - e.used >= DAY * _DAYS.value]
+    if word == "clear":
+        entries = [entry for entry in entries if _remove(entry.path)]
     for entry in entries:
-        if word == "clear":
-            _remove(entry.path)
         age = (time.time() - entry.used) / DAY
         print(f"{entry.size / 1e6:10.1f} MB  used {age:4.0f} days ago  {entry.path.name}  {entry.content}")
     total = sum(entry.size for entry in entries) / 1e6
@@ -113,18 +114,21 @@ def _of_states(path: pathlib.Path) -> Entry | None:
     return Entry(path, about.st_size, about.st_mtime, content)
 
 
-def _remove(path: pathlib.Path) -> None:
+def _remove(path: pathlib.Path) -> bool:
+    """Removes a part of the cache; returns False for a copy that a process uses."""
     try:
         if path.parent.name == copies.FOLDER:
             with copies.unused(path) as free:
                 if free:
                     shutil.rmtree(path)
-        elif path.is_dir():
+                return free
+        if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
     except OSError as e:
         raise InputError(f"{path}: cannot be removed ({e.strerror or e})") from None
+    return True
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ boxes: --box_dir). Captions and splits come from Karpathy's file, or from one of
 folder that itm_jax.load reads. It needs PyTorch (extra `parity`), and nothing in the file is executed.
 """
 
-import pathlib
 import signal
 import sys
 
@@ -90,14 +89,16 @@ def main(word: str) -> None:
         return _boxes()
     if word == "checkpoint":
         return _checkpoint()
-    precomp = commands.required(_PRECOMP, "DIR", "the directory with {split}_ims.npy")
+    precomp = str(
+        commands.directory("precomp", commands.required(_PRECOMP, "DIR", "the directory with {split}_ims.npy"))
+    )
     if word == "dependencies":
         from itm_jax.data.precomp.dependencies import load_parser, write_dependencies
 
         written = write_dependencies(precomp, _SPLITS.value, load_parser(_PARSER.value))
         print("\n".join(f"written: {path}" for path in written))
         return
-    out = commands.required(_OUT, "DIR", "the directory to write to")
+    out = str(commands.directory("out", commands.required(_OUT, "DIR", "the directory to write to")))
     from itm_jax.data.tfds.builder import build
 
     signal.signal(signal.SIGTERM, _terminate)
@@ -112,7 +113,7 @@ def _to_precomp(word: str) -> None:
     from itm_jax.vision.caption_files import read_items
     from itm_jax.vision.splits import same_number, split_items
 
-    captions = pathlib.Path(commands.required(_CAPTIONS, "FILE", "the file of captions")).expanduser()
+    captions = commands.file("captions", commands.required(_CAPTIONS, "FILE", "the file of captions"))
     out = commands.directory("out", commands.required(_OUT, "DIR", "the directory to write to"))
     whole = read_items(captions)
     if without := [item for item in whole if item.split is None]:
@@ -130,7 +131,7 @@ def _to_precomp(word: str) -> None:
         if bool(_TSV.value) == bool(_NPZ.value):
             raise InputError("--tsv, --npz: pass one of them, the files or the folder of the region features")
         boxes = commands.directory("box_dir", _BOX_DIR.value) if _BOX_DIR.value else None
-        tsv = [pathlib.Path(path).expanduser() for path in _TSV.value]
+        tsv = [commands.file("tsv", path) for path in _TSV.value]
         rows = read_tsv(tsv) if tsv else rows_of_npz(commands.directory("npz", _NPZ.value or ""), boxes)
         images = commands.directory("images", _IMAGES.value) if _IMAGES.value else None
         write_data_set(rows, splits, out, regions=_REGIONS.value, dtype=_DTYPE.value, images=images)
@@ -151,7 +152,7 @@ def _checkpoint() -> None:
     from itm_jax.hub.from_authors import import_checkpoint
 
     kind = commands.required(_KIND, "itmafa|vse_infty", "whose code wrote the file")
-    path = pathlib.Path(commands.required(_FILE, "FILE", "the checkpoint")).expanduser()
+    path = commands.file("file", commands.required(_FILE, "FILE", "the checkpoint"))
     out = commands.directory("out", commands.required(_OUT, "DIR", "the folder to write to"))
     read = import_checkpoint(path, kind, out, text=_TEXT.value, license_name=_LICENSE.value)
     said = ", ".join(f"{key} {value}" for key, value in read.details.items() if key in ("epoch", "best_rsum"))

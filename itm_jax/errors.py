@@ -5,9 +5,10 @@ JOINERS = "\u200c\u200d"  # Persian and Indian words have them between their let
 
 
 class InputError(Exception):
-    """The user made a mistake: bad data, a bad config or wrong usage. Exit code 2.
+    """The command cannot go on, and the cause is outside the library. Exit code 2.
 
-    The message says what is wrong, where, and what to do.
+    It is bad data, a bad config or wrong usage, or a disk, a folder or a service that failed. The message says what is
+    wrong, where, and what to do.
     """
 
     exit_code = 2

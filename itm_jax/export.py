@@ -15,7 +15,6 @@ of a text file. A model that keeps several vectors of an item (CPFEAN, SCAN, lat
 docs/models.md says how to read the files into FAISS, Qdrant and LanceDB.
 """
 
-import pathlib
 import sys
 from collections.abc import Sequence
 
@@ -103,7 +102,7 @@ def _embeddings() -> None:
     from itm_jax.hub.load import load
 
     name = commands.required(_MODEL, "DIR", "a run, an exported folder or a hub name")
-    out = pathlib.Path(commands.required(_OUT, "FILE", "the file to write, .parquet or .npy")).expanduser()
+    out = commands.file("out", commands.required(_OUT, "FILE", "the file to write, .parquet or .npy"))
     sources: Sequence[tuple[str, str | None]] = [
         ("images", _IMAGES.value), ("data", _DATA.value), ("captions", _CAPTIONS.value)
     ]  # fmt: skip
@@ -121,7 +120,7 @@ def _embeddings() -> None:
     elif _DATA.value:
         items = gallery.of_data(model, commands.directory("data", _DATA.value), _SPLIT.value)
     else:
-        items = gallery.of_captions(model, pathlib.Path(_CAPTIONS.value or "").expanduser())
+        items = gallery.of_captions(model, commands.file("captions", _CAPTIONS.value or ""))
     count = write_embeddings(model, items, out, _DTYPE.value)
     say(f"written: {out}: {count:,} {items.kind}, model {model.fingerprint}")
 

@@ -95,7 +95,7 @@ def _settings(out: pathlib.Path):
         boxes=_BOXES.value,
         regions=_REGIONS.value,
         sizes=tuple(_number("sizes", size, SMALLEST, LARGEST) for size in _SIZES.value or ()),
-        split_lists={k: pathlib.Path(v).expanduser() for k, v in _pairs("split_lists", _SPLIT_LISTS.value).items()},
+        split_lists={k: commands.file("split_lists", v) for k, v in _pairs("split_lists", _SPLIT_LISTS.value).items()},
         draw={k: _number("draw", v) for k, v in _pairs("draw", _DRAW.value).items()},
         seed=_SEED.value,
         captions_per_image=_PER_IMAGE.value,

@@ -74,10 +74,10 @@ def main() -> None:
     if _MODE.value != "evaluate":
         train(config, workdir, check_test=_MODE.value == "all")
     if _MODE.value != "train":
-        runs = [commands.copy_of_run("ensemble", run) for run in _ENSEMBLE.value]
-        if runs and not distributed.alone():
+        if _ENSEMBLE.value and not distributed.alone():
             raise InputError("--ensemble: only one process can evaluate an ensemble; start the command as one process")
-        if runs:
+        if _ENSEMBLE.value:
+            runs = [commands.copy_of_run("ensemble", run, config.data.cache_dir) for run in _ENSEMBLE.value]
             content, path = evaluate_ensemble(config, runs, workdir)
         else:
             out = commands.place("out", _OUT.value) if _OUT.value else None

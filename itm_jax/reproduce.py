@@ -154,7 +154,7 @@ def parsed_places() -> dict[str, str]:
             raise InputError(f"--on={','.join(_ON.value)}: must be NAME:DIR, or several with commas between them")
     if len({name for name, _, _ in pairs}) < len(pairs):
         raise InputError(f"--on={','.join(_ON.value)}: two places have the same name; give each its own")
-    return {name: str(pathlib.Path(directory).expanduser().resolve()) for name, _, directory in pairs}
+    return {name: str(commands.directory("on", directory).resolve()) for name, _, directory in pairs}
 
 
 def arguments(argv: list[str]) -> list[str]:

@@ -17,7 +17,6 @@ the name of a file, --image_names=id_mapping.json or --image_name='COCO_val2014_
 picture is counted, and does not stop the report. Any data field of the run's config can be set as --config.FIELD=VALUE.
 """
 
-import pathlib
 import sys
 
 from absl import flags
@@ -65,22 +64,22 @@ _FORMAT = flags.DEFINE_enum("format", "png", ["png", "svg"], "format of the pict
 
 def main() -> None:
     """Flags -> report."""
-    runs = [commands.copy_of_run("compare", run) for run in _COMPARE.value]
-    if not runs and not _RUN.value:
+    compared = _COMPARE.value
+    if not compared and not _RUN.value:
         raise InputError("--run: missing; pass --run=DIR, the workdir of a run")
-    if runs and (len(runs) != 2 or _RUN.value or not _OUT.value):
+    if compared and (len(compared) != 2 or _RUN.value or not _OUT.value):
         raise InputError("--compare: takes two runs, RUN1,RUN2, and --out=DIR for the page, in place of --run")
-    for name in ("count", "captions", "format") if runs else ():
+    for name in ("count", "captions", "format") if compared else ():
         if FLAGS[name].present:
             raise InputError(f"--{name}: has no effect on --compare; leave it out")
     if is_url(_RUN.value or "") and not _OUT.value:
         raise InputError("--out: missing; a run in a bucket is only read, so pass --out=DIR for the report")
-    if _RUN.value:
-        runs = [commands.copy_of_run("run", _RUN.value)]
     config = commands.config_of(_CONFIG, FLAGS)
     validate(config)
     naming = image_naming()
     out = commands.directory("out", _OUT.value) if _OUT.value else None
+    name, places = ("run", [_RUN.value]) if _RUN.value else ("compare", compared)
+    runs = [commands.copy_of_run(name, run, config.data.cache_dir) for run in places]
     say(f"{' and '.join(map(str, runs))}: loading JAX, the data and the text encoder")
     if _COMPARE.value:
         from itm_jax.viz.compare import write_comparison
@@ -109,7 +108,7 @@ def image_naming() -> dict:
         raise InputError(f"--images={directory}: no such directory")
     from itm_jax.viz.images import read_names
 
-    names = read_names(pathlib.Path(_IMAGE_NAMES.value).expanduser()) if _IMAGE_NAMES.value else None
+    names = read_names(commands.file("image_names", _IMAGE_NAMES.value)) if _IMAGE_NAMES.value else None
     return {"directory": directory, "names": names, "pattern": _IMAGE_NAME.value}
 
 

@@ -108,7 +108,7 @@ create() {
 install() {
   do_it tar -C "$root" --exclude=.git --exclude=.venv --exclude=runs -czf /tmp/itm_jax.tar.gz .
   do_it "${tpu[@]}" scp /tmp/itm_jax.tar.gz "$NAME:itm_jax.tar.gz" "--zone=$ZONE" --worker=all
-  on_all "mkdir -p itm_jax bucket && tar -C itm_jax -xzf itm_jax.tar.gz && sudo apt-get update -qq && sudo apt-get install -y -qq python3.11-venv && python3.11 -m venv venv && venv/bin/pip install --quiet -e './itm_jax[tpu]'"
+  on_all "mkdir -p itm_jax bucket && tar -C itm_jax -xzf itm_jax.tar.gz && sudo apt-get update -qq && sudo apt-get install -y -qq python3.11-venv && python3.11 -m venv venv && venv/bin/pip install --quiet -e './itm_jax[tpu,buckets]'"
   # Checkpoints get their names by renaming their directories, which a flat bucket allows up to a limit.
   on_all "mountpoint -q bucket || gcsfuse --implicit-dirs --rename-dir-limit=200000 $BUCKET bucket"
 }

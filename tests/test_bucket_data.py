@@ -47,12 +47,14 @@ def of(stored, tmp_path, **changes):
 
 
 def asked(monkeypatch):
-    """The number of ranges that are asked for, in a list."""
+    """How many rows are asked for, in a list."""
     counts, ranges = [], Bucket.ranges
     monkeypatch.setattr(
         Bucket,
         "ranges",
-        lambda self, path, pairs, etag: counts.append(len(pairs)) or ranges(self, path, pairs, etag),
+        lambda self, path, pairs, etag: (
+            counts.append(sum(end - start for start, end in pairs) // ROW) or ranges(self, path, pairs, etag)
+        ),
     )
     return counts
 

@@ -162,6 +162,27 @@ def test_the_cache_leaves_copies_that_are_used(tmp_path):
     assert [entry.path for entry in cache.entries_of(tmp_path, ["copies"])] == [free]
 
 
+def test_what_was_fetched_is_not_fetched_again_after_an_error(place, tmp_path, monkeypatch):
+    for path in "abc":
+        place.write(path, b"x")
+    download, asked = Bucket.download, []
+
+    def fails_at_first(self, path, *rest):
+        asked.append(path)
+        if asked.count("b") == 1 and path == "b":
+            raise InputError("no answer")
+        download(self, path, *rest)
+
+    monkeypatch.setattr(Bucket, "download", fails_at_first)
+    mine = mirror(place, tmp_path / "copy")
+    write(mine.local, f"a.{'0' * 32}.tmp")  # a killed process left it
+    with pytest.raises(InputError, match="no answer"):
+        mine.fetch()
+    mirror(place, tmp_path / "copy").fetch()
+    assert (asked.count("a"), asked.count("b"), asked.count("c")) == (1, 2, 1)
+    assert texts(mine.local) == dict.fromkeys("abc", "x")
+
+
 def test_what_vanishes_while_it_is_published_is_left_out(place, tmp_path, monkeypatch):
     mine = mirror(place, tmp_path / "copy")
     mine.fetch()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -135,3 +136,34 @@ def test_the_cache_is_listed_and_cleared(tmp_path):
     (programs / "README").unlink()
     assert "entries: 1, 2.0 MB removed" in cache("clear")[1]
     assert cache("drop")[0] == 2
+
+
+S3 = "s3://b/x"
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "flag"),
+    [
+        ("itm_jax.convert", ["tfds", "--precomp=P", f"--out={S3}"], "out"),
+        ("itm_jax.convert", ["dependencies", f"--precomp={S3}"], "precomp"),
+        ("itm_jax.convert", ["karpathy", f"--captions={S3}", "--out=O"], "captions"),
+        ("itm_jax.convert", ["checkpoint", "--kind=itmafa", f"--file={S3}", "--out=O"], "file"),
+        ("itm_jax.export", ["--run=R", f"--out={S3}"], "out"),
+        ("itm_jax.export", ["embeddings", "--model=M", "--captions=C", f"--out={S3}"], "out"),
+        ("itm_jax.extract", ["--images=I", "--captions=C", f"--out={S3}"], "out"),
+        ("itm_jax.extract", [f"--images={S3}", "--captions=C", "--out=O"], "images"),
+        ("itm_jax.search.__main__", ["build", "--index=I", f"--model={S3}", f"--images={S3}"], "images"),
+        ("itm_jax.search.__main__", ["query", "--index=I", f"--queries={S3}"], "queries"),
+        ("itm_jax.search.__main__", ["report", "--index=I", f"--data={S3}"], "data"),
+        ("itm_jax.search.__main__", ["remove", "--index=I", f"--ids_from={S3}"], "ids_from"),
+        ("itm_jax.reproduce", ["--table=recipes", "--workdir=W", f"--on=x:{S3}"], "on"),
+        ("itm_jax.reproduce", ["--table=recipes", f"--workdir={S3}"], "workdir"),
+        ("itm_jax.check", ["--config=quickstart", f"--workdir={S3}"], "workdir"),
+        ("itm_jax.cache", ["list", f"--dir={S3}"], "dir"),
+    ],
+)
+def test_an_address_where_a_local_path_is_needed_is_refused_before_any_work(tmp_path, module, arguments, flag):
+    code, _, said = command(*arguments, module=module, cwd=tmp_path)
+    assert code == 2, said
+    assert re.match(rf"error: --{flag}={S3}: a URL; pass a local (directory|file)", said[-1]), said
+    assert not list(tmp_path.iterdir())

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from support.paths import ROOT
-from support.runs import RUN_FILE, environment, lines, outcome
+from support.runs import AS_IN_A_TERMINAL, RUN_FILE, environment, lines, outcome
 
 
 def command(config, workdir):
@@ -85,9 +85,8 @@ def test_two_kills_and_the_end_is_the_same(tmp_path, undisturbed):
 def test_a_stop_signal_saves(tmp_path, undisturbed, number, name):
     config, env, expected = undisturbed
     args = command(config, tmp_path / "run")
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # else a process in the background ignores it
-    process = subprocess.Popen(args, env=env, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    signal.signal(signal.SIGINT, before)
+    line = [*AS_IN_A_TERMINAL, *args]
+    process = subprocess.Popen(line, env=env, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "run" / "metrics.jsonl").exists() or not lines(tmp_path / "run"):
         time.sleep(0.005)
     process.send_signal(number)

@@ -13,6 +13,9 @@ BUILTINS = {"eval", "exec", "compile", "__import__"}
 CALLS = {
     "os.system",
     "os.popen",
+    "subprocess.getoutput",
+    "subprocess.getstatusoutput",
+    "runpy.run_path",
     "marshal.loads",
     "marshal.load",
     "yaml.load",
@@ -20,6 +23,8 @@ CALLS = {
     "joblib.load",
     "shelve.open",
 }
+UNPICKLERS = {"pickle", "marshal", "shelve", "dill", "joblib"}
+WHOLE = UNPICKLERS | {name.partition(".")[0] for name in CALLS} | {"torch"}
 
 
 def name_of(node):
@@ -36,8 +41,12 @@ def findings(tree):
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
             yield from (name for base in node.bases if (name := name_of(base)).startswith("pickle."))
-        if isinstance(node, ast.ImportFrom) and node.module in {"pickle", "marshal", "shelve", "dill", "joblib"}:
+        if isinstance(node, ast.ImportFrom) and node.module in UNPICKLERS:
             yield f"names from {node.module}"
+        if isinstance(node, ast.ImportFrom):
+            yield from (name for a in node.names if (name := f"{node.module}.{a.name}") in CALLS)
+        if isinstance(node, ast.Import):  # under another name its calls would not be found
+            yield from (f"{a.name} as {a.asname}" for a in node.names if a.asname and a.name in WHOLE)
         if not isinstance(node, ast.Call):
             continue
         name = name_of(node.func)
@@ -50,6 +59,8 @@ def findings(tree):
             yield name
         if keywords.get("shell") or keywords.get("allow_pickle") or keywords.get("trust_remote_code"):
             yield f"{name} with {sorted(keywords)}"
+        if name in ("np.load", "numpy.load") and len(node.args) > 2:
+            yield f"{name} with a third argument, which is allow_pickle"
         if name == "torch.load" and keywords.get("weights_only") is not True:
             yield "torch.load without weights_only=True"
         if name.endswith((".extractall", ".unpack_archive")):
@@ -70,6 +81,12 @@ def test_no_code_is_run_from_files():
         "eval(text)",
         "exec(compile(text, 'x', 'exec'))",
         "pickle.load(file)",
+        "import pickle as p",
+        "from os import system",
+        "from yaml import load",
+        "subprocess.getoutput(line)",
+        "runpy.run_path(path)",
+        "np.load(path, None, True)",
         "class A(pickle.Unpickler): pass",
         "np.load(path, allow_pickle=True)",
         "subprocess.run(line, shell=True)",

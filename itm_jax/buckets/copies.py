@@ -60,21 +60,42 @@ def own_copy(url: str, cache: str | None, *, use: str) -> pathlib.Path:
         if copy in _USED:
             return copy
         descriptor = _open(copy, "use")
-        if _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
-            _USED[copy] = descriptor
-            return copy
-        os.close(descriptor)
+        if _has_locks(descriptor):
+            if _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                _USED[copy] = descriptor
+                return copy
+            os.close(descriptor)
+        else:  # the copy of another process could be this one: take one that nobody else takes
+            os.close(descriptor)
+            return local_copy(url, cache, use=f"{use}-{os.getpid()}")
     raise AssertionError
 
 
 @contextlib.contextmanager
 def unused(copy: pathlib.Path) -> Iterator[bool]:
     """Gives whether no process of this machine uses a copy; while the block runs, none can begin to."""
+    if not _lock_file(copy, "use").exists():  # a cache that can only be read is listed too
+        yield True
+        return
     descriptor = _open(copy, "use")
     try:
         yield _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     finally:
         os.close(descriptor)
+
+
+def _has_locks(descriptor: int) -> bool:
+    """Returns whether the file system has locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError as e:
+        if e.errno in NO_LOCKS:
+            return False
+        raise
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return True
 
 
 def _lock(descriptor: int, kind: int) -> bool:
@@ -90,10 +111,14 @@ def _lock(descriptor: int, kind: int) -> bool:
 
 
 def _open(copy: pathlib.Path, purpose: str) -> int:
-    """Opens a lock file beside a copy. It is never removed alone: a lock needs the same file for all."""
-    path = copy.with_name(f"{copy.name}.{purpose}")
+    """Opens a lock file beside a copy. It is never removed: all processes must lock the same file."""
+    path = _lock_file(copy, purpose)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as e:
         raise InputError(f"{path}: cannot be written ({e.strerror})") from None
+
+
+def _lock_file(copy: pathlib.Path, purpose: str) -> pathlib.Path:
+    return copy.with_name(f"{copy.name}.{purpose}")

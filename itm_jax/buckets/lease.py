@@ -6,9 +6,9 @@ several processes that try at once one gets the lease. A lease is taken over onl
 when it renews it, and before each part of a publication, and writes nothing more.
 
 What it cannot promise: a process that is held up for longer than `STALE_SECONDS` in the middle of a part of a
-publication, and then goes on, still sends the objects that it had begun to send; one that is held up while it removes
-its lease removes that of its successor. A service that says that it has no
-conditional writes gets a warning; one that ignores the conditions is not recognised.
+publication, and then goes on, still sends the objects that it had begun to send. One that is held up while it removes
+its lease may remove that of its successor. A service that says that it has no conditional writes gets a warning. One
+that ignores the conditions is not recognised.
 """
 
 import contextlib
@@ -26,8 +26,8 @@ from itm_jax.terminal import say
 
 NAME = ".lease"
 RENEW_SECONDS = 15.0
-# Longer than it can take to renew a lease: the pause, tries for RETRY_SECONDS, and one more try.
-STALE_SECONDS = RENEW_SECONDS + RETRY_SECONDS + 45.0
+# Longer than it can take to renew a lease: the pause, and two requests with a last try each, where an answer was lost.
+STALE_SECONDS = RENEW_SECONDS + 2 * (RETRY_SECONDS + 30.0)
 POLL_SECONDS = 1.0
 
 
@@ -96,6 +96,7 @@ class Lease:
             if not self._thread.is_alive():
                 self.renew()
                 self._bucket.delete([NAME])
+        self._lost = self._lost or InputError(f"{self._bucket.url}: this process gave the lease back")  # for `check`
 
 
 class NoLease:
@@ -173,7 +174,7 @@ def _take_over(bucket: Bucket, content: dict[str, Any]) -> Mapping[str, Any]:
         if version is not None:
             return version
         stored = bucket.read(NAME)
-    elif _content(stored[0]).get("token") == content["token"]:  # we replaced it, and the answer was lost
+    if stored and _content(stored[0]).get("token") == content["token"]:  # it is ours, and the answer was lost
         return stored[1]
     owner = describe_owner(_content(stored[0])) if stored else "another process"
     raise InputError(f"{bucket.url}: in use by {owner}; wait for it, stop it, or choose another address")

@@ -9,6 +9,7 @@ its marker is not fetched.
 import contextlib
 import json
 import pathlib
+import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from itm_jax.buckets.store import AT_ONCE, Bucket, ChangedObjectError, MissingOb
 from itm_jax.errors import InputError
 from itm_jax.files import check_space, is_inside, parse_json, write_whole
 
+PARTIAL = re.compile(r"\.[0-9a-f]{32}\.tmp$")  # how the file of a download that has not ended is named
 INDEX = ".bucket.json"  # in the copy: what of it equals the bucket
 ATTEMPTS = 5  # to fetch, where the writer of the bucket removes or replaces an object that was just listed
 
@@ -115,10 +117,20 @@ class Mirror:
         for folder in sorted((p for p in self.local.rglob("*") if p.is_dir()), reverse=True):
             with contextlib.suppress(OSError):
                 folder.rmdir()  # only when empty
+        for left in self.local.rglob("*.tmp"):
+            if PARTIAL.search(left.name):  # a killed process left it
+                left.unlink(missing_ok=True)
         check_space(self.local, size)
-        self._at_once(lambda path: self.bucket.download(path, objects[path], self.local / path), missing)
-        self._known = {path: {"etag": info.etag, "stamp": self._stamp(path)} for path, info in objects.items()}
-        self._write_index()
+        self._known = {path: known[path] for path in objects.keys() - set(missing)}
+
+        def download(path: str) -> None:
+            self.bucket.download(path, objects[path], self.local / path)
+            self._known[path] = {"etag": objects[path].etag, "stamp": self._stamp(path)}
+
+        try:
+            self._at_once(download, missing)
+        finally:  # what is there is not fetched again, also where another object failed
+            self._write_index()
         return size
 
     def publish(self, renew: Callable[[], None] = lambda: None, check: Callable[[], None] = lambda: None) -> None:
@@ -127,8 +139,9 @@ class Mirror:
         Other files that are missing in the copy stay in the bucket.
 
         Args:
-            renew: is called before each of these three parts; the publication ends where it raises.
-            check: the same before each file.
+            renew: is called before files are sent, before markers are sent, and before each removal; the publication
+                ends where it raises.
+            check: the same before each file that is sent.
 
         Raises:
             InputError: the bucket cannot be written, or the copy cannot be read, or is gone.

@@ -20,7 +20,7 @@ class Publisher:
         """
         self._mirror, self._renew, self._check = mirror, renew, check
         self._thread: threading.Thread | None = None
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         self._failed = False
 
     def look(self) -> None:
@@ -39,7 +39,7 @@ class Publisher:
         try:
             ready()
             self._mirror.publish(self._renew, self._check)
-        except Exception as e:  # it is raised by the thread that waits
+        except BaseException as e:  # it is raised by the thread that waits; obstore may panic
             self._error, self._failed = e, True
 
     def wait(self) -> None:
@@ -60,7 +60,9 @@ class Publisher:
 
     def remove_unmarked(self) -> None:
         """Removes what an interrupted publication left in the bucket."""
-        self._mirror.remove_unmarked()
+        if self._mirror.unmarked:
+            self._renew()  # it may have taken long since the fetch
+            self._mirror.remove_unmarked()
 
 
 class NoPublisher:

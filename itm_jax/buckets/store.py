@@ -27,7 +27,8 @@ RETRY = {
     },
 }
 AT_ONCE = 16  # requests
-PART_BYTES = 8 << 20  # of an object that are asked for at once
+PART_BYTES = 8 << 20  # of an object that a request asks for
+PARTS_AT_ONCE = 4  # of an object: with AT_ONCE objects they take half a GB of memory
 
 
 class MissingObjectError(InputError):
@@ -109,7 +110,9 @@ class Bucket:
         Raises:
             ChangedObjectError: the object no longer has this ETag.
         """
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        if len(ranges) == 1:
+            return [self._range(path, ranges[0], etag)]
+        with ThreadPoolExecutor(min(AT_ONCE, len(ranges) or 1)) as pool:
             return list(pool.map(lambda pair: self._range(path, pair, etag), ranges))
 
     def _range(self, path: str, pair: tuple[int, int], etag: str) -> bytes:
@@ -173,8 +176,10 @@ class Bucket:
         temporary = file.with_name(f"{file.name}.{uuid.uuid4().hex}.tmp")
         try:
             with temporary.open("wb") as out:
-                for start in range(0, info.size, PART_BYTES):
-                    out.write(self._range(path, (start, min(start + PART_BYTES, info.size)), info.etag))
+                starts = range(0, info.size, PART_BYTES)
+                pairs = [(start, min(start + PART_BYTES, info.size)) for start in starts]
+                for k in range(0, len(pairs), PARTS_AT_ONCE):
+                    out.writelines(self.ranges(path, pairs[k : k + PARTS_AT_ONCE], info.etag))
             temporary.replace(file)
         finally:
             temporary.unlink(missing_ok=True)
@@ -215,6 +220,11 @@ class RemoteFile:
     def __str__(self) -> str:
         return self._url
 
+    def exists(self) -> bool:
+        """Returns whether there is such an object."""
+        folder, _, name = self._url.rpartition("/")
+        return Bucket(folder).read(name) is not None
+
     def read_text(self, encoding: str) -> str:
         """Returns its text. Raises FileNotFoundError where there is no such object."""
         folder, _, name = self._url.rpartition("/")
@@ -225,7 +235,9 @@ class RemoteFile:
 
 
 def _info(meta: Mapping[str, Any]) -> ObjectInfo:
-    return ObjectInfo(meta["size"], meta["e_tag"] or str(meta["last_modified"]))
+    if not meta["e_tag"]:  # nothing else says which version an object has
+        raise InputError(f"{meta['path']}: the service gives no ETags; mount the bucket, and pass the local path")
+    return ObjectInfo(meta["size"], meta["e_tag"])
 
 
 def _version(meta: Mapping[str, Any]) -> Any:

@@ -95,20 +95,33 @@ def place(name: str, value: str) -> str | pathlib.Path:
     return value.rstrip("/") if is_url(value) else directory(name, value)
 
 
-def copy_of_run(name: str, value: str) -> pathlib.Path:
-    """Returns the value of a flag as the local path of a run; of a run in a bucket it makes a copy in the cache."""
+def copy_of_run(name: str, value: str, cache: str | None) -> pathlib.Path:
+    """Returns the value of a flag as the local path of a run; of a run in a bucket it makes a copy in the cache.
+
+    Args:
+        name: of the flag.
+        value: of the flag.
+        cache: `config.data.cache_dir`.
+    """
     from itm_jax.runs.bucket import fetch_workdir  # it brings JAX, which most commands do not need for their flags
 
-    return fetch_workdir(value) if is_url(value) else directory(name, value)
+    return fetch_workdir(value, cache) if is_url(value) else directory(name, value)
 
 
 def directory(name: str, value: str) -> pathlib.Path:
     """Returns the value of a flag as a local path; a URL is an InputError."""
-    if "://" in value:
+    if is_url(value):
         raise InputError(
             f"--{name}={value}: a URL; pass a local directory, mount the bucket (with gcsfuse, say), or copy the "
             "directory to it afterwards"
         )
+    return pathlib.Path(value).expanduser()
+
+
+def file(name: str, value: str) -> pathlib.Path:
+    """Returns the value of a flag as the path of a local file; a URL is an InputError."""
+    if is_url(value):
+        raise InputError(f"--{name}={value}: a URL; pass a local file, or mount the bucket (with gcsfuse, say)")
     return pathlib.Path(value).expanduser()
 
 
@@ -152,6 +165,9 @@ def with_named_config(argv: Sequence[str]) -> list[str]:
 
 def config_file(value: str) -> str:
     """The file that a value of --config means: a path, the name of a config of the library, or a run's config.json."""
+    if is_url(value):
+        folder, _, name = value.rpartition("/")
+        return f"{CONFIG_OF_RUN}:{folder}" if name == "config.json" else value
     path = pathlib.Path(value).expanduser()
     if path.name == "config.json":
         return f"{CONFIG_OF_RUN}:{path.parent}"
@@ -223,7 +239,8 @@ def start(program: types.ModuleType, argv: Sequence[str]) -> int:
 
 def _unraisable(what: Any) -> None:
     """Prints an error that nobody can catch, as Python does, but for those of a save that Orbax has given up."""
-    if str(what.exc_value) != "Event loop is closed" and not isinstance(what.object, types.CoroutineType):
+    code = getattr(what.object, "cr_code", None)
+    if str(what.exc_value) != "Event loop is closed" and not (code and "orbax" in code.co_filename):
         sys.__unraisablehook__(what)
 
 

@@ -11,7 +11,7 @@ import zlib
 
 import numpy as np
 
-from itm_jax.buckets.store import Bucket, ChangedObjectError, ObjectInfo
+from itm_jax.buckets.store import PART_BYTES, Bucket, ChangedObjectError, ObjectInfo
 from itm_jax.data.elsewhere import RowsElsewhere
 from itm_jax.errors import InputError
 from itm_jax.files import Header, npy_header
@@ -62,11 +62,19 @@ class RowsInBucket(RowsElsewhere):
         missing = [k for k, row in enumerate(rows) if not self._kept.get(int(row), out[k])]
         if not missing:
             return
-        starts = [self._offset + int(rows[k]) * self._row for k in missing]
-        pieces = self._ranges([(start, start + self._row) for start in starts])
-        for k, piece in zip(missing, pieces, strict=True):
-            out[k] = np.frombuffer(piece, np.uint8)
-        self._kept.put([int(rows[k]) for k in missing], pieces)
+        wanted = np.unique(rows[missing])
+        pieces: dict[int, bytes] = {}
+        most = max(1, PART_BYTES // self._row)
+        groups = [
+            part for run in np.split(wanted, np.flatnonzero(np.diff(wanted) != 1) + 1) for part in _cut(run, most)
+        ]
+        pairs = [(self._offset + int(g[0]) * self._row, self._offset + (int(g[-1]) + 1) * self._row) for g in groups]
+        for group, data in zip(groups, self._ranges(pairs), strict=True):  # neighbours come in one request
+            for n, row in enumerate(group):
+                pieces[int(row)] = data[n * self._row : (n + 1) * self._row]
+        for k in missing:
+            out[k] = np.frombuffer(pieces[int(rows[k])], np.uint8)
+        self._kept.put(list(pieces), list(pieces.values()))
 
     def _ranges(self, pairs: list[tuple[int, int]]) -> list[bytes]:
         try:
@@ -144,6 +152,11 @@ class RowCache:
         if (descriptor := getattr(self, "_file", None)) is not None:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
+
+
+def _cut(rows: np.ndarray, most: int) -> list[np.ndarray]:
+    """Cuts neighbouring rows into parts of at most so many."""
+    return [rows[start : start + most] for start in range(0, len(rows), most)]
 
 
 def _sum(data: bytes) -> int:

@@ -4,7 +4,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from itm_jax.data.precomp.single_files import FEATURES
+from itm_jax.data.precomp.single_files import FEATURES, names_of_split
 from itm_jax.errors import InputError
 from itm_jax.structs import Split
 
@@ -14,13 +14,10 @@ def paths_of(split: Split) -> list[pathlib.Path]:
     source = pathlib.Path(split.source.removesuffix(f": {split.name}"))
     if source.is_dir():  # tfds
         return sorted(path for path in source.glob(f"*-{split.name}.*") if path.is_file())
-    if source.name != split.name + FEATURES:
+    if source.name != split.name + FEATURES or not source.parent.is_dir():
         return []
-    longer = source.parent.glob(f"{split.name}_?*{FEATURES}")  # such as test_5k_ims.npy beside test_ims.npy
-    others = tuple(path.name.removesuffix(FEATURES) + "_" for path in longer)
-    return sorted(
-        path for path in source.parent.glob(f"{split.name}_*") if path.is_file() and not path.name.startswith(others)
-    )
+    names = names_of_split((path.name for path in source.parent.iterdir()), split.name)
+    return sorted(path for name in names if (path := source.parent / name).is_file())
 
 
 class Watch:

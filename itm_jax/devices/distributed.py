@@ -106,18 +106,18 @@ def check_port(address: str) -> None:
         LostProcessError: another program uses the port, or a run that has just ended still holds it.
     """
     port = split_address(address)[1]
-    family, anywhere = (socket.AF_INET6, "::") if socket.has_ipv6 else (socket.AF_INET, "0.0.0.0")
-    try:
-        with socket.socket(family) as s:
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            s.bind((anywhere, port))
-    except OSError as e:
-        if e.errno != errno.EADDRINUSE:  # such as a machine without IPv6: JAX knows better
-            return
-        raise LostProcessError(
-            f"JAX_COORDINATOR_ADDRESS={address}: another program uses this port of this machine; end it, or take "
-            f"another port for all processes. {ADVICE}"
-        ) from None
+    for family, anywhere in ((socket.AF_INET6, "::"), (socket.AF_INET, "0.0.0.0")):
+        try:
+            with socket.socket(family) as s:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                s.bind((anywhere, port))
+                return
+        except OSError as e:
+            if e.errno == errno.EADDRINUSE:
+                raise LostProcessError(
+                    f"JAX_COORDINATOR_ADDRESS={address}: another program uses this port of this machine; end it, or "
+                    f"take another port for all processes. {ADVICE}"
+                ) from None  # any other error: a machine without this family
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -104,8 +104,11 @@ class Peers:
             with self._reading:
                 self._answered = now = time.monotonic()
                 for key, text in entries:
-                    process, sign = int(key.rpartition("/")[2]), Sign(**json.loads(text))
-                    if process != self._me and sign != self._signs[process]:
+                    try:
+                        process, sign = int(key.rpartition("/")[2]), Sign(**json.loads(text))
+                    except (ValueError, TypeError):  # of another version of this library
+                        continue
+                    if process in self._signs and sign != self._signs[process]:
                         self._signs[process], self._seen[process] = sign, now
 
     def _judge(self) -> None:

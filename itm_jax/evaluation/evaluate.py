@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
+from itm_jax.buckets.store import is_url
 from itm_jax.config.fields import read_json
 from itm_jax.devices import distributed
 from itm_jax.errors import InputError, NotWritableError
@@ -65,14 +66,14 @@ def evaluate(
     cache = config.data.cache_dir
     if distributed.first():  # a workdir without a run is refused before anything is written there
         read_json(file_of(workdir, "config.json"))
+        if out is not None and _is_another_run(out, workdir):
+            raise InputError(f"--out={out}: holds a run; give the results a directory of their own")
     with contextlib.ExitStack() as stack:
         if out is None or str(out) == str(workdir):
             out = workdir = stack.enter_context(_open_to_write(workdir, cache)).local
         else:
             workdir = stack.enter_context(open_workdir(workdir, cache, write=False)).local
             out = stack.enter_context(_open_to_write(out, cache)).local
-            if out.resolve() != workdir.resolve() and (out / "config.json").exists():
-                raise InputError(f"--out={out}: holds a run; give the results a directory of their own")
         run = open_run(config, workdir)
         for note in run.data.notes if distributed.first() else ():
             say(note)
@@ -85,6 +86,16 @@ def evaluate(
             write_ranks(path, ranked.ranks, run.data.split)
             write_whole(path, to_text(content))
     return content, path
+
+
+def _is_another_run(out: str | pathlib.Path, workdir: str | pathlib.Path) -> bool:
+    """Returns whether `out` holds a run that is not the one in `workdir`."""
+    if is_url(out) or is_url(workdir):
+        if str(out).rstrip("/") == str(workdir).rstrip("/"):
+            return False
+    elif pathlib.Path(out).expanduser().resolve() == pathlib.Path(workdir).expanduser().resolve():
+        return False
+    return file_of(out, "config.json").exists()
 
 
 @contextlib.contextmanager

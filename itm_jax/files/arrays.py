@@ -130,7 +130,8 @@ def npy_header(file: io.BufferedIOBase) -> Header:
         raise ValueError(str(e) or "its header cannot be parsed") from None
     if dtype.hasobject:
         raise ValueError(OBJECTS)
-    if any(type(n) is not int or not 0 <= n <= sys.maxsize for n in shape) or not dtype.itemsize:
+    whole = all(type(n) is int and n >= 0 for n in shape)
+    if not whole or not dtype.itemsize or math.prod(max(n, 1) for n in shape) * dtype.itemsize > sys.maxsize:
         raise ValueError(f"its header says {dtype} {shape}")  # values of no bytes could be any number of them
     return Header(shape, dtype, "F" if by_columns else "C", file.tell())
 

@@ -74,8 +74,8 @@ def open_workdir(place: str | pathlib.Path, cache: str | None, *, write: bool) -
 def _written(bucket: Bucket, cache: str | None) -> Iterator[Workdir]:
     """Gives a copy to write, and publishes it at the end."""
     local = local_copy(bucket.url, cache, use="run")
+    use(local)
     with hold_lease(bucket) as lease, lock.workdir_lock(local):
-        use(local)
         say(f"{bucket.url}: working in {local}; what is written there is published")
         mirror = Mirror(bucket, local, steps=STEPS, ours=_is_of_this_machine)
         mirror.fetch()

@@ -91,6 +91,8 @@ class Manager(ocp.CheckpointManager):
         try:
             super().wait_until_finished()
         except Exception as e:
+            if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+                raise  # the cause itself
             if _inode(self.folder) != self._began_in:
                 what = f"{self.folder}: was removed while the run saved there; start the same command again"
             elif isinstance(e, TimeoutError):
@@ -104,8 +106,11 @@ class Manager(ocp.CheckpointManager):
 
 
 def _inode(folder: pathlib.Path) -> int | None:
-    """The number of a folder on its disk; another folder of the same name has another one."""
-    return folder.stat().st_ino if folder.is_dir() else None
+    """The number of a folder on its disk; another folder of the same name has another number. None: it is gone."""
+    try:
+        return folder.stat().st_ino
+    except OSError:
+        return None
 
 
 def steps_of(workdir: pathlib.Path) -> list[int]:

@@ -118,18 +118,22 @@ def main(word: str) -> None:
     if word == "query":
         from itm_jax.search.query import Questions, answer_questions
 
-        questions = Questions(_TEXT.value, _IMAGE.value, _LIKE.value, _QUERIES.value)
+        questions = Questions(_TEXT.value, _IMAGE.value, _LIKE.value, _local("queries", _QUERIES.value))
         how = {"top": _TOP.value, "where": _FILTER.value, "shortlist": _SHORTLIST.value}
         how |= {"approximate": _APPROXIMATE.value}
-        return answer_questions(lambda: _open(place), questions, how, as_json=_JSON.value, html=_HTML.value)
+        return answer_questions(
+            lambda: _open(place), questions, how, as_json=_JSON.value, html=_local("html", _HTML.value)
+        )
     if word == "report":
         from itm_jax.search.report import report
 
         if _QUERIES.value and (FLAGS["split"].present or FLAGS["shortlist"].present):
             raise InputError("--split, --shortlist: have no effect with --queries; leave them out")
         lengths = values.whole_numbers("lengths", _LENGTHS.value)
-        data, split = _DATA.value, _SPLIT.value
-        return report(lambda: _open(place), _QUERIES.value, data, split, lengths, _SHORTLIST.value, as_json=_JSON.value)
+        data = str(commands.directory("data", _DATA.value)) if _DATA.value else None
+        split = _SPLIT.value
+        queries = _local("queries", _QUERIES.value)
+        return report(lambda: _open(place), queries, data, split, lengths, _SHORTLIST.value, as_json=_JSON.value)
     if word == "serve":
         from itm_jax.search.serve import serve
 
@@ -140,7 +144,7 @@ def main(word: str) -> None:
 
         if bool(_IDS.value) == bool(_IDS_FROM.value):
             raise InputError("--ids, --ids_from: pass one of them, the ids of the images to remove")
-        ids = _IDS.value or lines_of(pathlib.Path(_IDS_FROM.value or "").expanduser(), "an id")
+        ids = _IDS.value or lines_of(commands.file("ids_from", _IDS_FROM.value or ""), "an id")
         return say(f"removed: {remove(place, ids):,} images")
     from itm_jax.search.build import add, build
     from itm_jax.search.index import load_model
@@ -153,16 +157,17 @@ def main(word: str) -> None:
         if _METADATA.value or FLAGS["on_error"].present:
             raise InputError("--metadata, --on_error: have no effect without --images or --data; leave them out")
         return _approximate(place, load_model(open_table(place)[1], _MODEL.value, _BACKBONE.value))
+    source = _source()
     types = open_table(place)[1].metadata if word == "add" else None
-    metadata = read_metadata(pathlib.Path(_METADATA.value).expanduser(), types) if _METADATA.value else None
+    metadata = read_metadata(commands.file("metadata", _METADATA.value), types) if _METADATA.value else None
     if word == "build":
         model = _load(commands.required(_MODEL, "DIR", "the model"))
         added = build(
-            model, _gallery(model), place, thumbnails=_THUMBNAILS.value, dtype=_DTYPE.value, metadata=metadata
+            model, _gallery(model, source), place, thumbnails=_THUMBNAILS.value, dtype=_DTYPE.value, metadata=metadata
         )
     else:
         model = load_model(open_table(place)[1], _MODEL.value, _BACKBONE.value)
-        added = add(model, _gallery(model), place, metadata=metadata)
+        added = add(model, _gallery(model, source), place, metadata=metadata)
     say(f"{place}: {added:,} images added, {count_of(open_table(place)[0], place):,} in all")
     if _APPROXIMATE.value:
         _approximate(place, model)
@@ -180,16 +185,28 @@ def _load(name: str) -> Any:
     return load(name, backbone=_BACKBONE.value)
 
 
-def _gallery(model: Any) -> Any:
-    from itm_jax.hub import gallery
+def _local(name: str, value: str | None) -> str | None:
+    """Returns the value of a flag that names a local file, if it is set."""
+    return str(commands.file(name, value)) if value else None
 
+
+def _source() -> pathlib.Path:
+    """Returns the local path of what the gallery holds; wrong flags are found before a model is loaded."""
     if bool(_IMAGES.value) == bool(_DATA.value):
         raise InputError("--images, --data: pass one of them, what the gallery holds")
     if FLAGS["on_error"].present and not _IMAGES.value:
         raise InputError("--on_error: has an effect with --images alone; leave it out")
     if _IMAGES.value:
-        return gallery.of_images(model, commands.directory("images", _IMAGES.value), skip=_ON_ERROR.value == "skip")
-    return gallery.of_data(model, commands.directory("data", _DATA.value or ""), _SPLIT.value)
+        return commands.directory("images", _IMAGES.value)
+    return commands.directory("data", _DATA.value or "")
+
+
+def _gallery(model: Any, source: pathlib.Path) -> Any:
+    from itm_jax.hub import gallery
+
+    if _IMAGES.value:
+        return gallery.of_images(model, source, skip=_ON_ERROR.value == "skip")
+    return gallery.of_data(model, source, _SPLIT.value)
 
 
 def _open(place: str) -> Any:

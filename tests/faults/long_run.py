@@ -8,9 +8,11 @@ the workdir lies in a bucket of the local stand-in for S3 (`pip install -e '.[bu
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import pathlib
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,13 +30,18 @@ LOOKS = 25  # at the process, for a row
 
 
 class Look(NamedTuple):
-    """Resident and anonymous memory of a process in MB, its open files and threads, and its CPU seconds until now."""
+    """What a process has: resident and anonymous memory in MB, open files, threads, and CPU seconds until now.
+
+    `step` and `wall` are the step of the run and the time in seconds at which it had this.
+    """
 
     memory: float
     anonymous: float
     files: int
     threads: int
     cpu: float
+    step: int = 0
+    wall: float = 0.0
 
 
 def look_at(pid: int) -> Look:
@@ -80,7 +87,13 @@ def main(argv: list[str]) -> int:
         if process.wait():
             print(f"exit code {process.returncode}")
             return 1
+    if len(rows) < ROWS:
+        print("the run ended before ten looks; take more --steps")
+        return 1
     early, late = rows[2], rows[-1]
+    for name in ("cpu", "wall"):
+        seconds = [(getattr(b, name) - getattr(a, name)) / (b.step - a.step) for a, b in itertools.pairwise(rows)]
+        print(f"{name} seconds per step, the median of the rows: {statistics.median(seconds):.4f}")
     more = late.anonymous / early.anonymous - 1
     print(f"from the third row to the last: anonymous memory {more:+.1%}, open files {late.files - early.files:+d}")
     return int(more > 0.05 or late.files > early.files)
@@ -91,13 +104,10 @@ def watch(process: subprocess.Popen, folder: pathlib.Path, steps: int) -> list[L
     print("| step | memory, MB | anonymous, MB | open files | threads | CPU seconds per step | seconds per step |")
     print("|---|---|---|---|---|---|---|")
     rows: list[Look] = []
-    before, began = 0, time.monotonic()
     for k in range(1, ROWS + 1):
         while process.poll() is None and last_step(folder) < steps * k // ROWS - (k == ROWS):
             time.sleep(0.02)
         step, now = last_step(folder), time.monotonic()
-        if process.poll() is not None and k < ROWS:
-            break
         looks = []
         for _ in range(LOOKS):
             with contextlib.suppress(OSError, ValueError, KeyError):  # it may have ended
@@ -105,13 +115,14 @@ def watch(process: subprocess.Popen, folder: pathlib.Path, steps: int) -> list[L
             time.sleep(0.02)
         if not looks:
             break
-        rows.append(Look(*(min(values) for values in zip(*looks, strict=True))))
+        least = Look(*(min(values) for values in zip(*looks, strict=True)))._replace(step=step, wall=now)
         cells = ["", ""]  # the first row has the start in it
-        if k > 1:
-            cells = [f"{seconds / (step - before):.4f}" for seconds in (rows[-1].cpu - rows[-2].cpu, now - began)]
-        what = f"{step:,} | {rows[-1].memory:.0f} | {rows[-1].anonymous:.0f} | {rows[-1].files} | {rows[-1].threads}"
+        if rows:
+            before = rows[-1]
+            cells = [f"{s / (step - before.step):.4f}" for s in (least.cpu - before.cpu, now - before.wall)]
+        what = f"{step:,} | {least.memory:.0f} | {least.anonymous:.0f} | {least.files} | {least.threads}"
         print(f"| {what} | {' | '.join(cells)} |", flush=True)
-        before, began = step, now
+        rows.append(least)
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Faults of the machine: signals, the clock, two starts at once. Each function does the harm and returns (code, line)."""
+"""Faults of the machine: signals, the clock, two starts at once. Each function does the harm, and returns how the process ended."""
 
 import os
 import pathlib

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from support.paths import ROOT
-from support.runs import RUN_FILE, lines, outcome
+from support.runs import AS_IN_A_TERMINAL, RUN_FILE, lines, outcome
 
 SECONDS = 120  # a run that says nothing for so long has hung
 FLAGS = (
@@ -20,8 +20,6 @@ FLAGS = (
     f"--config.model.text.vocab={ROOT / 'itm_jax' / 'data' / 'scenes' / 'vocab.txt'}",
 )
 QUICK = {"XLA_FLAGS": "--xla_backend_optimization_level=0", "JAX_PLATFORMS": "cpu"}  # compiling takes most of the time
-# What starts in the background or under nohup ignores these signals, and hands that on to what it starts.
-AS_IN_A_TERMINAL = ("env", "--default-signal=INT", "--default-signal=HUP")
 KILLED = -signal.SIGKILL
 MAY_REMAIN = ("damaged", ".bucket.json")  # damaged checkpoints are kept aside; what a copy of a bucket equals
 

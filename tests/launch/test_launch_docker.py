@@ -29,7 +29,8 @@ def test_hadolint():
 
 
 @pytest.mark.parametrize(
-    ("extra", "package"), [("", ".[images]"), ("cuda", ".[images,cuda]"), ("tpu", ".[images,tpu]")]
+    ("extra", "package"),
+    [("", ".[images,buckets]"), ("cuda", ".[images,buckets,cuda]"), ("tpu", ".[images,buckets,tpu]")],
 )
 def test_the_image_can_extract_features(tmp_path, extra, package):
     """launch/gke/run.sh extract runs in it."""

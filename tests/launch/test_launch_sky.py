@@ -124,7 +124,9 @@ def machine(tmp_path):
     return run
 
 
-@pytest.mark.parametrize(("kind", "package"), [("cuda", ".[cuda]"), ("tpu", ".[tpu]"), ("cpu", ".")])
+@pytest.mark.parametrize(
+    ("kind", "package"), [("cuda", ".[buckets,cuda]"), ("tpu", ".[buckets,tpu]"), ("cpu", ".[buckets]")]
+)
 def test_the_right_kind_of_jax_is_installed(machine, kind, package):
     called = [shlex.split(line) for line in machine("setup", kind)]
     assert [words[1] for words in called] == ["venv", "pip"]

@@ -62,6 +62,10 @@ def lines(workdir):
     return [json.loads(x) for x in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
+# What starts in the background or under nohup ignores these signals, and hands that on to what it starts.
+AS_IN_A_TERMINAL = ("env", "--default-signal=INT", "--default-signal=HUP")
+
+
 def environment():
     """The environment of a run on one CPU device."""
     return os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}

@@ -10,7 +10,7 @@ from itm_jax.buckets.store import Bucket
 from itm_jax.data.bucket import copy_objects, home_of
 from itm_jax.data.bucket_rows import RowsInBucket
 from itm_jax.data.precomp.reader import Place
-from itm_jax.data.precomp.single_files import FEATURES
+from itm_jax.data.precomp.single_files import FEATURES, names_of_split
 from itm_jax.errors import InputError
 from itm_jax.vision.identity import FILE as EXTRACTOR
 
@@ -34,11 +34,9 @@ def place_of(data: Any, split: str) -> Place:
         names = sorted(p.rpartition("/")[2].removesuffix(FEATURES) for p in objects if p.endswith(FEATURES))
         hint = f"; splits found there: {', '.join(names)}" if names else ""
         raise InputError(f"{bucket.where(split + FEATURES)}: no such object{hint}")
-    mine = {
-        path: info
-        for path, info in objects.items()
-        if path.startswith(f"{folder}{split}_") or path == folder + EXTRACTOR
-    }
+    names = [path.removeprefix(folder) for path in objects if path.startswith(folder)]
+    paths = [folder + name for name in (*names_of_split(names, split), EXTRACTOR)]
+    mine = {path: objects[path] for path in paths if path in objects}
     path = f"{folder}{split}{FEATURES}"
     stays = objects[path].size > data.cache_gb * 1e9
     info = mine.pop(path) if stays else None

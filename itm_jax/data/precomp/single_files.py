@@ -5,6 +5,7 @@ Each reader reports to `Defects`. Where these are not strict, it returns None fo
 
 import mmap
 import pathlib
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -13,6 +14,15 @@ from itm_jax.errors import InputError
 from itm_jax.files import LFS_HINT, OBJECTS, is_lfs_pointer, map_npy, parse_json
 
 FEATURES = "_ims.npy"
+
+
+def names_of_split(names: Iterable[str], split: str) -> list[str]:
+    """Returns the names of the files of a split, without those of a longer one, such as `test_5k` for `test`."""
+    mine = [name for name in names if name.startswith(f"{split}_")]
+    longer = tuple(
+        name.removesuffix(FEATURES) + "_" for name in mine if name.endswith(FEATURES) and name != split + FEATURES
+    )
+    return [name for name in mine if not name.startswith(longer)]
 
 
 def open_array(path: pathlib.Path, defects: Defects = STRICT) -> np.memmap | None:
